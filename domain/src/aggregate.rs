@@ -1,0 +1,46 @@
+//! What every aggregate is: a state that decides and applies.
+
+use jiff::Timestamp;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::refusal::Refuse;
+
+/// A pure decision maker over one stream of events.
+///
+/// `Default` is the state of a stream without events. `apply` cannot fail: whatever `decide` let into the log is true.
+pub trait Decider: Default + Clone + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Stored in `events.aggregate_type`; never changes once released.
+    const TYPE: &'static str;
+    /// Raised when the shape of the serialised state changes: older snapshots are then ignored and the stream is read anew.
+    const SNAPSHOT_VERSION: u32;
+    /// Imperative.
+    type Command: Send + Sync;
+    /// Past tense.
+    type Event: EventFormat;
+    /// Why not; each variant has a stable code.
+    type Error: Refuse;
+
+    /// What follows from `command` at `now`, in the order in which it is to be stored. Empty: nothing to do, and that is fine.
+    ///
+    /// # Errors
+    /// The first refusal that applies, in the order which the aggregate's `decide.rs` numbers.
+    fn decide(&self, command: &Self::Command, now: Timestamp) -> Result<Vec<Self::Event>, Self::Error>;
+
+    /// Folds one event into the state.
+    fn apply(&mut self, event: &Self::Event);
+}
+
+/// How an event is named and versioned in storage. The payload is the externally tagged JSON of the enum, which stock cqrs-es reads too.
+pub trait EventFormat: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::Debug + Send + Sync + 'static {
+    /// The variant's name: stored in `events.event_type`.
+    fn event_type(&self) -> &'static str;
+    /// The version that is written today, like `1.0`: stored in `events.event_version`.
+    fn event_version(&self) -> &'static str;
+    /// Lifts the payload of an older version to today's shape. Called for every stored event before it is read.
+    ///
+    /// # Errors
+    /// A version or type that this program does not know (written by a newer one).
+    fn upcast(event_type: &str, event_version: &str, payload: serde_json::Value) -> Result<serde_json::Value, crate::DecodeError>;
+    /// Whether a stored event of this type and version can be read as it stands, without [`EventFormat::upcast`]: the fast path.
+    fn is_current(event_type: &str, event_version: &str) -> bool;
+}

@@ -1,0 +1,20 @@
+//! The aggregates: pure decisions about products, inventory slots and orders.
+//!
+//! Must never know: I/O, clocks, randomness, the wire, SQL. Time and ids are arguments.
+
+pub mod aggregate;
+pub mod ids;
+pub mod money;
+pub mod order;
+pub mod product;
+pub mod refusal;
+pub mod registry;
+pub mod slot;
+pub mod stream;
+
+pub use aggregate::{Decider, EventFormat};
+pub use jiff::Timestamp;
+pub use money::{Currency, Money};
+pub use refusal::{Refusal, RefusalKind, Refuse};
+pub use registry::{AnyEvent, AnyState, DecodeError};
+pub use stream::StreamId;

@@ -1,0 +1,88 @@
+//! Order: what one customer asked for, at which prices, and how it was settled.
+//!
+//! Invariants:
+//! - `PLACED -> (HELD | REJECTED)`, `HELD -> (CONFIRMED | EXPIRED)`, `PLACED | HELD | CONFIRMED -> CANCELLED`. Nothing leaves
+//!   `REJECTED`, `EXPIRED`, `CANCELLED`.
+//! - A held order whose `expires_at` has come is lapsed, whether or not that is recorded yet: it can be neither confirmed nor cancelled.
+//! - The lines never change; one currency.
+
+mod command;
+mod decide;
+mod error;
+mod event;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+pub use command::OrderCommand;
+pub use error::OrderError;
+pub use event::OrderEvent;
+use serde::{Deserialize, Serialize};
+pub use state::{Order, OrderStatus};
+
+use crate::{
+    Money,
+    ids::{OptionId, ProductId, SlotId, UnitId},
+};
+
+/// Most lines of an order.
+pub const MAX_LINES: usize = 100;
+/// Most units of one kind in a line.
+pub const MAX_QUANTITY: u32 = 10_000;
+
+/// One line: an option of a product, at the price of the moment of ordering.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderLine {
+    /// What.
+    pub product_id: ProductId,
+    /// Which option.
+    pub option_id: OptionId,
+    /// When; none for stock.
+    pub starts_at: Option<jiff::Timestamp>,
+    /// How many of what, each at least 1.
+    pub units: Vec<LineUnit>,
+    /// What it takes of which slots, slots unique.
+    pub draws: Vec<SlotDraw>,
+    /// The sum of the units.
+    pub total: Money,
+}
+
+/// So many of one unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineUnit {
+    /// Which.
+    pub unit_id: UnitId,
+    /// At least 1.
+    pub quantity: u32,
+    /// Of one.
+    pub price: Money,
+}
+
+/// So much of one slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotDraw {
+    /// Which.
+    pub slot_id: SlotId,
+    /// Units of capacity, at least 1.
+    pub quantity: u32,
+}
+
+/// Why a line could not be served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineFailure {
+    /// Counted from 0.
+    pub line: u32,
+    /// The slot that refused.
+    pub slot_id: SlotId,
+    /// The slot's refusal: `SLOT_SOLD_OUT`, `SLOT_HELD_BY_OTHERS`, ...
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// Facts by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, String>,
+    /// Whether units may come back.
+    pub retryable: bool,
+}

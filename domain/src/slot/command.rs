@@ -1,0 +1,72 @@
+//! What one may ask of an inventory slot.
+
+use jiff::Timestamp;
+
+use super::Window;
+use crate::ids::{HoldId, PoolId};
+
+/// Imperative; the slot's id is the stream's and names pool and start.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SlotCommand {
+    /// Opens the slot for sale.
+    OpenSlot {
+        /// Whose capacity it is.
+        pool_id: PoolId,
+        /// When; none for stock.
+        window: Option<Window>,
+        /// Units, at most [`super::MAX_CAPACITY`].
+        capacity: u32,
+    },
+    /// Takes units until `expires_at`.
+    HoldUnits {
+        /// Must not be held already.
+        hold_id: HoldId,
+        /// At least 1.
+        quantity: u32,
+        /// After now, at most [`super::MAX_HOLD_SECONDS`] ahead.
+        expires_at: Timestamp,
+    },
+    /// Moves a live hold's end: later or sooner, never into the past.
+    ExtendHold {
+        /// Which.
+        hold_id: HoldId,
+        /// See `HoldUnits`.
+        expires_at: Timestamp,
+    },
+    /// Sells what a live hold holds.
+    ConfirmHold {
+        /// Which.
+        hold_id: HoldId,
+    },
+    /// Gives a live hold's units back.
+    ReleaseHold {
+        /// Which.
+        hold_id: HoldId,
+    },
+    /// Records that a hold has lapsed; nothing happens when it is gone already or has not lapsed at `now`.
+    ExpireHold {
+        /// Which.
+        hold_id: HoldId,
+    },
+    /// Gives sold units back.
+    CancelUnits {
+        /// The hold under which they were sold; kept in the event for whoever reads it.
+        hold_id: HoldId,
+        /// At least 1, at most what is confirmed.
+        quantity: u32,
+    },
+    /// Sets the capacity; it may fall below what is taken.
+    AdjustCapacity {
+        /// Units, at most [`super::MAX_CAPACITY`].
+        capacity: u32,
+    },
+    /// Stops new holds for a while; confirms go on.
+    SuspendSlot {
+        /// 1 to 500 characters.
+        reason: String,
+    },
+    /// Ends a suspension.
+    ResumeSlot,
+    /// Ends the sale for good; live holds may still be confirmed.
+    CloseSlot,
+}

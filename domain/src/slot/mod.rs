@@ -1,0 +1,57 @@
+//! InventorySlot: the capacity of one pool in one window, or its stock.
+//!
+//! Invariants:
+//! - `held + confirmed <= capacity`, but for a reduction of capacity below what was taken; while that lasts nothing new is held, and
+//!   what is held may still be confirmed.
+//! - A hold is good while `now < expires_at`. A lapsed hold's end is recorded before its units are used again.
+//! - The state is counters and live holds: it does not grow with units sold. Who owns a sold unit stands in the order.
+
+mod command;
+mod decide;
+mod error;
+mod event;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use command::SlotCommand;
+pub use error::SlotError;
+pub use event::SlotEvent;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+pub use state::{InventorySlot, SlotStatus};
+
+/// When a slot is: whole seconds, `starts_at < ends_at`, at most 31 days long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Its first instant.
+    pub starts_at: Timestamp,
+    /// The first instant after it.
+    pub ends_at: Timestamp,
+}
+
+/// What a slot has and what is taken of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Units in all.
+    pub capacity: u32,
+    /// Units under live holds.
+    pub held: u32,
+    /// Units sold.
+    pub confirmed: u32,
+}
+
+impl Counts {
+    /// What may be held now; 0 while overcommitted.
+    #[must_use]
+    pub fn available(&self) -> u32 {
+        self.capacity.saturating_sub(self.held).saturating_sub(self.confirmed)
+    }
+}
+
+/// Most units of a slot.
+pub const MAX_CAPACITY: u32 = 100_000_000;
+/// The longest hold: a day.
+pub const MAX_HOLD_SECONDS: i64 = 86_400;
+/// Most live holds of a slot: past it new ones are refused, so that the state stays bounded.
+pub const MAX_LIVE_HOLDS: usize = 200_000;
