@@ -32,6 +32,8 @@ pub trait Decider: Default + Clone + Serialize + DeserializeOwned + Send + Sync 
 
 /// How an event is named and versioned in storage. The payload is the externally tagged JSON of the enum, which stock cqrs-es reads too.
 pub trait EventFormat: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::Debug + Send + Sync + 'static {
+    /// Every event type with the version that is written today; each has a golden file.
+    const CURRENT: &'static [(&'static str, &'static str)];
     /// The variant's name: stored in `events.event_type`.
     fn event_type(&self) -> &'static str;
     /// The version that is written today, like `1.0`: stored in `events.event_version`.
@@ -44,3 +46,34 @@ pub trait EventFormat: Serialize + DeserializeOwned + Clone + PartialEq + std::f
     /// Whether a stored event of this type and version can be read as it stands, without [`EventFormat::upcast`]: the fast path.
     fn is_current(event_type: &str, event_version: &str) -> bool;
 }
+
+/// What an upcaster says to an event that it does not know.
+pub(crate) fn unknown_event<A: Decider>(event_type: &str, event_version: &str) -> crate::DecodeError {
+    crate::DecodeError::UnknownEvent { aggregate_type: A::TYPE, event_type: event_type.into(), event_version: event_version.into() }
+}
+
+/// Implements [`EventFormat`] from one table: a variant and the version that is written today. A variant that is missing here does
+/// not compile. Older versions are lifted by the function named after `upcast`.
+macro_rules! event_format {
+    ($event:ident, upcast: $upcast:path, { $($variant:ident $version:literal),* $(,)? }) => {
+        impl $crate::EventFormat for $event {
+            const CURRENT: &'static [(&'static str, &'static str)] = &[$((stringify!($variant), $version)),*];
+            fn event_type(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => stringify!($variant),)* }
+            }
+            fn event_version(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => $version,)* }
+            }
+            fn upcast(event_type: &str, event_version: &str, payload: serde_json::Value) -> Result<serde_json::Value, $crate::DecodeError> {
+                if Self::is_current(event_type, event_version) {
+                    return Ok(payload);
+                }
+                $upcast(event_type, event_version, payload)
+            }
+            fn is_current(event_type: &str, event_version: &str) -> bool {
+                match event_type { $(stringify!($variant) => event_version == $version,)* _ => false }
+            }
+        }
+    };
+}
+pub(crate) use event_format;

@@ -15,6 +15,22 @@ pub struct IdError {
     pub kind: &'static str,
 }
 
+impl crate::Refuse for IdError {
+    const CODES: &'static [&'static str] = &["ID_INVALID"];
+    fn code(&self) -> &'static str {
+        "ID_INVALID"
+    }
+    fn kind(&self) -> crate::RefusalKind {
+        crate::RefusalKind::InvalidArgument
+    }
+    fn retryable(&self) -> bool {
+        false
+    }
+    fn details(&self) -> std::collections::BTreeMap<String, String> {
+        crate::refusal::facts([("field", &self.kind)])
+    }
+}
+
 fn well_formed(text: &str) -> bool {
     let bytes = text.as_bytes();
     (1..=MAX_ID_BYTES).contains(&bytes.len())
@@ -102,9 +118,8 @@ impl SlotId {
             "stock" => None,
             at => Some(
                 jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", at)
-                    .and_then(|at| at.to_zoned(jiff::tz::TimeZone::UTC))
-                    .map_err(|_| bad.clone())?
-                    .timestamp(),
+                    .and_then(|at| jiff::tz::TimeZone::UTC.to_timestamp(at))
+                    .map_err(|_| bad.clone())?,
             ),
         };
         let canonical = Self::of(&PoolId(pool.into()), starts_at);

@@ -3,6 +3,7 @@
 //! Must never know: I/O, clocks, randomness, the wire, SQL. Time and ids are arguments.
 
 pub mod aggregate;
+pub mod cqrs;
 pub mod ids;
 pub mod money;
 pub mod order;
@@ -11,6 +12,7 @@ pub mod refusal;
 pub mod registry;
 pub mod slot;
 pub mod stream;
+mod text;
 
 pub use aggregate::{Decider, EventFormat};
 pub use jiff::Timestamp;

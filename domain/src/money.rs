@@ -12,6 +12,19 @@ pub struct Currency([u8; 3]);
 #[error("a currency is three capital letters (ISO 4217), as in KRW")]
 pub struct CurrencyError;
 
+impl crate::Refuse for CurrencyError {
+    const CODES: &'static [&'static str] = &["CURRENCY_INVALID"];
+    fn code(&self) -> &'static str {
+        "CURRENCY_INVALID"
+    }
+    fn kind(&self) -> crate::RefusalKind {
+        crate::RefusalKind::InvalidArgument
+    }
+    fn retryable(&self) -> bool {
+        false
+    }
+}
+
 impl Currency {
     /// Checks and takes a code.
     ///
@@ -27,6 +40,12 @@ impl Currency {
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("a currency holds ASCII letters only: parse admits nothing else")
+    }
+}
+
+impl std::fmt::Display for Currency {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

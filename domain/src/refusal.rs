@@ -57,3 +57,38 @@ pub trait Refuse: std::error::Error + Send + Sync + 'static {
         Refusal { code: self.code().into(), kind: self.kind(), message: self.to_string(), details: self.details(), retryable: self.retryable() }
     }
 }
+
+/// Implements [`Refuse`] from one table: a variant, its code, its kind, and whether a retry can help. A variant that is missing here
+/// does not compile; a code without its page in `docs/errors/` fails a test.
+macro_rules! refusals {
+    ($error:ident, details: $details:path, { $($variant:ident => $code:literal, $kind:ident, $retryable:literal;)* }) => {
+        impl $crate::Refuse for $error {
+            const CODES: &'static [&'static str] = &[$($code),*];
+            fn code(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => $code,)* }
+            }
+            fn kind(&self) -> $crate::RefusalKind {
+                match self { $(Self::$variant { .. } => $crate::RefusalKind::$kind,)* }
+            }
+            fn retryable(&self) -> bool {
+                match self { $(Self::$variant { .. } => $retryable,)* }
+            }
+            fn details(&self) -> std::collections::BTreeMap<String, String> {
+                $details(self)
+            }
+        }
+    };
+}
+pub(crate) use refusals;
+
+/// Facts by name, from anything that can be shown.
+pub(crate) fn facts<const N: usize>(facts: [(&str, &dyn std::fmt::Display); N]) -> BTreeMap<String, String> {
+    facts.into_iter().map(|(name, fact)| (name.to_owned(), fact.to_string())).collect()
+}
+
+/// Every code that the domain can give, sorted. Codes may be shared between aggregates when they mean the same.
+#[must_use]
+pub fn codes() -> std::collections::BTreeSet<&'static str> {
+    use crate::{ids::IdError, money::CurrencyError, order::OrderError, product::ProductError, slot::SlotError};
+    [IdError::CODES, CurrencyError::CODES, ProductError::CODES, SlotError::CODES, OrderError::CODES].into_iter().flatten().copied().collect()
+}

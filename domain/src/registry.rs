@@ -35,7 +35,8 @@ pub enum DecodeError {
 }
 
 fn decode_event<A: Decider>(event_type: &str, event_version: &str, payload: &str) -> Result<A::Event, DecodeError> {
-    let bad = |e: serde_json::Error| DecodeError::Payload { event_type: event_type.into(), event_version: event_version.into(), reason: e.to_string() };
+    let bad =
+        |e: serde_json::Error| DecodeError::Payload { event_type: event_type.into(), event_version: event_version.into(), reason: e.to_string() };
     if A::Event::is_current(event_type, event_version) {
         let event: A::Event = serde_json::from_str(payload).map_err(bad)?;
         if event.event_type() != event_type {
@@ -61,9 +62,12 @@ macro_rules! aggregates {
         #[derive(Debug, Clone, PartialEq)]
         pub enum AnyEvent { $(#[doc = concat!("Of a ", stringify!($name), ".")] $name(<$name as Decider>::Event),)* }
 
+        $(crate::cqrs::adapt!($name);)*
+
         $(impl AsAggregate for $name {
             fn of(state: &AnyState) -> Option<&Self> { if let AnyState::$name(s) = state { Some(s) } else { None } }
             fn wrap(event: Self::Event) -> AnyEvent { AnyEvent::$name(event) }
+            fn event_of(event: AnyEvent) -> Option<Self::Event> { if let AnyEvent::$name(e) = event { Some(e) } else { None } }
         })*
 
         impl AnyState {
@@ -121,6 +125,9 @@ macro_rules! aggregates {
         /// The types of all aggregates, as stored.
         pub const AGGREGATE_TYPES: &[&str] = &[$($name::TYPE),*];
 
+        /// The events of every aggregate: its type, and the type and version of each event that is written today.
+        pub const EVENT_TYPES: &[(&str, &[(&str, &str)])] = &[$(($name::TYPE, <<$name as Decider>::Event as EventFormat>::CURRENT)),*];
+
         /// [`Decider::TYPE`] for a stored type; `None` when it is not ours.
         #[must_use]
         pub fn static_type(aggregate_type: &str) -> Option<&'static str> {
@@ -135,6 +142,8 @@ pub trait AsAggregate: Decider {
     fn of(state: &AnyState) -> Option<&Self>;
     /// An event of this aggregate.
     fn wrap(event: Self::Event) -> AnyEvent;
+    /// The event, when it is this aggregate's.
+    fn event_of(event: AnyEvent) -> Option<Self::Event>;
 
     /// Decides on a state of any kind; events come back wrapped.
     ///

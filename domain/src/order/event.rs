@@ -4,7 +4,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{LineFailure, OrderLine};
-use crate::{Money, ids::CustomerRef};
+use crate::{
+    DecodeError, Money,
+    aggregate::{event_format, unknown_event},
+    ids::CustomerRef,
+};
 
 /// Past tense.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,4 +48,17 @@ pub enum OrderEvent {
         /// What it was before: placed, held or confirmed.
         was: super::OrderStatus,
     },
+}
+
+event_format! { OrderEvent, upcast: upcast, {
+    OrderPlaced "1.0",
+    OrderHeld "1.0",
+    OrderRejected "1.0",
+    OrderConfirmed "1.0",
+    OrderExpired "1.0",
+    OrderCancelled "1.0",
+}}
+
+fn upcast(event_type: &str, event_version: &str, _: serde_json::Value) -> Result<serde_json::Value, DecodeError> {
+    Err(unknown_event::<super::Order>(event_type, event_version))
 }

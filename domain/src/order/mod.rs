@@ -17,7 +17,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 pub use command::OrderCommand;
-pub use error::OrderError;
+pub use error::{LineFault, OrderError};
 pub use event::OrderEvent;
 use serde::{Deserialize, Serialize};
 pub use state::{Order, OrderStatus};
@@ -31,6 +31,9 @@ use crate::{
 pub const MAX_LINES: usize = 100;
 /// Most units of one kind in a line.
 pub const MAX_QUANTITY: u32 = 10_000;
+
+/// Most failures that a rejection names: every draw of every line.
+pub const MAX_FAILURES: usize = MAX_LINES * crate::product::MAX_DRAWS;
 
 /// One line: an option of a product, at the price of the moment of ordering.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ProductOption, SaleMode};
-use crate::{Currency, DecodeError, EventFormat, ids::OptionId};
+use crate::{
+    Currency, DecodeError,
+    aggregate::{event_format, unknown_event},
+    ids::OptionId,
+};
 
 /// Past tense.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,4 +48,27 @@ pub enum ProductEvent {
     ProductResumed {},
     /// It is sold no more.
     ProductEnded {},
+}
+
+event_format! { ProductEvent, upcast: upcast, {
+    ProductDrafted "1.1",
+    OptionDefined "1.0",
+    OptionWithdrawn "1.0",
+    ProductLaunched "1.0",
+    ProductSuspended "1.0",
+    ProductResumed "1.0",
+    ProductEnded "1.0",
+}}
+
+/// `ProductDrafted` 1.0 knew no cut-off: slots were sold until they started, which is a cut-off of 0.
+fn upcast(event_type: &str, event_version: &str, mut payload: serde_json::Value) -> Result<serde_json::Value, DecodeError> {
+    match (event_type, event_version) {
+        ("ProductDrafted", "1.0") => {
+            if let Some(drafted) = payload.get_mut("ProductDrafted").and_then(serde_json::Value::as_object_mut) {
+                drafted.entry("cut_off_seconds").or_insert_with(|| 0.into());
+            }
+            Ok(payload)
+        }
+        _ => Err(unknown_event::<super::Product>(event_type, event_version)),
+    }
 }

@@ -19,7 +19,7 @@ pub use error::ProductError;
 pub use event::ProductEvent;
 pub use quote::{LineRequest, UnitRequest};
 use serde::{Deserialize, Serialize};
-pub use state::{Product, ProductStatus};
+pub use state::{Product, ProductStatus, Terms};
 
 use crate::{
     Money,
@@ -77,3 +77,11 @@ pub const MAX_OPTIONS: usize = 100;
 pub const MAX_UNITS: usize = 20;
 /// Most pools that an option draws on.
 pub const MAX_DRAWS: usize = 8;
+/// Most heads of one unit.
+pub const MAX_HEADS: u32 = 100;
+/// Most units of capacity that a head takes of a pool.
+pub const MAX_PER_HEAD: u32 = 100;
+/// How long a hold may last, in seconds: half a minute to a day.
+pub const HOLD_SECONDS: std::ops::RangeInclusive<u32> = 30..=86_400;
+/// The longest cut-off, in seconds: 30 days.
+pub const MAX_CUT_OFF_SECONDS: u32 = 30 * 86_400;

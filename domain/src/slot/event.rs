@@ -4,7 +4,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Counts, Window};
-use crate::ids::{HoldId, PoolId};
+use crate::{
+    DecodeError,
+    aggregate::{event_format, unknown_event},
+    ids::{HoldId, PoolId},
+};
 
 /// Past tense.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,4 +92,22 @@ pub enum SlotEvent {
     SlotResumed {},
     /// The sale ended.
     SlotClosed {},
+}
+
+event_format! { SlotEvent, upcast: upcast, {
+    SlotOpened "1.0",
+    UnitsHeld "1.0",
+    HoldExtended "1.0",
+    HoldConfirmed "1.0",
+    HoldReleased "1.0",
+    HoldExpired "1.0",
+    UnitsCancelled "1.0",
+    CapacityAdjusted "1.0",
+    SlotSuspended "1.0",
+    SlotResumed "1.0",
+    SlotClosed "1.0",
+}}
+
+fn upcast(event_type: &str, event_version: &str, _: serde_json::Value) -> Result<serde_json::Value, DecodeError> {
+    Err(unknown_event::<super::InventorySlot>(event_type, event_version))
 }

@@ -10,13 +10,15 @@ mod command;
 mod decide;
 mod error;
 mod event;
+mod holds;
 mod state;
 #[cfg(test)]
 mod tests;
 
 pub use command::SlotCommand;
-pub use error::SlotError;
+pub use error::{Room, SlotError, WindowFault};
 pub use event::SlotEvent;
+pub use holds::Hold;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 pub use state::{InventorySlot, SlotStatus};

@@ -1,0 +1,101 @@
+//! The live holds of a slot, found by id and by expiry.
+
+use std::collections::{BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::ids::HoldId;
+
+/// Units taken for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// Units.
+    pub quantity: u32,
+    /// Good before this instant.
+    pub expires_at: Timestamp,
+}
+
+impl Hold {
+    /// Whether it is good at `now`.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        now < self.expires_at
+    }
+}
+
+/// Two indexes over the same holds: by id in O(1), oldest expiry first in O(log n). Hold ids come from callers, so the map keeps the
+/// standard library's keyed hash: with a fast unkeyed one a caller could choose ids that collide.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Holds {
+    by_id: HashMap<HoldId, Hold>,
+    by_expiry: BTreeSet<(Timestamp, HoldId)>,
+}
+
+impl Holds {
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(super) fn get(&self, id: &HoldId) -> Option<Hold> {
+        self.by_id.get(id).copied()
+    }
+
+    /// Puts a hold in, in place of one with the same id.
+    pub(super) fn insert(&mut self, id: HoldId, hold: Hold) {
+        if let Some(before) = self.by_id.insert(id.clone(), hold) {
+            self.by_expiry.remove(&(before.expires_at, id.clone()));
+        }
+        self.by_expiry.insert((hold.expires_at, id));
+    }
+
+    pub(super) fn remove(&mut self, id: &HoldId) {
+        if let Some(hold) = self.by_id.remove(id) {
+            self.by_expiry.remove(&(hold.expires_at, id.clone()));
+        }
+    }
+
+    pub(super) fn extend(&mut self, id: &HoldId, expires_at: Timestamp) {
+        if let Some(hold) = self.get(id) {
+            self.insert(id.clone(), Hold { expires_at, ..hold });
+        }
+    }
+
+    /// All of them, the one that ends first before the others.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&HoldId, Hold)> {
+        self.by_expiry.iter().filter_map(|(_, id)| Some((id, self.get(id)?)))
+    }
+
+    /// Those whose end has come, oldest first.
+    pub(super) fn lapsed(&self, now: Timestamp) -> impl Iterator<Item = (&HoldId, Hold)> {
+        self.iter().take_while(move |(_, hold)| !hold.is_live(now))
+    }
+
+    pub(super) fn earliest_expiry(&self) -> Option<Timestamp> {
+        self.by_expiry.first().map(|(expires_at, _)| *expires_at)
+    }
+}
+
+/// A hold in a snapshot. The order by expiry is not stored: it is made again from these.
+#[derive(Serialize, Deserialize)]
+struct Stored<I> {
+    hold_id: I,
+    quantity: u32,
+    expires_at: Timestamp,
+}
+
+impl Serialize for Holds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(|(hold_id, h)| Stored { hold_id, quantity: h.quantity, expires_at: h.expires_at }))
+    }
+}
+
+impl<'de> Deserialize<'de> for Holds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut holds = Self::default();
+        for stored in Vec::<Stored<HoldId>>::deserialize(deserializer)? {
+            holds.insert(stored.hold_id, Hold { quantity: stored.quantity, expires_at: stored.expires_at });
+        }
+        Ok(holds)
+    }
+}

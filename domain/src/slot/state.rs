@@ -1,0 +1,124 @@
+//! What a slot knows.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Counts, SlotEvent, Window,
+    holds::{Hold, Holds},
+};
+use crate::ids::{HoldId, PoolId};
+
+/// Where a slot stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum SlotStatus {
+    /// Never opened.
+    #[default]
+    Absent,
+    /// Takes holds, until it starts.
+    Open,
+    /// Takes no new holds for a while.
+    Suspended,
+    /// Takes no new holds ever; live ones may still be confirmed.
+    Closed,
+}
+
+/// The state: counters and live holds. Nothing in it grows with units sold.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct InventorySlot {
+    pub(super) status: SlotStatus,
+    pub(super) pool_id: Option<PoolId>,
+    pub(super) window: Option<Window>,
+    pub(super) counts: Counts,
+    pub(super) holds: Holds,
+}
+
+impl InventorySlot {
+    /// Where it stands. Whether it has started is a matter of time: see [`InventorySlot::window`].
+    #[must_use]
+    pub fn status(&self) -> SlotStatus {
+        self.status
+    }
+
+    /// Whose capacity it is; `None` while absent.
+    #[must_use]
+    pub fn pool_id(&self) -> Option<&PoolId> {
+        self.pool_id.as_ref()
+    }
+
+    /// When it is; `None` for stock, and while absent.
+    #[must_use]
+    pub fn window(&self) -> Option<Window> {
+        self.window
+    }
+
+    /// The counts as recorded: holds that lapsed count as held until their end is recorded.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The counts as they are at `now`: lapsed holds count as free. O(holds that lapsed).
+    #[must_use]
+    pub fn counts_at(&self, now: Timestamp) -> Counts {
+        let lapsed = self.holds.lapsed(now).fold(0_u32, |sum, (_, hold)| sum.saturating_add(hold.quantity));
+        Counts { held: self.counts.held.saturating_sub(lapsed), ..self.counts }
+    }
+
+    /// What may be held at `now`. O(holds that lapsed).
+    #[must_use]
+    pub fn available_at(&self, now: Timestamp) -> u32 {
+        self.counts_at(now).available()
+    }
+
+    /// A hold whose end is not recorded yet; it may have lapsed.
+    #[must_use]
+    pub fn hold(&self, id: &HoldId) -> Option<Hold> {
+        self.holds.get(id)
+    }
+
+    /// How many holds there are whose end is not recorded yet; at most [`super::MAX_LIVE_HOLDS`].
+    #[must_use]
+    pub fn live_holds(&self) -> usize {
+        self.holds.len()
+    }
+
+    /// When the next hold lapses, or has lapsed without a record of it.
+    #[must_use]
+    pub fn earliest_expiry(&self) -> Option<Timestamp> {
+        self.holds.earliest_expiry()
+    }
+
+    /// Holds whose end has come at `now` without a record of it, oldest first: what a sweeper expires.
+    pub fn lapsed_holds(&self, now: Timestamp) -> impl Iterator<Item = &HoldId> {
+        self.holds.lapsed(now).map(|(id, _)| id)
+    }
+
+    /// Takes an event as true. Counts come from the event: whoever reads the log needs no arithmetic, and neither does this.
+    pub(super) fn fold(&mut self, event: &SlotEvent) {
+        match event {
+            SlotEvent::SlotOpened { pool_id, window, counts } => {
+                self.status = SlotStatus::Open;
+                self.pool_id = Some(pool_id.clone());
+                self.window = *window;
+                self.counts = *counts;
+            }
+            SlotEvent::UnitsHeld { hold_id, quantity, expires_at, counts } => {
+                self.holds.insert(hold_id.clone(), Hold { quantity: *quantity, expires_at: *expires_at });
+                self.counts = *counts;
+            }
+            SlotEvent::HoldExtended { hold_id, expires_at } => self.holds.extend(hold_id, *expires_at),
+            SlotEvent::HoldConfirmed { hold_id, counts, .. }
+            | SlotEvent::HoldReleased { hold_id, counts, .. }
+            | SlotEvent::HoldExpired { hold_id, counts, .. } => {
+                self.holds.remove(hold_id);
+                self.counts = *counts;
+            }
+            SlotEvent::UnitsCancelled { counts, .. } | SlotEvent::CapacityAdjusted { counts } => self.counts = *counts,
+            SlotEvent::SlotSuspended { .. } => self.status = SlotStatus::Suspended,
+            SlotEvent::SlotResumed {} => self.status = SlotStatus::Open,
+            SlotEvent::SlotClosed {} => self.status = SlotStatus::Closed,
+        }
+    }
+}
