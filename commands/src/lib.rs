@@ -1,1 +1,5 @@
-//! placeholder
+//! The write side: the road of a command, its services, its processes.
+//!
+//! Must never know: SQL, how the log is stored, the views.
+
+pub mod engine;

@@ -1,1 +1,31 @@
-//! placeholder
+//! The PostgreSQL log: group-commit append, read, tail, snapshots, leases, migrations.
+//!
+//! Must never know: what a product or an order is; gRPC; who decides. It carries typed events ([`jari_domain::AnyEvent`]) but never looks inside.
+
+mod append;
+mod batch;
+mod connect;
+mod cqrs;
+mod error;
+mod lease;
+mod migrate;
+mod prune;
+mod read;
+mod record;
+mod snapshot;
+mod tail;
+mod watch;
+
+pub use append::{Appended, Appender};
+pub use batch::{Batch, BatchLimits, CommandRow, Group, LeaseStamp, StreamUse};
+pub use connect::{Database, PoolSettings};
+pub use cqrs::{LogContext, LogStore};
+pub use error::LogError;
+pub use lease::{Lease, LeaseKeeper, LeaseRow};
+pub use migrate::migrate;
+pub use prune::prune_commands;
+pub use read::{CommandKey, LoadRequest, LoadedStream, LogIdentity, Reader, RecordedCommand};
+pub use record::{Body, Metadata, RecordedEvent};
+pub use snapshot::{SnapshotWriter, StateSnapshot};
+pub use tail::{LogTail, TailSettings};
+pub use watch::{StreamWatch, StreamWatchers};

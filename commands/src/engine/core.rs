@@ -1,0 +1,428 @@
+//! The decision loop's state, without any I/O: what comes in, what is decided, what must go out.
+//!
+//! One owner calls it, so there is no lock and no lock order. A unit of work enters the queue of every stream that it uses, all at once and
+//! in the order of arrival; it is decided when it is first in all of them. The oldest unit is first everywhere, so somebody can always go on.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use jari_domain::{Refusal, StreamId, Timestamp};
+use jari_event_store::{
+    CommandKey, CommandRow, Group, LoadRequest, LoadedStream, Metadata, RecordedCommand, RecordedEvent, StateSnapshot, StreamUse,
+};
+use rustc_hash::FxHashMap;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::{
+    cell::Cell,
+    flight::Flight,
+    recent::{RecentOutcomes, uuid_time},
+    unit::{Access, ExecuteError, Origin, Outcome, States, Touch, UnitOfWork},
+};
+
+/// Where an answer goes, and the place in the engine that is held until it has gone.
+pub(super) struct Reply {
+    pub to: oneshot::Sender<Result<Outcome, ExecuteError>>,
+    pub place: Option<OwnedSemaphorePermit>,
+}
+
+/// Bounds of the loop.
+#[derive(Debug, Clone, Copy)]
+pub struct CoreLimits {
+    /// Streams kept in memory; each is a few kilobytes and its live holds.
+    pub cells: usize,
+    /// Outcomes kept in memory, about 200 bytes each.
+    pub recent_outcomes: usize,
+    /// Times that a unit is decided again after another writer was first.
+    pub attempts: u32,
+    /// Events after which a new snapshot of a stream is offered.
+    pub snapshot_every: u64,
+    /// Days for which command ids are remembered.
+    pub retention_days: u32,
+    /// See [`jari_event_store::BatchLimits`].
+    pub batch: jari_event_store::BatchLimits,
+}
+
+impl Default for CoreLimits {
+    fn default() -> Self {
+        Self {
+            cells: 100_000,
+            recent_outcomes: 100_000,
+            attempts: 32,
+            snapshot_every: 2_000,
+            retention_days: 30,
+            batch: jari_event_store::BatchLimits::default(),
+        }
+    }
+}
+
+/// What the loop's owner must do after a turn.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    /// Streams to read; the number tells the answer from an older one.
+    pub loads: Vec<(LoadRequest, u64)>,
+    /// Command ids to look up.
+    pub lookups: Vec<CommandKey>,
+    /// Events that have landed, in order.
+    pub recorded: Vec<Arc<RecordedEvent>>,
+    /// States worth writing down.
+    pub snapshots: Vec<StateSnapshot>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lookup {
+    Needless,
+    Pending,
+    Done,
+}
+
+pub(super) struct Unit {
+    pub work: Arc<dyn UnitOfWork>,
+    pub origin: Arc<Origin>,
+    touches: Vec<Touch>,
+    discovered: bool,
+    lookup: Lookup,
+    pub attempts: u32,
+    replies: Vec<Reply>,
+}
+
+/// The loop's state.
+pub(super) struct Core {
+    pub limits: CoreLimits,
+    pub cells: FxHashMap<StreamId, Cell>,
+    /// Every unit that has come and has no answer yet, by its number in the order of arrival.
+    pub units: FxHashMap<u64, Unit>,
+    by_key: FxHashMap<CommandKey, u64>,
+    pub recent: RecentOutcomes,
+    next_unit: u64,
+    uses: u64,
+    /// Decided, not sent; with the number of its unit.
+    pub pending: VecDeque<(u64, Group)>,
+    pub flight: Flight,
+    pub effects: Effects,
+    /// Streams whose first waiting unit may be able to go on.
+    wakeups: VecDeque<StreamId>,
+}
+
+impl Core {
+    pub fn new(limits: CoreLimits, now: Timestamp) -> Self {
+        Self {
+            limits,
+            cells: FxHashMap::default(),
+            units: FxHashMap::default(),
+            by_key: FxHashMap::default(),
+            recent: RecentOutcomes::new(limits.recent_outcomes, now),
+            next_unit: 0,
+            uses: 0,
+            pending: VecDeque::new(),
+            flight: Flight::default(),
+            effects: Effects::default(),
+            wakeups: VecDeque::new(),
+        }
+    }
+
+    /// Takes a unit of work. Whatever happens next, `reply` hears of it once.
+    pub fn submit(&mut self, work: Arc<dyn UnitOfWork>, origin: Origin, reply: Reply, now: Timestamp) {
+        let mut lookup = Lookup::Needless;
+        if let Some(key) = &origin.key {
+            if let Some(running) = self.by_key.get(key).and_then(|number| self.units.get_mut(number)) {
+                if running.origin.digest == origin.digest {
+                    running.replies.push(reply);
+                } else {
+                    answer(reply, Err(ExecuteError::CommandIdReused));
+                }
+                return;
+            }
+            if let Some(known) = self.recent.get(key) {
+                answer(reply, repeat(known, &origin));
+                return;
+            }
+            if self.expired(key, now) {
+                answer(reply, Err(ExecuteError::CommandIdExpired { retention_days: self.limits.retention_days }));
+                return;
+            }
+            if self.recent.may_be_older(key.id) {
+                lookup = Lookup::Pending;
+                self.effects.lookups.push(key.clone());
+            }
+        }
+        let number = self.next_unit;
+        self.next_unit += 1;
+        if let Some(key) = &origin.key {
+            self.by_key.insert(key.clone(), number);
+        }
+        let touches = work.touches();
+        let unit = Unit { work, origin: Arc::new(origin), touches, discovered: false, lookup, attempts: 0, replies: vec![reply] };
+        self.units.insert(number, unit);
+        self.line_up(number, now);
+        self.wake(now);
+    }
+
+    fn expired(&self, key: &CommandKey, now: Timestamp) -> bool {
+        let kept = jiff::SignedDuration::from_hours(24 * i64::from(self.limits.retention_days));
+        uuid_time(key.id).is_some_and(|made| made.saturating_add(kept).is_ok_and(|until| until < now))
+    }
+
+    /// Lets the unit be decided at once when nothing is in its way, or puts it in line.
+    pub fn line_up(&mut self, number: u64, now: Timestamp) {
+        let Some(unit) = self.units.get_mut(&number) else { return };
+        let touches = std::mem::take(&mut unit.touches);
+        let mut free = unit.lookup != Lookup::Pending;
+        for touch in &touches {
+            let cell = self.cell(touch);
+            free &= cell.is_ready() && cell.queue.is_empty();
+        }
+        if !free {
+            self.queue_up(number, &touches);
+        }
+        if let Some(unit) = self.units.get_mut(&number) {
+            unit.touches = touches;
+        }
+        if free {
+            self.go_on(number, now);
+        }
+    }
+
+    /// Puts a unit that fell back in line, without deciding it yet. What it took to be new is read this time.
+    pub fn stand_in_line(&mut self, number: u64) {
+        let Some(unit) = self.units.get_mut(&number) else { return };
+        unit.touches.iter_mut().for_each(|touch| touch.access = Access::Existing);
+        let touches = unit.touches.clone();
+        for touch in &touches {
+            self.cell(touch);
+        }
+        self.queue_up(number, &touches);
+    }
+
+    /// Enters the unit where it belongs by its number: a unit that fell comes back before those that came after it.
+    fn queue_up(&mut self, number: u64, touches: &[Touch]) {
+        for touch in touches {
+            if let Some(cell) = self.cells.get_mut(&touch.stream)
+                && let Err(place) = cell.queue.binary_search(&number)
+            {
+                cell.queue.insert(place, number);
+                if place == 0 {
+                    self.wakeups.push_back(touch.stream.clone());
+                }
+            }
+        }
+    }
+
+    fn cell(&mut self, touch: &Touch) -> &mut Cell {
+        self.uses += 1;
+        let cell = self.cells.entry(touch.stream.clone()).or_insert_with(|| {
+            let new = if touch.access == Access::PresumedNew { Cell::presumed_new(&touch.stream) } else { None };
+            new.unwrap_or_else(|| {
+                let mut cell = Cell::loading();
+                self.effects.loads.push(cell.reload(&touch.stream));
+                cell
+            })
+        });
+        cell.touched = self.uses;
+        cell
+    }
+
+    /// Looks at streams that have become free until nobody more can go on.
+    pub fn wake(&mut self, now: Timestamp) {
+        // Ends: each round takes one wake-up, and a wake-up makes more only when a unit leaves its queues for good.
+        while let Some(stream) = self.wakeups.pop_front() {
+            let Some(first) = self.cells.get(&stream).filter(|c| c.is_ready()).and_then(|c| c.queue.front().copied()) else { continue };
+            let Some(unit) = self.units.get(&first) else { continue };
+            let its_turn = unit.lookup != Lookup::Pending
+                && unit.touches.iter().all(|t| self.cells.get(&t.stream).is_some_and(|c| c.is_ready() && c.queue.front() == Some(&first)));
+            if its_turn {
+                self.leave_queues(first);
+                self.go_on(first, now);
+            }
+        }
+    }
+
+    fn leave_queues(&mut self, number: u64) {
+        let Some(unit) = self.units.get(&number) else { return };
+        for touch in &unit.touches {
+            if let Some(cell) = self.cells.get_mut(&touch.stream)
+                && let Ok(place) = cell.queue.binary_search(&number)
+            {
+                cell.queue.remove(place);
+                self.wakeups.push_back(touch.stream.clone());
+            }
+        }
+    }
+
+    /// The unit's turn: finds out whether it needs more streams, else decides.
+    fn go_on(&mut self, number: u64, now: Timestamp) {
+        let Some(unit) = self.units.get_mut(&number) else { return };
+        if !unit.discovered {
+            unit.discovered = true;
+            let work = unit.work.clone();
+            let known = self.units.get(&number).map(|u| self.states(&u.touches)).unwrap_or_default();
+            let more = work.discover(&States(known));
+            if !more.is_empty() {
+                if let Some(unit) = self.units.get_mut(&number) {
+                    unit.touches.extend(more);
+                }
+                self.line_up(number, now);
+                return;
+            }
+        }
+        self.decide(number, now);
+    }
+
+    fn states(&self, touches: &[Touch]) -> Vec<&jari_domain::AnyState> {
+        touches.iter().filter_map(|t| self.cells.get(&t.stream).and_then(Cell::newest)).map(|v| &v.state).collect()
+    }
+
+    /// Decides against the newest states, and puts what follows in the line for the log.
+    fn decide(&mut self, number: u64, now: Timestamp) {
+        let Some(unit) = self.units.get(&number) else { return };
+        // Time in a stream never runs backwards, whatever this machine's clock says.
+        let newest = unit.touches.iter().filter_map(|t| self.cells.get(&t.stream).and_then(Cell::newest));
+        let now = newest.map(|v| v.last_time).fold(now, Timestamp::max);
+        let decision = unit.work.decide(&States(self.states(&unit.touches)), now);
+        let (mut changes, refusal) = match decision {
+            Ok(changes) => (changes, None),
+            Err(refusal) => (Vec::new(), Some(refusal)),
+        };
+        let mut uses = Vec::with_capacity(unit.touches.len());
+        for (index, touch) in unit.touches.iter().enumerate() {
+            let events = changes.iter_mut().find(|(at, _)| *at == index).map(|(_, events)| std::mem::take(events)).unwrap_or_default();
+            let expected = self.cells.get(&touch.stream).and_then(Cell::newest).map_or(0, |v| v.number);
+            uses.push(StreamUse { stream: touch.stream.clone(), expected, claims: touch.claims || !events.is_empty(), events });
+        }
+        match group(unit, uses, refusal, now) {
+            Ok(group) => {
+                for used in &group.uses {
+                    if let Some(cell) = self.cells.get_mut(&used.stream) {
+                        cell.decided(&used.events, now);
+                        cell.in_flight += 1;
+                    }
+                }
+                self.pending.push_back((number, group));
+            }
+            Err(error) => self.finish(number, Err(ExecuteError::LogRefused { reason: error.to_string() })),
+        }
+    }
+
+    /// Answers everybody who asked for the unit, and forgets it.
+    pub fn finish(&mut self, number: u64, result: Result<Outcome, ExecuteError>) {
+        self.leave_queues(number);
+        let Some(unit) = self.units.remove(&number) else { return };
+        if let Some(key) = &unit.origin.key {
+            self.by_key.remove(key);
+        }
+        for reply in unit.replies {
+            answer(reply, result.clone());
+        }
+    }
+
+    /// Takes streams that were read; `asked` is the generation of the question.
+    pub fn loaded(&mut self, stream: &StreamId, asked: u64, result: Result<LoadedStream, String>, now: Timestamp) {
+        let Some(cell) = self.cells.get_mut(stream).filter(|c| c.is_loading() && c.generation == asked) else { return };
+        match result {
+            Ok(loaded) => cell.take(loaded),
+            Err(reason) => {
+                let waiting: Vec<u64> = cell.queue.iter().copied().collect();
+                for number in waiting {
+                    self.finish(number, Err(ExecuteError::StreamUnreadable { stream: stream.to_string(), reason: reason.clone() }));
+                }
+                self.cells.remove(stream);
+            }
+        }
+        self.wakeups.push_back(stream.clone());
+        self.wake(now);
+    }
+
+    /// Takes what became of ids that were looked up; those that are not in `found` were never recorded.
+    pub fn looked_up(&mut self, asked: &[CommandKey], found: Vec<(CommandKey, RecordedCommand)>, now: Timestamp) {
+        for (key, outcome) in found {
+            self.recent.put(key, outcome, now);
+        }
+        for key in asked {
+            let Some(number) = self.by_key.get(key).copied() else { continue };
+            let Some(unit) = self.units.get_mut(&number).filter(|u| u.lookup == Lookup::Pending) else { continue };
+            unit.lookup = Lookup::Done;
+            if let Some(known) = self.recent.get(key) {
+                let result = repeat(known, &unit.origin);
+                self.finish(number, result);
+                continue;
+            }
+            match unit.touches.first() {
+                Some(first) => self.wakeups.push_back(first.stream.clone()),
+                None => self.go_on(number, now),
+            }
+        }
+        self.wake(now);
+    }
+
+    /// Hears of an event in the log. One that this node did not write makes its copy of the stream old.
+    pub fn seen(&mut self, stream: &StreamId, sequence: u64) {
+        let Some(cell) = self.cells.get_mut(stream) else { return };
+        if cell.is_loading() || cell.durable().is_some_and(|v| v.number >= sequence) {
+            return;
+        }
+        if cell.is_idle() {
+            self.cells.remove(stream);
+        } else {
+            cell.mark_stale();
+            self.refresh(stream);
+        }
+    }
+
+    /// Reads a stale stream again as soon as nothing of it is under way.
+    pub fn refresh(&mut self, stream: &StreamId) {
+        if let Some(cell) = self.cells.get_mut(stream).filter(|c| c.is_stale() && c.in_flight == 0) {
+            if cell.queue.is_empty() {
+                self.cells.remove(stream);
+            } else {
+                self.effects.loads.push(cell.reload(stream));
+            }
+        }
+    }
+
+    /// Sends units whose outcome is unknown back into line; their ids are looked up first.
+    pub fn ask_again(&mut self, number: u64) {
+        if let Some(unit) = self.units.get_mut(&number)
+            && let Some(key) = &unit.origin.key
+        {
+            unit.lookup = Lookup::Pending;
+            self.effects.lookups.push(key.clone());
+        }
+    }
+
+    /// Lets go of the streams that were used longest ago. Never of one that somebody waits for or that is under way.
+    pub fn evict(&mut self) {
+        if self.cells.len() > self.limits.cells {
+            let since = self.uses.saturating_sub(self.limits.cells as u64 / 2);
+            self.cells.retain(|_, cell| cell.touched > since || !cell.is_idle());
+        }
+    }
+}
+
+fn answer(reply: Reply, result: Result<Outcome, ExecuteError>) {
+    // A caller that went away hears nothing; its command is settled all the same.
+    let _ = reply.to.send(result);
+    drop(reply.place);
+}
+
+fn repeat(known: &RecordedCommand, origin: &Origin) -> Result<Outcome, ExecuteError> {
+    if known.digest == origin.digest {
+        Ok(Outcome { position: known.position, refusal: known.refusal.clone() })
+    } else {
+        Err(ExecuteError::CommandIdReused)
+    }
+}
+
+fn group(unit: &Unit, uses: Vec<StreamUse>, refusal: Option<Refusal>, now: Timestamp) -> Result<Group, serde_json::Error> {
+    let origin = &unit.origin;
+    let command_id = origin.key.as_ref().map(|key| key.id.to_string());
+    let metadata = Metadata {
+        correlation_id: origin.correlation_id.clone().or_else(|| command_id.clone()),
+        command_id,
+        causation: origin.causation.map(|position| position.to_string()),
+        actor: origin.actor.as_deref().map(str::to_owned),
+        trace: origin.trace.clone(),
+        decided_at: Some(now.to_string()),
+        other: Default::default(),
+    };
+    let row = origin.key.as_ref().map(|key| CommandRow { id: key.id, caller: key.caller.clone(), digest: origin.digest, refusal });
+    Group::new(uses, row, Arc::new(metadata), unit.work.lease())
+}

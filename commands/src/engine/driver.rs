@@ -1,0 +1,258 @@
+//! Carries the loop's wishes to the database and the answers back.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use futures::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream::{FuturesOrdered, FuturesUnordered},
+};
+use jari_domain::{StreamId, Timestamp};
+use jari_event_store::{Appended, Appender, CommandKey, Database, LoadedStream, LogError, LogTail, Reader, RecordedCommand, SnapshotWriter};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Health, Shared, Submission,
+    core::{Core, CoreLimits},
+    flight::{AppendFailure, Departure},
+};
+
+/// Submissions taken in one turn, so that answers from the log are not kept waiting.
+const TURN: usize = 1_024;
+/// Between two tries to reach the database.
+const RETRY: Duration = Duration::from_millis(200);
+/// An append that takes longer is taken for a stalled database: new callers are told to come back.
+const STALL: Duration = Duration::from_secs(2);
+/// How long the loop goes on after it was asked to stop, for what it has accepted.
+const DRAIN: Duration = Duration::from_secs(20);
+/// Events of the log looked at in one turn.
+const TAIL_PAGE: usize = 4_096;
+
+type Loaded = Vec<(StreamId, u64, Result<LoadedStream, String>)>;
+type LookedUp = (Vec<CommandKey>, Vec<(CommandKey, RecordedCommand)>);
+
+/// What the loop waits for besides callers and appends.
+enum Answer {
+    Loaded(Loaded),
+    LookedUp(LookedUp),
+    Connected(Box<Appender>),
+}
+
+pub(super) struct Driver {
+    core: Core,
+    database: Database,
+    reader: Reader,
+    tail: LogTail,
+    snapshots: SnapshotWriter,
+    shared: Arc<Shared>,
+    appender: Appender,
+    appends: FuturesOrdered<BoxFuture<'static, (u64, Result<Appended, AppendFailure>)>>,
+    departed: VecDeque<tokio::time::Instant>,
+    answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+    reconnecting: bool,
+    seen: u64,
+}
+
+impl Driver {
+    pub fn new(limits: CoreLimits, database: Database, tail: LogTail, snapshots: SnapshotWriter, appender: Appender, shared: Arc<Shared>) -> Self {
+        Self {
+            core: Core::new(limits, Timestamp::now()),
+            reader: Reader::new(database.clone()),
+            seen: tail.head(),
+            database,
+            tail,
+            snapshots,
+            shared,
+            appender,
+            appends: FuturesOrdered::new(),
+            departed: VecDeque::new(),
+            answers: FuturesUnordered::new(),
+            reconnecting: false,
+        }
+    }
+
+    /// The loop. Ends after `stop`, when what was accepted is settled, or [`DRAIN`] later.
+    pub async fn run(mut self, mut intake: mpsc::Receiver<Submission>, stop: CancellationToken) {
+        let mut arrivals = Vec::with_capacity(TURN);
+        let mut head = self.tail.watch();
+        let mut pulse = tokio::time::interval(Duration::from_millis(250));
+        pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let drained = async {
+            stop.cancelled().await;
+            tokio::time::sleep(DRAIN).await;
+        };
+        tokio::pin!(drained);
+        // Ends as the method's comment says; each turn takes what has come and lets go what can go.
+        loop {
+            tokio::select! {
+                biased;
+                Some((number, result)) = self.appends.next(), if !self.appends.is_empty() => self.appended(number, result),
+                Some(answer) = self.answers.next(), if !self.answers.is_empty() => self.answered(answer),
+                taken = intake.recv_many(&mut arrivals, TURN) => {
+                    if taken == 0 && self.core.units.is_empty() { return; }
+                }
+                Ok(()) = head.changed() => self.follow().await,
+                _ = pulse.tick() => self.look_at_health(),
+                () = stop.cancelled(), if self.core.units.is_empty() => return,
+                () = &mut drained => {
+                    tracing::warn!(units = self.core.units.len(), "stopped with work under way; it is settled or found again under its ids");
+                    return;
+                }
+            }
+            let now = Timestamp::now();
+            for Submission { work, origin, reply } in arrivals.drain(..) {
+                self.core.submit(work, origin, reply, now);
+            }
+            self.carry_out(now);
+        }
+    }
+
+    fn appended(&mut self, number: u64, result: Result<Appended, AppendFailure>) {
+        self.departed.pop_front();
+        self.core.appended(number, result, Timestamp::now());
+        if self.core.flight.disconnected && !self.reconnecting {
+            self.reconnecting = true;
+            self.shared.set_health(Health::Disconnected);
+            tracing::warn!("the connection to the log is gone; nothing is accepted until it is back");
+            self.answers.push(reconnect(self.appender.clone(), self.database.clone()).boxed());
+        }
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        let now = Timestamp::now();
+        match answer {
+            Answer::Loaded(streams) => {
+                for (stream, asked, result) in streams {
+                    self.core.loaded(&stream, asked, result, now);
+                }
+            }
+            Answer::LookedUp((asked, found)) => self.core.looked_up(&asked, found, now),
+            Answer::Connected(appender) => {
+                self.appender = *appender;
+                self.reconnecting = false;
+                self.core.reconnected();
+                self.shared.set_health(Health::Serving);
+                tracing::info!("the connection to the log is back");
+            }
+        }
+    }
+
+    /// Looks at what the log has taken from others. A page that cannot be read now is read at the next change of the head.
+    async fn follow(&mut self) {
+        if let Ok(events) = self.tail.read_now(self.seen, TAIL_PAGE).await {
+            for event in &events {
+                if let Some(stream) = event.stream() {
+                    self.core.seen(&stream, event.sequence);
+                }
+                self.seen = event.position;
+            }
+        }
+    }
+
+    fn look_at_health(&mut self) {
+        let waited = self.departed.front().map(tokio::time::Instant::elapsed);
+        let health = match waited {
+            _ if self.reconnecting => Health::Disconnected,
+            Some(waited) if waited > STALL => Health::Stalled,
+            _ => Health::Serving,
+        };
+        self.shared.set_health(health);
+    }
+
+    /// Does what the loop's state asks for.
+    fn carry_out(&mut self, now: Timestamp) {
+        while let Some(departure) = self.core.depart(now) {
+            self.send(departure);
+        }
+        let effects = std::mem::take(&mut self.core.effects);
+        self.tail.offer(effects.recorded);
+        for snapshot in effects.snapshots {
+            if !self.snapshots.offer(snapshot) {
+                tracing::debug!("a snapshot was left out: others are being written");
+            }
+        }
+        if !effects.loads.is_empty() {
+            self.answers.push(load(self.reader.clone(), effects.loads).boxed());
+        }
+        if !effects.lookups.is_empty() {
+            self.answers.push(look_up(self.reader.clone(), effects.lookups).boxed());
+        }
+        self.shared.measure(self.core.units.len(), self.core.cells.len());
+    }
+
+    fn send(&mut self, departure: Departure) {
+        let Departure { number, after, careful, batch } = departure;
+        self.shared.count_batch(batch.groups.len());
+        let appender = self.appender.clone();
+        let mut append = async move {
+            let result = appender.append(&batch, number, after, careful).await;
+            // dropped before the answer is looked at, so that the loop owns the batch alone and can take it apart
+            drop(batch);
+            (number, result.map_err(failure))
+        }
+        .boxed();
+        // A batch is written to the connection when its future is first polled: here, so that batches leave in the order of their numbers.
+        match append.as_mut().now_or_never() {
+            Some(done) => self.appends.push_back(async move { done }.boxed()),
+            None => self.appends.push_back(append),
+        }
+        self.departed.push_back(tokio::time::Instant::now());
+    }
+}
+
+fn failure(error: LogError) -> AppendFailure {
+    if error.is_unique_violation() {
+        AppendFailure::UniqueKey
+    } else if error.is_connection_loss() {
+        AppendFailure::Disconnected
+    } else {
+        AppendFailure::Refused(error.to_string())
+    }
+}
+
+/// Connects anew, and makes sure that what the old connection had under way is over. Tries for as long as the loop lives.
+async fn reconnect(old: Appender, database: Database) -> Answer {
+    // Ends when the database is back.
+    loop {
+        let attempt = async {
+            let new = Appender::connect(&database).await?;
+            old.end(&database).await?;
+            Ok::<_, LogError>(new)
+        };
+        match tokio::time::timeout(Duration::from_secs(5), attempt).await {
+            Ok(Ok(new)) => return Answer::Connected(Box::new(new)),
+            Ok(Err(error)) => tracing::debug!(%error, "the log is still away"),
+            Err(_) => tracing::debug!("the log is still away: no answer"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Reads streams; tries for as long as the loop lives, since units wait for them and their callers' patience is bounded elsewhere.
+async fn load(reader: Reader, loads: Vec<(jari_event_store::LoadRequest, u64)>) -> Answer {
+    let (requests, asked): (Vec<_>, Vec<_>) = loads.into_iter().unzip();
+    // Ends when the database answers.
+    loop {
+        match reader.load(requests.clone()).await {
+            Ok(results) => {
+                let streams = requests.iter().zip(asked).zip(results);
+                return Answer::Loaded(streams.map(|((r, asked), result)| (r.stream.clone(), asked, result.map_err(|e| e.to_string()))).collect());
+            }
+            Err(error) => tracing::debug!(%error, "streams could not be read yet"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Looks command ids up; as [`load`].
+async fn look_up(reader: Reader, keys: Vec<CommandKey>) -> Answer {
+    // Ends when the database answers.
+    loop {
+        match reader.look_up(&keys).await {
+            Ok(found) => return Answer::LookedUp((keys, found)),
+            Err(error) => tracing::debug!(%error, "command ids could not be looked up yet"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}

@@ -1,0 +1,274 @@
+//! Batches on their way to the log, and what their answers do to the loop's state.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use jari_domain::{StreamId, Timestamp};
+use jari_event_store::{Appended, Batch, Group, RecordedCommand, StateSnapshot};
+
+use super::{
+    core::Core,
+    unit::{ExecuteError, Outcome},
+};
+
+/// Batches on their way at once. Two keep the server busy while the answer travels; a third would find nothing to do, and the order in
+/// which batches that did nothing are put back relies on there being one at most.
+const PIPELINE: usize = 2;
+
+/// A batch that was sent.
+struct Sent {
+    number: u64,
+    batch: Arc<Batch>,
+    units: Vec<u64>,
+    careful: bool,
+}
+
+/// What is on its way.
+#[derive(Default)]
+pub(super) struct Flight {
+    sent: VecDeque<Sent>,
+    /// Hit a unique key, or was refused with its neighbours: to be sent again alone, carefully, in pieces of so many groups.
+    again: VecDeque<(Vec<(u64, Group)>, usize)>,
+    /// Units that fell, to be decided again.
+    fallen: Vec<u64>,
+    /// Something that was decided in memory is void.
+    pub rollback_needed: bool,
+    /// The connection is gone: nothing is sent until [`Core::reconnected`].
+    pub disconnected: bool,
+    last_number: u64,
+}
+
+/// How an append failed.
+#[derive(Debug)]
+pub(super) enum AppendFailure {
+    /// Another writer has one of its keys: certainly nothing landed.
+    UniqueKey,
+    /// The connection ended: nobody knows whether it landed.
+    Disconnected,
+    /// The database refused it: certainly nothing landed.
+    Refused(String),
+}
+
+/// A batch to be sent.
+pub(super) struct Departure {
+    pub number: u64,
+    pub after: Option<u64>,
+    pub careful: bool,
+    pub batch: Arc<Batch>,
+}
+
+impl Flight {
+    pub fn is_empty(&self) -> bool {
+        self.sent.is_empty()
+    }
+}
+
+impl Core {
+    /// The next batch, when one can go.
+    ///
+    /// While something is being mended (a batch did not land whole), nothing goes before everything that was sent has been answered.
+    pub fn depart(&mut self, now: Timestamp) -> Option<Departure> {
+        let flight = &self.flight;
+        if flight.disconnected || flight.sent.iter().any(|s| s.careful) {
+            return None;
+        }
+        if (flight.rollback_needed || !flight.again.is_empty()) && !flight.is_empty() {
+            return None;
+        }
+        if flight.rollback_needed {
+            self.roll_back(now);
+        }
+        if let Some((groups, piece)) = self.flight.again.pop_front() {
+            let mut groups = VecDeque::from(groups);
+            let rest = groups.split_off(piece.min(groups.len()));
+            if !rest.is_empty() {
+                self.flight.again.push_front((rest.into(), piece));
+            }
+            return Some(self.send(groups.into(), true));
+        }
+        if self.flight.sent.len() >= PIPELINE || self.pending.is_empty() {
+            return None;
+        }
+        let groups = self.fill();
+        Some(self.send(groups, false))
+    }
+
+    /// Takes from the line what fits into one batch; groups under two epochs of a lease never share one.
+    fn fill(&mut self) -> Vec<(u64, Group)> {
+        let limits = self.limits.batch;
+        let (mut events, mut bytes, mut lease) = (0, 0, None);
+        let mut groups = Vec::new();
+        while let Some((_, group)) = self.pending.front() {
+            events += group.event_count();
+            bytes += group.bytes();
+            let other_lease = group.lease.is_some() && lease.is_some() && lease != group.lease;
+            if !groups.is_empty() && (groups.len() >= limits.groups || events > limits.events || bytes > limits.bytes || other_lease) {
+                break;
+            }
+            if group.lease.is_some() {
+                lease.clone_from(&group.lease);
+            }
+            groups.extend(self.pending.pop_front());
+        }
+        groups
+    }
+
+    fn send(&mut self, groups: Vec<(u64, Group)>, careful: bool) -> Departure {
+        let after = self.flight.sent.back().map(|s| s.number);
+        self.flight.last_number += 1;
+        let number = self.flight.last_number;
+        let (units, groups) = groups.into_iter().unzip();
+        let batch = Arc::new(Batch { groups });
+        self.flight.sent.push_back(Sent { number, batch: batch.clone(), units, careful });
+        Departure { number, after, careful, batch }
+    }
+
+    /// Takes the answer to the oldest batch that was sent.
+    pub fn appended(&mut self, number: u64, result: Result<Appended, AppendFailure>, now: Timestamp) {
+        let Some(sent) = self.flight.sent.pop_front_if(|s| s.number == number) else { return };
+        match result {
+            Ok(appended) if appended.stale => self.put_back(sent),
+            Ok(appended) => self.arrived(&sent, &appended, now),
+            Err(AppendFailure::UniqueKey) => self.try_again(sent, usize::MAX),
+            Err(AppendFailure::Refused(reason)) if sent.units.len() == 1 => {
+                self.release(&sent.batch.groups[0]);
+                self.finish(sent.units[0], Err(ExecuteError::LogRefused { reason }));
+                self.flight.rollback_needed = true;
+            }
+            Err(AppendFailure::Refused(reason)) => {
+                tracing::error!(groups = sent.units.len(), %reason, "the log refused a batch; its groups are sent one by one to find which");
+                self.try_again(sent, 1);
+            }
+            Err(AppendFailure::Disconnected) => {
+                self.flight.disconnected = true;
+                self.flight.rollback_needed = true;
+                for (number, group) in sent.units.iter().zip(&sent.batch.groups) {
+                    self.release(group);
+                    self.ask_again(*number);
+                    self.flight.fallen.push(*number);
+                }
+            }
+        }
+    }
+
+    /// The connection is back, and what was under way on the old one is over.
+    pub fn reconnected(&mut self) {
+        self.flight.disconnected = false;
+    }
+
+    /// A batch that did nothing goes back to the head of the line.
+    fn put_back(&mut self, sent: Sent) {
+        let groups = Arc::unwrap_or_clone(sent.batch).groups;
+        for pair in sent.units.into_iter().zip(groups).rev() {
+            self.pending.push_front(pair);
+        }
+    }
+
+    fn try_again(&mut self, sent: Sent, piece: usize) {
+        let groups = Arc::unwrap_or_clone(sent.batch).groups;
+        self.flight.again.push_back((sent.units.into_iter().zip(groups).collect(), piece));
+    }
+
+    fn arrived(&mut self, sent: &Sent, appended: &Appended, now: Timestamp) {
+        let heads = appended.heads(&sent.batch);
+        for ((number, group), head) in sent.units.iter().zip(&sent.batch.groups).zip(heads) {
+            match head {
+                Some(head) => self.landed(*number, group, head, appended, now),
+                None => {
+                    self.release(group);
+                    self.flight.rollback_needed = true;
+                    if appended.lease_lost && group.lease.is_some() {
+                        self.finish(*number, Err(ExecuteError::LeaseLost));
+                    } else {
+                        self.fell(*number);
+                    }
+                }
+            }
+        }
+        for repeated in &appended.repeated {
+            self.ask_again(sent.units[*repeated]);
+        }
+        self.evict();
+    }
+
+    fn landed(&mut self, number: u64, group: &Group, head: u64, appended: &Appended, now: Timestamp) {
+        let decided_at = group.metadata.decided_at().unwrap_or(appended.recorded_at);
+        for used in &group.uses {
+            let Some(cell) = self.cells.get_mut(&used.stream) else { continue };
+            cell.in_flight -= 1;
+            cell.landed(&used.events, decided_at);
+            let stale = cell.is_stale();
+            if let Some(durable) = cell.durable()
+                && durable.number >= cell.snapshot_number + self.limits.snapshot_every
+            {
+                let snapshot = StateSnapshot {
+                    stream: used.stream.clone(),
+                    state: durable.state.clone(),
+                    version: durable.number,
+                    last_time: durable.last_time,
+                };
+                cell.snapshot_number = snapshot.version;
+                self.effects.snapshots.push(snapshot);
+            }
+            if stale {
+                self.refresh(&used.stream);
+            }
+        }
+        self.effects.recorded.extend(appended.recorded(group, head).map(Arc::new));
+        let refusal = group.command.as_ref().and_then(|c| c.refusal.clone());
+        if let Some(row) = &group.command {
+            let key = jari_event_store::CommandKey { caller: row.caller.clone(), id: row.id };
+            self.recent.put(key, RecordedCommand { digest: row.digest, position: head, refusal: refusal.clone() }, now);
+        }
+        self.finish(number, Ok(Outcome { position: head, refusal }));
+    }
+
+    fn fell(&mut self, number: u64) {
+        let Some(unit) = self.units.get_mut(&number) else { return };
+        unit.attempts += 1;
+        if unit.attempts < self.limits.attempts {
+            self.flight.fallen.push(number);
+        } else {
+            let attempts = unit.attempts;
+            self.finish(number, Err(ExecuteError::Contention { attempts }));
+        }
+    }
+
+    /// The group's streams are no longer under way by it, and must be read again.
+    fn release(&mut self, group: &Group) {
+        for used in &group.uses {
+            if let Some(cell) = self.cells.get_mut(&used.stream) {
+                cell.in_flight -= 1;
+                cell.mark_stale();
+            }
+        }
+    }
+
+    /// Everything that was decided on void ground is decided again, in the order in which it came.
+    ///
+    /// Only called when nothing is on its way, so that every group that is not durable is in `fallen`, `again` or `pending`.
+    fn roll_back(&mut self, now: Timestamp) {
+        self.flight.rollback_needed = false;
+        let mut redo = std::mem::take(&mut self.flight.fallen);
+        let waiting = std::mem::take(&mut self.pending);
+        let again = std::mem::take(&mut self.flight.again).into_iter().flat_map(|(groups, _)| groups);
+        for (number, group) in again.chain(waiting) {
+            for used in &group.uses {
+                if let Some(cell) = self.cells.get_mut(&used.stream) {
+                    cell.in_flight -= 1;
+                    cell.forget_undurable();
+                }
+            }
+            redo.push(number);
+        }
+        redo.sort_unstable();
+        // All of them stand in line before the first is decided: none overtakes an older one.
+        for number in &redo {
+            self.stand_in_line(*number);
+        }
+        let stale: Vec<StreamId> = self.cells.iter().filter(|(_, c)| c.is_stale()).map(|(s, _)| s.clone()).collect();
+        for stream in &stale {
+            self.refresh(stream);
+        }
+        self.wake(now);
+    }
+}

@@ -1,0 +1,229 @@
+//! The road of a command: admission, decision, the log, the answer.
+
+mod admission;
+mod cell;
+mod core;
+mod digest;
+mod driver;
+mod flight;
+mod recent;
+#[cfg(test)]
+mod simulation;
+mod unit;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+pub use self::{
+    admission::AdmissionLimits,
+    core::CoreLimits,
+    digest::Digester,
+    unit::{Access, Changes, ExecuteError, Origin, Outcome, States, Touch, UnitOfWork},
+};
+use admission::Admission;
+use driver::Driver;
+use jari_event_store::{Appender, Database, LogError, LogTail, SnapshotWriter};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use self::core::Reply;
+
+/// Bounds and patience of the engine.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineSettings {
+    /// Who may come in.
+    pub admission: AdmissionLimits,
+    /// What the loop keeps.
+    pub limits: CoreLimits,
+    /// How long a caller waits for its outcome before it is told to ask again.
+    pub answer_within: Duration,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self { admission: AdmissionLimits::default(), limits: CoreLimits::default(), answer_within: Duration::from_secs(10) }
+    }
+}
+
+/// How the log answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Health {
+    /// As it should.
+    Serving,
+    /// An append has been under way for longer than it should.
+    Stalled,
+    /// The connection is gone and being made anew.
+    Disconnected,
+}
+
+/// One submission on its way into the loop.
+struct Submission {
+    work: Arc<dyn UnitOfWork>,
+    origin: Origin,
+    reply: Reply,
+}
+
+/// What the loop tells those around it.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    health: AtomicU8,
+    units: AtomicUsize,
+    cells: AtomicUsize,
+    batches: AtomicU64,
+    groups: AtomicU64,
+}
+
+impl Shared {
+    fn set_health(&self, health: Health) {
+        self.health.store(health as u8, Ordering::Relaxed);
+    }
+    fn health(&self) -> Health {
+        match self.health.load(Ordering::Relaxed) {
+            0 => Health::Serving,
+            1 => Health::Stalled,
+            _ => Health::Disconnected,
+        }
+    }
+    fn measure(&self, units: usize, cells: usize) {
+        self.units.store(units, Ordering::Relaxed);
+        self.cells.store(cells, Ordering::Relaxed);
+    }
+    fn count_batch(&self, groups: usize) {
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.groups.fetch_add(groups as u64, Ordering::Relaxed);
+    }
+}
+
+/// Figures of a running engine.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineStatus {
+    /// How the log answers.
+    pub health: Health,
+    /// Units of work under way.
+    pub units: usize,
+    /// Streams in memory.
+    pub cells: usize,
+    /// Callers that hold a place.
+    pub occupied: usize,
+    /// Callers sent away since the start.
+    pub refused: u64,
+    /// Batches sent since the start.
+    pub batches: u64,
+    /// Groups in them.
+    pub groups: u64,
+}
+
+/// The engine of one node. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    intake: mpsc::Sender<Submission>,
+    admission: Arc<Admission>,
+    shared: Arc<Shared>,
+    answer_within: Duration,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Submission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Submission").field("work", &self.work).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Connects and starts the loop. Join the task after cancelling `stop`: it ends when what was accepted is settled.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log cannot be reached.
+    pub async fn start(
+        database: Database,
+        tail: LogTail,
+        snapshots: SnapshotWriter,
+        settings: EngineSettings,
+        stop: CancellationToken,
+    ) -> Result<(Self, tokio::task::JoinHandle<()>), LogError> {
+        let appender = Appender::connect(&database).await?;
+        let shared = Arc::new(Shared::default());
+        // Every submission of a caller holds a place, and the engine's own are few: the queue cannot be what overflows.
+        let (intake, arrivals) = mpsc::channel(settings.admission.places + 4_096);
+        let driver = Driver::new(settings.limits, database, tail, snapshots, appender, shared.clone());
+        let task = tokio::spawn(driver.run(arrivals, stop.clone()));
+        let admission = Arc::new(Admission::new(settings.admission));
+        Ok((Self { intake, admission, shared, answer_within: settings.answer_within, stop }, task))
+    }
+
+    /// Executes a caller's command: exactly once under `origin.key`.
+    ///
+    /// Dropping the future ends the waiting, never the work.
+    ///
+    /// # Errors
+    /// See [`ExecuteError`]; a refusal is an outcome, not an error.
+    pub async fn execute(&self, work: impl UnitOfWork, origin: Origin) -> Result<Outcome, ExecuteError> {
+        if self.stop.is_cancelled() {
+            return Err(ExecuteError::ShuttingDown);
+        }
+        if self.shared.health() != Health::Serving {
+            return Err(ExecuteError::LogUnavailable { retry_after: Duration::from_secs(1) });
+        }
+        let place = self.admission.admit().await?;
+        let answer = self.submit(Arc::new(work), origin, Some(place)).await?;
+        match tokio::time::timeout(self.answer_within, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(ExecuteError::OutcomePending { retry_after: Duration::from_secs(1) }),
+        }
+    }
+
+    /// Executes work of the engine's own, which waits for as long as it takes and holds no caller's place.
+    ///
+    /// # Errors
+    /// See [`ExecuteError`].
+    pub async fn execute_own(&self, work: impl UnitOfWork, origin: Origin) -> Result<Outcome, ExecuteError> {
+        let answer = self.submit_own(work, origin).await?;
+        answer.await.unwrap_or(Err(ExecuteError::ShuttingDown))
+    }
+
+    /// Puts work of the engine's own in line and returns what its answer will come by: submissions in order are decided in order.
+    ///
+    /// # Errors
+    /// [`ExecuteError::ShuttingDown`].
+    pub async fn submit_own(&self, work: impl UnitOfWork, origin: Origin) -> Result<oneshot::Receiver<Result<Outcome, ExecuteError>>, ExecuteError> {
+        self.submit(Arc::new(work), origin, None).await
+    }
+
+    async fn submit(
+        &self,
+        work: Arc<dyn UnitOfWork>,
+        origin: Origin,
+        place: Option<tokio::sync::OwnedSemaphorePermit>,
+    ) -> Result<oneshot::Receiver<Result<Outcome, ExecuteError>>, ExecuteError> {
+        let (to, answer) = oneshot::channel();
+        let submission = Submission { work, origin, reply: Reply { to, place } };
+        self.intake.send(submission).await.map_err(|_| ExecuteError::ShuttingDown)?;
+        Ok(answer)
+    }
+
+    /// Whether a caller would be sent away at once: asked before its request is decoded.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.admission.is_full()
+    }
+
+    /// Its figures.
+    #[must_use]
+    pub fn status(&self) -> EngineStatus {
+        EngineStatus {
+            health: self.shared.health(),
+            units: self.shared.units.load(Ordering::Relaxed),
+            cells: self.shared.cells.load(Ordering::Relaxed),
+            occupied: self.admission.occupied(),
+            refused: self.admission.refused(),
+            batches: self.shared.batches.load(Ordering::Relaxed),
+            groups: self.shared.groups.load(Ordering::Relaxed),
+        }
+    }
+}

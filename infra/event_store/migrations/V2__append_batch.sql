@@ -1,0 +1,113 @@
+-- One append: many groups, each whole or not at all, in one statement.
+--
+-- Arrays of one prefix have one length. s_: the streams that the batch uses, each with the version that its first group expects and
+-- whether the database must check it (what is inserted is checked by the primary key). u_: which group uses which stream, and whether
+-- it writes; ordered by group. c_: commands; c_offset is the number of events up to the end of the command's group. e_: events, ordered by group.
+-- g_events: events of each group; g_leased: whether it stands under the lease. Groups and streams are counted from 1.
+--
+-- `careful` is set on the second try of a batch that failed on a unique key: then everything is checked, under the lock, so that it
+-- cannot fail that way again.
+CREATE FUNCTION append_batch(
+    batch_no bigint, after_batch bigint, careful boolean, lease text, lease_epoch bigint,
+    s_type text[], s_id text[], s_expected bigint[], s_check boolean[],
+    u_group integer[], u_stream integer[], u_writes boolean[],
+    g_events integer[], g_leased boolean[],
+    c_group integer[], c_id uuid[], c_caller text[], c_digest bytea[], c_offset integer[], c_refusal text[],
+    e_group integer[], e_aggregate_type text[], e_aggregate_id text[], e_sequence bigint[], e_event_type text[], e_event_version text[], e_payload text[], e_metadata text[],
+    OUT base bigint, OUT stamped_at timestamptz, OUT fallen integer[], OUT repeated integer[], OUT lease_lost boolean, OUT stale boolean)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET jari.appending = 'on'
+AS $$
+DECLARE
+    event_total integer := cardinality(e_sequence);
+    group_total integer := cardinality(g_events);
+    dead_streams integer[];
+    dead boolean[];
+    falls boolean[];
+    offsets integer[];
+    running integer := 0;
+    i integer := 1;
+    j integer;
+    fate boolean;
+    g integer;
+BEGIN
+    stale := false;
+    lease_lost := false;
+    -- Two batches may be under way on one connection. The second was decided on top of the first: it may land only if that one landed
+    -- whole. Versions alone do not show this, since another writer can have brought the streams to the same versions by other events.
+    IF after_batch >= 0 AND current_setting('jari.landed', true) IS DISTINCT FROM after_batch::text THEN
+        stale := true;
+        RETURN;
+    END IF;
+    PERFORM lock_log_head();
+    SELECT e.position, greatest(e.recorded_at, clock_timestamp()) INTO base, stamped_at FROM events e ORDER BY e.position DESC LIMIT 1;
+    base := coalesce(base, 0);
+    stamped_at := coalesce(stamped_at, clock_timestamp());
+
+    IF lease IS NOT NULL AND (SELECT l.epoch FROM leases l WHERE l.name = lease) IS DISTINCT FROM lease_epoch THEN
+        lease_lost := true;
+    END IF;
+    SELECT array_agg(u.ordinal::integer) INTO dead_streams
+        FROM unnest(s_type, s_id, s_expected, s_check) WITH ORDINALITY u (kind, id, expected, wanted, ordinal)
+        WHERE (u.wanted OR careful) AND u.expected <> coalesce(
+            (SELECT e.sequence FROM events e WHERE e.aggregate_type = u.kind AND e.aggregate_id = u.id ORDER BY e.sequence DESC LIMIT 1), 0);
+    IF careful THEN
+        SELECT array_agg(DISTINCT u.in_group) INTO repeated
+            FROM unnest(c_group, c_id, c_caller) u (in_group, id, who)
+            WHERE (SELECT true FROM commands k WHERE k.command_id = u.id AND k.caller = u.who LIMIT 1);
+    END IF;
+
+    IF dead_streams IS NULL AND repeated IS NULL AND NOT lease_lost THEN
+        INSERT INTO commands (command_id, caller, digest, position, refusal, recorded_at)
+            SELECT u.id, u.who, u.digest, base + u.ends, u.refusal::json, stamped_at
+            FROM unnest(c_id, c_caller, c_digest, c_offset, c_refusal) u (id, who, digest, ends, refusal);
+        IF event_total > 0 THEN
+            INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, position, recorded_at)
+                SELECT u.kind, u.id, u.seq, u.named, u.version, u.payload::json, u.metadata::json, base + u.ordinal, stamped_at
+                FROM unnest(e_aggregate_type, e_aggregate_id, e_sequence, e_event_type, e_event_version, e_payload, e_metadata)
+                    WITH ORDINALITY u (kind, id, seq, named, version, payload, metadata, ordinal);
+            INSERT INTO batches (first_position, event_count, recorded_at) VALUES (base + 1, event_total, stamped_at);
+            PERFORM pg_notify('jari_log', '');
+        END IF;
+        PERFORM set_config('jari.landed', batch_no::text, false);
+        RETURN;
+    END IF;
+
+    -- Somebody falls. Walk the groups in order: a group falls with a dead stream, a repeated id or a lost lease, and whatever it would
+    -- have written is dead for those after it.
+    dead := array_fill(false, ARRAY[greatest(cardinality(s_id), 1)]);
+    falls := array_fill(false, ARRAY[group_total]);
+    offsets := array_fill(0, ARRAY[group_total]);
+    FOREACH g IN ARRAY coalesce(dead_streams, '{}') LOOP dead[g] := true; END LOOP;
+    FOREACH g IN ARRAY coalesce(repeated, '{}') LOOP falls[g] := true; END LOOP;
+    FOR g IN 1 .. group_total LOOP
+        fate := falls[g] OR (lease_lost AND g_leased[g]);
+        j := i;
+        WHILE j <= cardinality(u_group) AND u_group[j] = g LOOP
+            fate := fate OR dead[u_stream[j]];
+            j := j + 1;
+        END LOOP;
+        WHILE i < j LOOP
+            IF fate AND u_writes[i] THEN dead[u_stream[i]] := true; END IF;
+            i := i + 1;
+        END LOOP;
+        falls[g] := fate;
+        IF NOT fate THEN running := running + g_events[g]; END IF;
+        offsets[g] := running;
+    END LOOP;
+    SELECT array_agg(u.ordinal::integer) INTO fallen FROM unnest(falls) WITH ORDINALITY u (fell, ordinal) WHERE u.fell;
+
+    INSERT INTO commands (command_id, caller, digest, position, refusal, recorded_at)
+        SELECT u.id, u.who, u.digest, base + offsets[u.in_group], u.refusal::json, stamped_at
+        FROM unnest(c_group, c_id, c_caller, c_digest, c_refusal) u (in_group, id, who, digest, refusal) WHERE NOT falls[u.in_group];
+    IF running > 0 THEN
+        INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, position, recorded_at)
+            SELECT u.kind, u.id, u.seq, u.named, u.version, u.payload::json, u.metadata::json, base + row_number() OVER (ORDER BY u.ordinal), stamped_at
+            FROM unnest(e_group, e_aggregate_type, e_aggregate_id, e_sequence, e_event_type, e_event_version, e_payload, e_metadata)
+                WITH ORDINALITY u (in_group, kind, id, seq, named, version, payload, metadata, ordinal)
+            WHERE NOT falls[u.in_group] ORDER BY u.ordinal;
+        INSERT INTO batches (first_position, event_count, recorded_at) VALUES (base + 1, running, stamped_at);
+        PERFORM pg_notify('jari_log', '');
+    END IF;
+END $$;

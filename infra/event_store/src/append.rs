@@ -1,0 +1,185 @@
+//! One connection that appends batches, at most a few under way at once, in the order in which they were sent.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio_postgres::{Client, Statement, types::ToSql};
+
+use crate::{
+    Batch, Body, Database, Group, LogError, RecordedEvent,
+    record::{signed, timestamp, unsigned},
+};
+
+const APPEND: &str = "SELECT base, stamped_at, fallen, repeated, lease_lost, stale FROM append_batch($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28)";
+const WHOAMI: &str = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+const BACKEND: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2";
+
+/// What became of a batch.
+#[derive(Debug, Clone)]
+pub struct Appended {
+    /// The head before the batch: its first event is at `base + 1`.
+    pub base: u64,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+    /// Groups that did not land, counted from 0, ascending.
+    pub fallen: Vec<usize>,
+    /// Groups among them whose command id was recorded before, counted from 0.
+    pub repeated: Vec<usize>,
+    /// The lease is another's now: every group under it fell.
+    pub lease_lost: bool,
+    /// Nothing was done: the batch before this one in the pipeline did not land whole.
+    pub stale: bool,
+}
+
+/// Who a connection is to the server, to be able to end it from another one.
+#[derive(Debug, Clone, Copy)]
+struct Backend {
+    pid: i32,
+    started_at: std::time::SystemTime,
+}
+
+/// A connection for appends.
+///
+/// Its own, pipelined: a second batch travels while the first is being written. The server executes them one after the other.
+#[derive(Clone)]
+pub struct Appender {
+    client: Arc<Client>,
+    statement: Statement,
+    backend: Backend,
+}
+
+impl Appender {
+    /// Connects and prepares.
+    ///
+    /// # Errors
+    /// [`LogError::Database`].
+    pub async fn connect(database: &Database) -> Result<Self, LogError> {
+        let client = database.dedicated().await?;
+        let statement = client.prepare(APPEND).await?;
+        let row = client.query_one(WHOAMI, &[]).await?;
+        let backend = Backend { pid: row.try_get(0)?, started_at: row.try_get(1)? };
+        Ok(Self { client: Arc::new(client), statement, backend })
+    }
+
+    /// Sends one batch and waits for what became of it. Sent when first polled: poll two of these in the order of their numbers.
+    ///
+    /// `number` rises with each batch of this connection; `after` names the batch before it, while that one is still under way.
+    /// `careful` is for the second try of a batch that hit a unique key.
+    ///
+    /// # Errors
+    /// [`LogError::Database`]. When [`LogError::is_connection_loss`], the batch may have landed: nobody knows yet.
+    pub async fn append(&self, batch: &Batch, number: u64, after: Option<u64>, careful: bool) -> Result<Appended, LogError> {
+        let c = batch.columns();
+        let number = signed(number);
+        let after = after.map_or(-1, signed);
+        let parameters: [&(dyn ToSql + Sync); 28] = [
+            &number,
+            &after,
+            &careful,
+            &c.lease,
+            &c.lease_epoch,
+            &c.s_type,
+            &c.s_id,
+            &c.s_expected,
+            &c.s_check,
+            &c.u_group,
+            &c.u_stream,
+            &c.u_writes,
+            &c.g_events,
+            &c.g_leased,
+            &c.c_group,
+            &c.c_id,
+            &c.c_caller,
+            &c.c_digest,
+            &c.c_offset,
+            &c.c_refusal,
+            &c.e_group,
+            &c.e_aggregate_type,
+            &c.e_aggregate_id,
+            &c.e_sequence,
+            &c.e_event_type,
+            &c.e_event_version,
+            &c.e_payload,
+            &c.e_metadata,
+        ];
+        let row = self.client.query_one(&self.statement, &parameters).await?;
+        let stale: bool = row.try_get(5)?;
+        if stale {
+            let base = 0;
+            return Ok(Appended { base, recorded_at: Timestamp::UNIX_EPOCH, fallen: Vec::new(), repeated: Vec::new(), lease_lost: false, stale });
+        }
+        let indexes = |column: usize| -> Result<Vec<usize>, LogError> {
+            let ordinals: Option<Vec<i32>> = row.try_get(column)?;
+            Ok(ordinals.unwrap_or_default().into_iter().filter_map(|o| usize::try_from(o - 1).ok()).collect())
+        };
+        Ok(Appended {
+            base: unsigned(row.try_get(0)?),
+            recorded_at: timestamp(row.try_get(1)?),
+            fallen: indexes(2)?,
+            repeated: indexes(3)?,
+            lease_lost: row.try_get(4)?,
+            stale,
+        })
+    }
+
+    /// Makes sure that what this connection had under way is over, whichever way it ended: after this, what is not in the log will never be.
+    ///
+    /// Without it a batch of a broken connection could still commit after its commands had been looked up and found absent.
+    ///
+    /// # Errors
+    /// [`LogError::Database`] when the server cannot be asked; try again.
+    pub async fn end(&self, database: &Database) -> Result<(), LogError> {
+        let client = database.connection().await?;
+        // Ends when the old backend is gone. The server ends a backend within a statement; should it not, appends stay stopped, which is
+        // the safe side, and every round tries again.
+        while client.query_opt(BACKEND, &[&self.backend.pid, &self.backend.started_at]).await?.is_some() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    /// Whether the connection has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+}
+
+impl Appended {
+    /// Which groups landed, each with the log's head at its end. Only for a batch that is not stale.
+    #[must_use]
+    pub fn heads(&self, batch: &Batch) -> Vec<Option<u64>> {
+        let mut fallen = self.fallen.iter().copied().peekable();
+        let mut head = self.base;
+        batch
+            .groups
+            .iter()
+            .enumerate()
+            .map(|(g, group)| {
+                if fallen.next_if_eq(&g).is_some() {
+                    return None;
+                }
+                head += group.event_count() as u64;
+                Some(head)
+            })
+            .collect()
+    }
+
+    /// The events of a landed group as they now stand in the log. `head` is the group's from [`Appended::heads`].
+    pub fn recorded<'a>(&'a self, group: &'a Group, head: u64) -> impl Iterator<Item = RecordedEvent> + 'a {
+        let first = head + 1 - group.event_count() as u64;
+        let numbered =
+            group.uses.iter().flat_map(|used| used.events.iter().zip(used.expected + 1..).map(move |(event, sequence)| (used, event, sequence)));
+        numbered.zip(first..).map(move |((used, event, sequence), position)| RecordedEvent {
+            position,
+            aggregate_type: used.stream.aggregate_type.into(),
+            aggregate_id: used.stream.aggregate_id.clone(),
+            sequence,
+            event_type: event.event_type().into(),
+            event_version: event.event_version().into(),
+            body: Body::Known(event.clone()),
+            metadata: group.metadata.clone(),
+            recorded_at: self.recorded_at,
+        })
+    }
+}

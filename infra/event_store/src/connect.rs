@@ -1,0 +1,106 @@
+//! Where the database is, and the connections to it.
+
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use tokio_postgres::{Client, Config, NoTls};
+
+use crate::LogError;
+
+/// Bounds of the pool for reads.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolSettings {
+    /// Connections at most.
+    pub connections: usize,
+    /// How long a caller waits for one.
+    pub wait: Duration,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self { connections: 16, wait: Duration::from_secs(5) }
+    }
+}
+
+/// A database: how to reach it, and a bounded pool of connections for reads and views.
+#[derive(Clone)]
+pub struct Database {
+    config: Config,
+    pool: Pool,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("name", &self.config.get_dbname()).finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// Takes where the database is; connects when first needed.
+    ///
+    /// # Errors
+    /// [`LogError::Pool`] when the settings make no pool.
+    pub fn new(mut config: Config, settings: PoolSettings) -> Result<Self, LogError> {
+        config.connect_timeout(Duration::from_secs(5));
+        // An idle transaction of ours would be a bug that holds up vacuum and everybody who waits for its locks: it is ended.
+        if config.get_options().is_none() {
+            config.options("-c idle_in_transaction_session_timeout=30s -c statement_timeout=0 -c lock_timeout=0 -c timezone=UTC");
+        }
+        let manager = Manager::from_config(config.clone(), NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let pool = Pool::builder(manager)
+            .max_size(settings.connections)
+            .wait_timeout(Some(settings.wait))
+            .create_timeout(Some(settings.wait))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|e| LogError::Pool(e.to_string()))?;
+        Ok(Self { config, pool })
+    }
+
+    /// A pooled connection.
+    ///
+    /// # Errors
+    /// [`LogError::Pool`] when none could be had within the bound.
+    pub async fn connection(&self) -> Result<deadpool_postgres::Object, LogError> {
+        self.pool.get().await.map_err(|e| match e {
+            deadpool_postgres::PoolError::Backend(e) => LogError::Database(e),
+            other => LogError::Pool(other.to_string()),
+        })
+    }
+
+    /// A connection of its own, driven by a task that ends with it.
+    ///
+    /// # Errors
+    /// [`LogError::Database`].
+    pub async fn dedicated(&self) -> Result<Client, LogError> {
+        let (client, connection) = self.config.connect(NoTls).await?;
+        // Joined by nobody: the task ends when the client is dropped or the server hangs up, and either is seen at the client.
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a database connection ended");
+            }
+        });
+        Ok(client)
+    }
+
+    /// How to reach it.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Refuses a database that would lose acknowledged commands in a crash.
+    ///
+    /// # Errors
+    /// [`LogError::NotDurable`] naming the setting.
+    pub async fn require_durability(&self) -> Result<(), LogError> {
+        let client = self.connection().await?;
+        for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
+            let value: String = client.query_one("SELECT current_setting($1)", &[&setting]).await?.try_get(0)?;
+            if value == "off" {
+                return Err(LogError::NotDurable { setting: setting.into(), value });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! Leases: one owner of a role at a time, each with an epoch that the append checks.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Database, LogError,
+    record::{signed, unsigned},
+};
+
+const TAKE: &str = include_str!("sql/take_lease.sql");
+const RENEW: &str = include_str!("sql/renew_lease.sql");
+const RELEASE: &str = "UPDATE leases SET expires_at = clock_timestamp() WHERE name = $1 AND holder = $2 AND epoch = $3";
+const LOOK: &str = "SELECT holder, address, epoch, expires_at > clock_timestamp() FROM leases WHERE name = $1";
+
+/// Who holds a role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseRow {
+    /// The node's id.
+    pub holder: Arc<str>,
+    /// Where it serves.
+    pub address: Arc<str>,
+    /// Rises with each new owner.
+    pub epoch: u64,
+    /// Whether it has not run out, by the database's clock.
+    pub live: bool,
+}
+
+/// What this node knows of a role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lease {
+    /// This node's, with its epoch.
+    Mine(u64),
+    /// Another's.
+    Theirs(LeaseRow),
+    /// Nobody's that is known: not asked yet, or the database is away.
+    Unknown,
+}
+
+/// Takes, renews and watches one lease.
+#[derive(Debug, Clone)]
+pub struct LeaseKeeper {
+    state: watch::Receiver<Lease>,
+}
+
+struct Keeper {
+    database: Database,
+    name: &'static str,
+    holder: String,
+    address: String,
+    lasts: Duration,
+    state: watch::Sender<Lease>,
+}
+
+impl LeaseKeeper {
+    /// Keeps trying to take `name` and renews it a third of the way through; gives it back when `stop` is cancelled.
+    ///
+    /// `wants` false only watches. Join the task: it gives the lease back before it ends.
+    pub fn start(
+        database: Database,
+        name: &'static str,
+        node: (String, String),
+        lasts: Duration,
+        wants: bool,
+        stop: CancellationToken,
+    ) -> (Self, tokio::task::JoinHandle<()>) {
+        let (sender, state) = watch::channel(Lease::Unknown);
+        let keeper = Keeper { database, name, holder: node.0, address: node.1, lasts, state: sender };
+        (Self { state }, tokio::spawn(keeper.run(wants, stop)))
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub fn current(&self) -> Lease {
+        self.state.borrow().clone()
+    }
+
+    /// Follows what is known.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Lease> {
+        self.state.clone()
+    }
+}
+
+impl Keeper {
+    async fn run(self, wants: bool, stop: CancellationToken) {
+        let mut rounds = tokio::time::interval(self.lasts / 3);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut heard = tokio::time::Instant::now();
+        // Ends with `stop`.
+        while tokio::select! { _ = rounds.tick() => true, () = stop.cancelled() => false } {
+            match tokio::time::timeout(self.lasts / 3, self.round(wants)).await {
+                Ok(Ok(lease)) => {
+                    heard = tokio::time::Instant::now();
+                    self.tell(lease);
+                }
+                // The append checks the epoch, so an owner that has not heard for a while does no harm; it only stops trying.
+                Ok(Err(_)) | Err(_) if heard.elapsed() > self.lasts => self.tell(Lease::Unknown),
+                Ok(Err(error)) => tracing::warn!(lease = self.name, %error, "a lease was not renewed"),
+                Err(_) => tracing::warn!(lease = self.name, "a lease was not renewed: the database is slow"),
+            }
+        }
+        let held = match &*self.state.borrow() {
+            Lease::Mine(epoch) => Some(*epoch),
+            Lease::Theirs(_) | Lease::Unknown => None,
+        };
+        if let Some(epoch) = held
+            && let Ok(client) = self.database.connection().await
+        {
+            // If this fails the lease runs out by itself.
+            let _ = client.execute(RELEASE, &[&self.name, &self.holder, &signed(epoch)]).await;
+        }
+    }
+
+    fn tell(&self, lease: Lease) {
+        self.state.send_if_modified(|known| {
+            let news = *known != lease;
+            *known = lease;
+            news
+        });
+    }
+
+    async fn round(&self, wants: bool) -> Result<Lease, LogError> {
+        let mut client = self.database.connection().await?;
+        let millis = i64::try_from(self.lasts.as_millis()).unwrap_or(i64::MAX);
+        let mine = match &*self.state.borrow() {
+            Lease::Mine(epoch) => Some(*epoch),
+            Lease::Theirs(_) | Lease::Unknown => None,
+        };
+        if let Some(epoch) = mine
+            && client.execute(RENEW, &[&self.name, &self.holder, &signed(epoch), &millis]).await? == 1
+        {
+            return Ok(Lease::Mine(epoch));
+        }
+        let seen = client.query_opt(LOOK, &[&self.name]).await?;
+        let theirs = seen.map(|row| -> Result<LeaseRow, LogError> {
+            let (holder, address): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+            Ok(LeaseRow { holder: holder.into(), address: address.into(), epoch: unsigned(row.try_get(2)?), live: row.try_get(3)? })
+        });
+        let theirs = theirs.transpose()?;
+        if !wants || theirs.as_ref().is_some_and(|row| row.live && *row.holder != *self.holder) {
+            return Ok(theirs.map_or(Lease::Unknown, Lease::Theirs));
+        }
+        // The head's lock keeps a new epoch and an append apart: whatever the old owner lands, it lands before this commits.
+        let transaction = client.transaction().await?;
+        transaction.execute("SELECT lock_log_head()", &[]).await?;
+        let taken = transaction.query_opt(TAKE, &[&self.name, &self.holder, &self.address, &millis]).await?;
+        transaction.commit().await?;
+        Ok(match taken {
+            Some(row) => Lease::Mine(unsigned(row.try_get(0)?)),
+            None => theirs.map_or(Lease::Unknown, Lease::Theirs),
+        })
+    }
+}

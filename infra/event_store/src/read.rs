@@ -1,0 +1,263 @@
+//! Reading streams, the log, and what became of commands.
+
+use std::sync::Arc;
+
+use jari_domain::{AnyState, DecodeError, Refusal, StreamId};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::{
+    Body, Database, LogError, RecordedEvent,
+    record::{signed, timestamp, unsigned},
+};
+
+const READ_STREAMS: &str = include_str!("sql/read_streams.sql");
+const READ_SNAPSHOTS: &str = include_str!("sql/read_snapshots.sql");
+const READ_LOG: &str = include_str!("sql/read_log.sql");
+const READ_HEAD: &str = include_str!("sql/read_head.sql");
+const LOOK_UP_COMMANDS: &str = include_str!("sql/look_up_commands.sql");
+
+/// Streams are read in pages of so many events a query, so that a long one does not fill memory with rows.
+const PAGE_EVENTS: i64 = 20_000;
+
+/// A command id in its caller's scope.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CommandKey {
+    /// Who.
+    pub caller: Arc<str>,
+    /// Their id for it.
+    pub id: Uuid,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedCommand {
+    /// Keyed digest of the typed command.
+    pub digest: [u8; 16],
+    /// The log's head when it was settled: a view that has seen it has seen the outcome.
+    pub position: u64,
+    /// Present when it was refused.
+    pub refusal: Option<Refusal>,
+}
+
+/// A stream to read: from the start, or on from a state that is known.
+#[derive(Debug, Clone)]
+pub struct LoadRequest {
+    /// Which.
+    pub stream: StreamId,
+    /// A state to go on from, its version and the time of its last event.
+    pub from: Option<(AnyState, u64, Timestamp)>,
+}
+
+/// A stream's state as it is in the log.
+#[derive(Debug, Clone)]
+pub struct LoadedStream {
+    /// Which.
+    pub stream: StreamId,
+    /// Folded from all its events.
+    pub state: AnyState,
+    /// The sequence of its last event; 0 when it has none.
+    pub version: u64,
+    /// The decision time of its last event; the epoch when it has none.
+    pub last_time: Timestamp,
+    /// The version of the snapshot that it was read from; 0 without one.
+    pub snapshot_version: u64,
+}
+
+/// What the log is: made once.
+#[derive(Debug, Clone)]
+pub struct LogIdentity {
+    /// Names this history; a restored copy has the same.
+    pub log_id: Uuid,
+    /// Keys the digests of commands; 32 bytes.
+    pub digest_key: [u8; 32],
+}
+
+/// Reads through a bounded pool.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    database: Database,
+}
+
+impl Reader {
+    /// Reads from `database`.
+    #[must_use]
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Where it reads.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// The log's identity.
+    ///
+    /// # Errors
+    /// [`LogError::Database`].
+    pub async fn identity(&self) -> Result<LogIdentity, LogError> {
+        let row = self.database.connection().await?.query_one("SELECT log_id, digest_key FROM log_identity", &[]).await?;
+        let mut digest_key = [0; 32];
+        let stored: &[u8] = row.try_get(1)?;
+        digest_key.iter_mut().zip(stored).for_each(|(to, from)| *to = *from);
+        Ok(LogIdentity { log_id: row.try_get(0)?, digest_key })
+    }
+
+    /// The greatest position; 0 for an empty log.
+    ///
+    /// # Errors
+    /// [`LogError::Database`].
+    pub async fn head(&self) -> Result<u64, LogError> {
+        Ok(unsigned(self.database.connection().await?.query_one(READ_HEAD, &[]).await?.try_get(0)?))
+    }
+
+    /// Up to `limit` events after `after`, in order. Dense: whoever gets fewer has reached the head.
+    ///
+    /// # Errors
+    /// [`LogError::Database`].
+    pub async fn log_after(&self, after: u64, limit: usize) -> Result<Vec<RecordedEvent>, LogError> {
+        let client = self.database.connection().await?;
+        let statement = client.prepare_cached(READ_LOG).await?;
+        let rows = client.query(&statement, &[&signed(after), &signed(limit as u64)]).await?;
+        rows.iter().map(RecordedEvent::from_row).collect()
+    }
+
+    /// Up to `limit` events of one stream after version `after`, in order.
+    ///
+    /// # Errors
+    /// [`LogError::Database`].
+    pub async fn stream_after(&self, stream: &StreamId, after: u64, limit: usize) -> Result<Vec<RecordedEvent>, LogError> {
+        let client = self.database.connection().await?;
+        let statement = client.prepare_cached(READ_STREAMS).await?;
+        let limit = signed(limit as u64);
+        let rows = client.query(&statement, &[&vec![stream.aggregate_type], &vec![&*stream.aggregate_id], &vec![signed(after)], &limit]).await?;
+        rows.iter().map(RecordedEvent::from_row).collect()
+    }
+
+    /// Reads many streams at once, each from its snapshot (or the state that is known) and its tail.
+    ///
+    /// # Errors
+    /// [`LogError::Database`]. A stream that cannot be read fails alone, in its place.
+    pub async fn load(&self, requests: Vec<LoadRequest>) -> Result<Vec<Result<LoadedStream, LogError>>, LogError> {
+        let client = self.database.connection().await?;
+        let fresh: Vec<&StreamId> = requests.iter().filter(|r| r.from.is_none()).map(|r| &r.stream).collect();
+        let mut snapshots = rustc_hash::FxHashMap::default();
+        if !fresh.is_empty() {
+            let types: Vec<&str> = fresh.iter().map(|s| s.aggregate_type).collect();
+            let ids: Vec<&str> = fresh.iter().map(|s| &*s.aggregate_id).collect();
+            let statement = client.prepare_cached(READ_SNAPSHOTS).await?;
+            for row in client.query(&statement, &[&types, &ids]).await? {
+                let (kind, id, sequence, version): (&str, &str, i64, i32) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+                let written_as = u32::try_from(version).unwrap_or(u32::MAX);
+                let last_time = timestamp(row.try_get(5)?);
+                // a snapshot of another version, or one that does not read, is as good as none: the stream has everything
+                if let Some(state) = AnyState::from_snapshot(kind, row.try_get(4)?).ok().filter(|s| s.snapshot_version() == written_as)
+                    && let Some(stream) = StreamId::parse(kind, id)
+                {
+                    snapshots.insert(stream, (state, unsigned(sequence), last_time));
+                }
+            }
+        }
+        let mut loaded: Vec<Result<LoadedStream, LogError>> = Vec::with_capacity(requests.len());
+        for request in requests {
+            let known = request.from.is_some();
+            let from = request.from.or_else(|| snapshots.remove(&request.stream));
+            let empty = AnyState::new(request.stream.aggregate_type).map(|state| (state, 0, Timestamp::UNIX_EPOCH));
+            let Some((state, version, last_time)) = from.or(empty) else {
+                let source = DecodeError::UnknownAggregate(request.stream.aggregate_type.into());
+                loaded.push(Err(LogError::Unreadable { stream: request.stream.to_string(), sequence: 0, source }));
+                continue;
+            };
+            let snapshot_version = if known { 0 } else { version };
+            loaded.push(Ok(LoadedStream { stream: request.stream, state, version, last_time, snapshot_version }));
+        }
+        self.fold_tails(&client, &mut loaded).await?;
+        Ok(loaded)
+    }
+
+    /// Brings every stream up to its last event, page by page.
+    async fn fold_tails(&self, client: &deadpool_postgres::Object, loaded: &mut [Result<LoadedStream, LogError>]) -> Result<(), LogError> {
+        let statement = client.prepare_cached(READ_STREAMS).await?;
+        let mut open: Vec<usize> = (0..loaded.len()).filter(|i| loaded[*i].is_ok()).collect();
+        while !open.is_empty() {
+            let mut types = Vec::with_capacity(open.len());
+            let mut ids: Vec<&str> = Vec::with_capacity(open.len());
+            let mut after = Vec::with_capacity(open.len());
+            for stream in open.iter().filter_map(|i| loaded[*i].as_ref().ok()) {
+                types.push(stream.stream.aggregate_type);
+                ids.push(&stream.stream.aggregate_id);
+                after.push(signed(stream.version));
+            }
+            let rows = client.query(&statement, &[&types, &ids, &after, &PAGE_EVENTS]).await?;
+            let full = rows.len() as i64 == PAGE_EVENTS;
+            let mut last_touched = None;
+            for row in &rows {
+                let ordinal: i64 = row.try_get(9)?;
+                let index = open[usize::try_from(ordinal - 1).unwrap_or(0)];
+                last_touched = Some(index);
+                let failed = match &mut loaded[index] {
+                    Ok(stream) => stream.fold(RecordedEvent::from_row(row)?).err(),
+                    Err(_) => None,
+                };
+                if let Some(error) = failed {
+                    loaded[index] = Err(error);
+                }
+            }
+            // rows come stream by stream: a full page ends within the last stream that it touched
+            open = match last_touched {
+                Some(last) if full => open.into_iter().filter(|i| *i >= last && loaded[*i].is_ok()).collect(),
+                _ => Vec::new(),
+            };
+        }
+        Ok(())
+    }
+
+    /// What became of these commands; one that is not recorded has no entry.
+    ///
+    /// # Errors
+    /// [`LogError::Database`].
+    pub async fn look_up(&self, keys: &[CommandKey]) -> Result<Vec<(CommandKey, RecordedCommand)>, LogError> {
+        let client = self.database.connection().await?;
+        let statement = client.prepare_cached(LOOK_UP_COMMANDS).await?;
+        let ids: Vec<Uuid> = keys.iter().map(|k| k.id).collect();
+        let callers: Vec<&str> = keys.iter().map(|k| &*k.caller).collect();
+        let rows = client.query(&statement, &[&ids, &callers]).await?;
+        rows.iter()
+            .map(|row| {
+                let mut digest = [0; 16];
+                let stored: &[u8] = row.try_get(2)?;
+                digest.iter_mut().zip(stored).for_each(|(to, from)| *to = *from);
+                let refusal: Option<&str> = row.try_get(4)?;
+                let refusal = refusal.map(|text| serde_json::from_str(text).unwrap_or_else(|_| unreadable_refusal()));
+                let key = CommandKey { id: row.try_get(0)?, caller: row.try_get::<_, &str>(1)?.into() };
+                Ok((key, RecordedCommand { digest, position: unsigned(row.try_get(3)?), refusal }))
+            })
+            .collect()
+    }
+}
+
+/// A refusal that a newer program recorded in a shape that this one does not know.
+fn unreadable_refusal() -> Refusal {
+    Refusal {
+        code: "COMMAND_REFUSED".into(),
+        kind: jari_domain::RefusalKind::FailedPrecondition,
+        message: "the command was refused; the reason was recorded by a newer version of this program".into(),
+        details: Default::default(),
+        retryable: false,
+    }
+}
+
+impl LoadedStream {
+    fn fold(&mut self, event: RecordedEvent) -> Result<(), LogError> {
+        match event.body {
+            Body::Known(ref typed) => {
+                self.state.apply(typed);
+                self.version = event.sequence;
+                self.last_time = self.last_time.max(event.decided_at());
+                Ok(())
+            }
+            Body::Unreadable { error, .. } => Err(LogError::Unreadable { stream: self.stream.to_string(), sequence: event.sequence, source: error }),
+        }
+    }
+}

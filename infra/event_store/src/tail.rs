@@ -1,0 +1,228 @@
+//! The log as it grows: one tail a process, from which projections, processes and watchers read, each at its own pace.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use futures::StreamExt;
+use tokio::sync::{mpsc, watch};
+use tokio_postgres::{AsyncMessage, NoTls};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Database, LogError, Reader, RecordedEvent};
+
+/// Bounds of the tail.
+#[derive(Debug, Clone, Copy)]
+pub struct TailSettings {
+    /// Events kept in memory; who is further behind reads from the database.
+    pub keep: usize,
+    /// Events a read.
+    pub page: usize,
+    /// How often the database is asked in case a notice was missed; other writers send none.
+    pub poll: Duration,
+}
+
+impl Default for TailSettings {
+    fn default() -> Self {
+        Self { keep: 65_536, page: 2_000, poll: Duration::from_secs(1) }
+    }
+}
+
+/// Runs of events in order, without a gap between them.
+#[derive(Default)]
+struct Ring {
+    events: VecDeque<Arc<RecordedEvent>>,
+    head: u64,
+}
+
+/// The newest events of the log, in order, shared by every reader in the process.
+#[derive(Clone)]
+pub struct LogTail {
+    ring: Arc<RwLock<Ring>>,
+    head: watch::Receiver<u64>,
+    offers: mpsc::Sender<Vec<Arc<RecordedEvent>>>,
+    reader: Reader,
+    settings: TailSettings,
+}
+
+impl std::fmt::Debug for LogTail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogTail").field("head", &*self.head.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// Offers that wait; an offer that finds no room is left out and read from the database instead.
+const OFFERS: usize = 256;
+
+impl LogTail {
+    /// Starts following the log from its present head. Join the task after cancelling `stop`.
+    ///
+    /// # Errors
+    /// [`LogError::Database`] when the head cannot be read.
+    pub async fn start(database: Database, settings: TailSettings, stop: CancellationToken) -> Result<(Self, tokio::task::JoinHandle<()>), LogError> {
+        let reader = Reader::new(database.clone());
+        let start = reader.head().await?;
+        let ring = Arc::new(RwLock::new(Ring { events: VecDeque::new(), head: start }));
+        let (told, head) = watch::channel(start);
+        let (offers, offered) = mpsc::channel(OFFERS);
+        let tail = Self { ring: ring.clone(), head, offers, reader: reader.clone(), settings };
+        let (woken, wake) = mpsc::channel(1);
+        let listener = tokio::spawn(listen(database, woken, stop.clone()));
+        let follower = Follower { ring, told, reader, settings };
+        let task = tokio::spawn(async move {
+            follower.run(offered, wake, stop).await;
+            listener.abort();
+        });
+        Ok((tail, task))
+    }
+
+    /// The greatest position that can be read here.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        *self.head.borrow()
+    }
+
+    /// Follows [`LogTail::head`].
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.head.clone()
+    }
+
+    /// Hands over events that this process has just appended, so that nobody reads them from the database again.
+    pub fn offer(&self, events: Vec<Arc<RecordedEvent>>) {
+        if !events.is_empty() {
+            // no room: the follower reads them from the log at its next round
+            let _ = self.offers.try_send(events);
+        }
+    }
+
+    /// Up to `limit` events after `after`, in order; waits until there is one.
+    ///
+    /// # Errors
+    /// [`LogError::Database`] when `after` lies behind what is kept in memory and the database does not answer.
+    pub async fn read(&self, after: u64, limit: usize) -> Result<Vec<Arc<RecordedEvent>>, LogError> {
+        let mut head = self.head.clone();
+        // The sender lives as long as the follower; when it is gone the process is ending, and the last read says what is there.
+        let _ = head.wait_for(|head| *head > after).await;
+        self.read_now(after, limit).await
+    }
+
+    /// Up to `limit` events after `after` that are there now.
+    ///
+    /// # Errors
+    /// As [`LogTail::read`].
+    pub async fn read_now(&self, after: u64, limit: usize) -> Result<Vec<Arc<RecordedEvent>>, LogError> {
+        let known = {
+            let ring = self.ring.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let first = ring.head + 1 - ring.events.len() as u64;
+            if after >= ring.head {
+                Some(Vec::new())
+            } else if after + 1 >= first {
+                let skip = usize::try_from(after + 1 - first).unwrap_or(usize::MAX);
+                Some(ring.events.iter().skip(skip).take(limit).cloned().collect())
+            } else {
+                None
+            }
+        };
+        match known {
+            Some(events) => Ok(events),
+            None => Ok(self.reader.log_after(after, limit.min(self.settings.page)).await?.into_iter().map(Arc::new).collect()),
+        }
+    }
+}
+
+struct Follower {
+    ring: Arc<RwLock<Ring>>,
+    told: watch::Sender<u64>,
+    reader: Reader,
+    settings: TailSettings,
+}
+
+impl Follower {
+    async fn run(self, mut offered: mpsc::Receiver<Vec<Arc<RecordedEvent>>>, mut wake: mpsc::Receiver<()>, stop: CancellationToken) {
+        let mut poll = tokio::time::interval(self.settings.poll);
+        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Ends with `stop`.
+        loop {
+            let complete = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some(events) = offered.recv() => self.take(events),
+                Some(()) = wake.recv() => false,
+                _ = poll.tick() => false,
+            };
+            if !complete && let Err(error) = self.catch_up(&mut offered).await {
+                tracing::debug!(%error, "the log could not be read; it is tried again at the next notice or poll");
+            }
+        }
+    }
+
+    /// Takes events that follow on what is there; says whether nothing is missing before them.
+    fn take(&self, events: Vec<Arc<RecordedEvent>>) -> bool {
+        let mut ring = self.ring.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for event in events {
+            if event.position == ring.head + 1 {
+                ring.head = event.position;
+                ring.events.push_back(event);
+            } else if event.position > ring.head {
+                return false;
+            }
+        }
+        let surplus = ring.events.len().saturating_sub(self.settings.keep);
+        ring.events.drain(..surplus);
+        let head = ring.head;
+        drop(ring);
+        self.told.send_if_modified(|told| std::mem::replace(told, head) < head);
+        true
+    }
+
+    /// Reads what is missing, until nothing is.
+    async fn catch_up(&self, offered: &mut mpsc::Receiver<Vec<Arc<RecordedEvent>>>) -> Result<(), LogError> {
+        // Ends at the log's head: each round reads a page or stops.
+        loop {
+            // what has been offered meanwhile may be just what is missing
+            while let Ok(events) = offered.try_recv() {
+                self.take(events);
+            }
+            let after = *self.told.borrow();
+            let page = self.reader.log_after(after, self.settings.page).await?;
+            let full = page.len() == self.settings.page;
+            self.take(page.into_iter().map(Arc::new).collect());
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Passes on the database's notices; connects again when the connection ends. One wake-up stands for any number of notices.
+async fn listen(database: Database, woken: mpsc::Sender<()>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        if let Err(error) = listen_once(&database, &woken).await {
+            tracing::debug!(%error, "no notices for now; the log is polled meanwhile");
+        }
+        tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(Duration::from_millis(500)) => {} }
+    }
+}
+
+async fn listen_once(database: &Database, woken: &mpsc::Sender<()>) -> Result<(), LogError> {
+    let (client, mut connection) = database.config().connect(NoTls).await?;
+    let mut messages = futures::stream::poll_fn(move |cx| connection.poll_message(cx));
+    let listening = client.batch_execute("LISTEN jari_log");
+    tokio::pin!(listening);
+    let mut ready = false;
+    // Ends with the connection.
+    loop {
+        tokio::select! {
+            done = &mut listening, if !ready => { done?; ready = true; }
+            message = messages.next() => match message {
+                Some(Ok(AsyncMessage::Notification(_))) => { let _ = woken.try_send(()); }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(error.into()),
+                None => return Ok(()),
+            }
+        }
+    }
+}

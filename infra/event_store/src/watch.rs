@@ -1,0 +1,121 @@
+//! Who waits for news of one stream.
+
+use std::sync::{Arc, Mutex};
+
+use jari_domain::StreamId;
+use rustc_hash::FxHashMap;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{LogTail, RecordedEvent};
+
+/// News that wait for one watcher. One that is slower loses its place: its channel closes, and it reads the stream again.
+const NEWS: usize = 64;
+/// Events looked at in one turn.
+const PAGE: usize = 4_096;
+
+type Places = FxHashMap<StreamId, Vec<(u64, mpsc::Sender<Arc<RecordedEvent>>)>>;
+
+#[derive(Default)]
+struct Registry {
+    places: Places,
+    next: u64,
+}
+
+/// Hands events of the tail to those who watch their streams.
+#[derive(Clone, Default)]
+pub struct StreamWatchers {
+    registry: Arc<Mutex<Registry>>,
+}
+
+impl std::fmt::Debug for StreamWatchers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StreamWatchers")
+    }
+}
+
+/// A place at one stream: gives its later events, each once, in order. Dropping it gives the place up.
+#[derive(Debug)]
+pub struct StreamWatch {
+    stream: StreamId,
+    number: u64,
+    news: mpsc::Receiver<Arc<RecordedEvent>>,
+    watchers: StreamWatchers,
+}
+
+impl StreamWatchers {
+    /// Starts handing out from the tail's head. Join the task after cancelling `stop`.
+    #[must_use]
+    pub fn start(tail: LogTail, stop: CancellationToken) -> (Self, tokio::task::JoinHandle<()>) {
+        let watchers = Self::default();
+        let shared = watchers.clone();
+        let task = tokio::spawn(async move {
+            let mut seen = tail.head();
+            // Ends with `stop`.
+            while let Some(page) = tokio::select! { page = tail.read(seen, PAGE) => Some(page), () = stop.cancelled() => None } {
+                match page {
+                    Ok(events) if events.is_empty() => return,
+                    Ok(events) => {
+                        seen = events.last().map_or(seen, |e| e.position);
+                        shared.hand_out(&events);
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "watchers wait: the log cannot be read");
+                        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                    }
+                }
+            }
+        });
+        (watchers, task)
+    }
+
+    /// A place at `stream`. Take it before reading the stream's state, and nothing is missed.
+    #[must_use]
+    pub fn watch(&self, stream: StreamId) -> StreamWatch {
+        let (sender, news) = mpsc::channel(NEWS);
+        let mut registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        registry.next += 1;
+        let number = registry.next;
+        registry.places.entry(stream.clone()).or_default().push((number, sender));
+        StreamWatch { stream, number, news, watchers: self.clone() }
+    }
+
+    /// How many watch.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner).places.values().map(Vec::len).sum()
+    }
+
+    fn hand_out(&self, events: &[Arc<RecordedEvent>]) {
+        let mut registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if registry.places.is_empty() {
+            return;
+        }
+        for event in events {
+            if let Some(stream) = event.stream()
+                && let Some(places) = registry.places.get_mut(&stream)
+            {
+                places.retain(|(_, sender)| sender.try_send(event.clone()).is_ok());
+            }
+        }
+    }
+}
+
+impl StreamWatch {
+    /// The next event; `None` when the watcher was too slow or the process is ending: read the stream again.
+    pub async fn next(&mut self) -> Option<Arc<RecordedEvent>> {
+        self.news.recv().await
+    }
+}
+
+impl Drop for StreamWatch {
+    fn drop(&mut self) {
+        let mut registry = self.watchers.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(places) = registry.places.get_mut(&self.stream) {
+            places.retain(|(number, _)| *number != self.number);
+            if places.is_empty() {
+                registry.places.remove(&self.stream);
+            }
+        }
+    }
+}
