@@ -1,22 +1,13 @@
 //! Generates messages, servers and clients from the `.proto` files beside it; no `protoc` is needed.
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{
+    env,
+    error::Error,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use prost::Message;
-
-/// Every file of the contract. A new one goes here and, when it opens a package, into `src/lib.rs`.
-const FILES: &[&str] = &[
-    "reservation/type/v1/type.proto",
-    "reservation/product/v1/product.proto",
-    "reservation/product/v1/product_service.proto",
-    "reservation/product/v1/product_query_service.proto",
-    "reservation/inventory/v1/inventory_service.proto",
-    "reservation/order/v1/order.proto",
-    "reservation/order/v1/order_service.proto",
-    "reservation/order/v1/order_query_service.proto",
-    "reservation/availability/v1/availability_service.proto",
-    "reservation/operations/v1/operations_service.proto",
-];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=reservation");
@@ -24,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let clients = out.join("clients");
     fs::create_dir_all(&clients)?;
 
-    let descriptors = protox::compile(FILES, ["."])?;
+    let descriptors = protox::compile(proto_files(Path::new("reservation"))?, ["."])?;
     fs::write(out.join("reservation.bin"), descriptors.encode_to_vec())?;
 
     // Maps are ordered, so that equal messages have equal bytes.
@@ -44,4 +35,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         .emit_rerun_if_changed(false)
         .compile_fds(descriptors)?;
     Ok(())
+}
+
+/// Every `.proto` file below `folder`, sorted, so that equal contracts give equal descriptors.
+fn proto_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    entries.sort();
+    let mut files = Vec::new();
+    for entry in entries {
+        if entry.is_dir() {
+            files.extend(proto_files(&entry)?);
+        } else if entry.extension().is_some_and(|extension| extension == "proto") {
+            files.push(entry);
+        }
+    }
+    Ok(files)
 }

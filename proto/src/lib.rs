@@ -5,6 +5,8 @@
 pub mod codec;
 pub mod limits;
 pub mod status;
+#[cfg(test)]
+mod tests;
 
 /// The descriptors of every file of the contract, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/reservation.bin"));

@@ -2,7 +2,8 @@
 //!
 //! Before a message reaches the codec, tonic refuses it by itself: too large (`OUT_OF_RANGE`), cut off or missing (`INTERNAL`), always without
 //! details. A server wrapped in [`layer`] answers `INVALID_ARGUMENT` with `REQUEST_TOO_LARGE` or `REQUEST_MALFORMED`. Everything that bears
-//! details, and every other code (`UNIMPLEMENTED` for an unknown method), passes as it is.
+//! details, and every other answer, passes as it is: `UNIMPLEMENTED` for an unknown method or encoding, and the `INTERNAL` that the gRPC protocol
+//! itself demands for a message marked as compressed without saying how.
 
 use http::Response;
 use tonic::{Code, Status, body::Body};
@@ -19,9 +20,14 @@ pub fn layer() -> ExplainLayer {
     MapResponseLayer::new(explain as fn(Response<Body>) -> Response<Body>)
 }
 
-/// How tonic 0.14 begins its complaints about a request that it could not take in. They are all it gives: the tests below send each such
-/// request to a real server, so that a tonic with other words is noticed.
-const MALFORMED: &[&str] = &["Missing request message", "Unexpected EOF decoding stream", "protocol error: received message", "Error decompressing"];
+/// How tonic 0.14 begins its complaints about a request that it could not take in. The tests send each such request
+/// to a real server, so that a tonic with other words is noticed.
+const MALFORMED: &[&str] = &[
+    "Missing request message",
+    "Unexpected EOF decoding stream",
+    "protocol error: received message with invalid compression flag",
+    "Error decompressing",
+];
 /// The same for the size of what comes out of a compressed message.
 const INFLATED: &str = "Error decompressing: size limit";
 
