@@ -54,8 +54,14 @@ macro_rules! adapt {
 pub(crate) use adapt;
 
 /// Lifts older stored events for cqrs-es' own repositories, by the same [`EventFormat::upcast`] that we use.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Upcaster<E>(PhantomData<E>);
+
+impl<E> Default for Upcaster<E> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
 
 impl<E: EventFormat> EventUpcaster for Upcaster<E> {
     fn can_upcast(&self, event_type: &str, event_version: &str) -> bool {
@@ -71,5 +77,75 @@ impl<E: EventFormat> EventUpcaster for Upcaster<E> {
             }
         }
         event
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use cqrs_es::{AggregateError, CqrsFramework, DomainEvent, EventStore, mem_store::MemStore};
+
+    use super::*;
+    use crate::{
+        Decider,
+        given::t,
+        ids::{HoldId, PoolId},
+        product::{Product, ProductEvent},
+        slot::{InventorySlot, SlotCommand, SlotError, SlotEvent},
+    };
+
+    fn hold(id: &str, quantity: u32) -> SlotCommand {
+        SlotCommand::HoldUnits { hold_id: HoldId::parse(id).unwrap(), quantity, expires_at: t(60) }
+    }
+
+    #[tokio::test]
+    async fn an_unchanged_framework_decides_stores_and_replays_as_we_do() {
+        let store = MemStore::<InventorySlot>::default();
+        let framework = CqrsFramework::new(store.clone(), vec![], DecisionTime(|| t(0)));
+        let open = SlotCommand::OpenSlot { pool_id: PoolId::parse("poster").unwrap(), window: None, capacity: 5 };
+        let id = "poster@stock";
+        for command in [open, hold("a", 3)] {
+            framework.execute(id, command).await.unwrap();
+        }
+        let refused = framework.execute(id, hold("b", 3)).await.unwrap_err();
+        assert!(matches!(refused, AggregateError::UserError(SlotError::HeldByOthers { .. })), "{refused}");
+
+        let stored = store.load_events(id).await.unwrap();
+        let mut replayed = InventorySlot::default();
+        stored.iter().for_each(|event| Decider::apply(&mut replayed, &event.payload));
+        assert_eq!(stored.iter().map(|e| DomainEvent::event_type(&e.payload)).collect::<Vec<_>>(), ["SlotOpened", "UnitsHeld"]);
+        assert_eq!((replayed.counts().held, replayed.live_holds()), (3, 1));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_leaves_the_aggregate_of_the_framework_unchanged() {
+        let (mut slot, sink) = (InventorySlot::default(), cqrs_es::event_sink::EventSink::default());
+        cqrs_es::Aggregate::handle(&mut slot, hold("a", 1), &DecisionTime(|| t(0)), &sink).await.unwrap_err();
+        assert_eq!(slot, InventorySlot::default());
+        assert_eq!(sink.collect().await, Vec::<SlotEvent>::new());
+    }
+
+    #[test]
+    fn the_upcaster_of_the_library_lifts_what_ours_lifts() {
+        let stored = |event_type: &str, event_version: &str, payload: &str| SerializedEvent {
+            aggregate_id: "museum".into(),
+            sequence: 1,
+            aggregate_type: <Product as Decider>::TYPE.into(),
+            event_type: event_type.into(),
+            event_version: event_version.into(),
+            payload: serde_json::from_str(payload).unwrap(),
+            metadata: serde_json::to_value(HashMap::<String, String>::new()).unwrap(),
+        };
+        let upcaster = Upcaster::<ProductEvent>::default();
+        assert!(!upcaster.can_upcast("ProductDrafted", "1.1"), "what is current needs no lifting");
+        assert!(upcaster.can_upcast("ProductDrafted", "1.0"));
+        let old = include_str!("../golden/Product/ProductDrafted.1.0.json");
+        let lifted = upcaster.upcast(stored("ProductDrafted", "1.0", old));
+        assert_eq!(lifted.event_version, "1.1");
+        let event: ProductEvent = serde_json::from_value(lifted.payload).unwrap();
+        assert!(matches!(event, ProductEvent::ProductDrafted { cut_off_seconds: 0, .. }));
+        let unknown = stored("ProductRenamed", "1.0", "{}");
+        assert_eq!(upcaster.upcast(unknown.clone()), unknown, "what nobody knows stays as it is");
     }
 }

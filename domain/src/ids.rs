@@ -17,6 +17,7 @@ pub struct IdError {
 
 impl crate::Refuse for IdError {
     const CODES: &'static [&'static str] = &["ID_INVALID"];
+    const TABLE: &'static [(&'static str, crate::RefusalKind, bool)] = &[("ID_INVALID", crate::RefusalKind::InvalidArgument, false)];
     fn code(&self) -> &'static str {
         "ID_INVALID"
     }

@@ -4,6 +4,10 @@
 
 pub mod aggregate;
 pub mod cqrs;
+#[cfg(test)]
+mod given;
+#[cfg(test)]
+mod golden;
 pub mod ids;
 pub mod money;
 pub mod order;

@@ -14,6 +14,7 @@ pub struct CurrencyError;
 
 impl crate::Refuse for CurrencyError {
     const CODES: &'static [&'static str] = &["CURRENCY_INVALID"];
+    const TABLE: &'static [(&'static str, crate::RefusalKind, bool)] = &[("CURRENCY_INVALID", crate::RefusalKind::InvalidArgument, false)];
     fn code(&self) -> &'static str {
         "CURRENCY_INVALID"
     }

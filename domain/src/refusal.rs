@@ -42,6 +42,8 @@ pub struct Refusal {
 pub trait Refuse: std::error::Error + Send + Sync + 'static {
     /// Every code that [`Refuse::code`] can give: the house rules check that each has a page.
     const CODES: &'static [&'static str];
+    /// [`Refuse::CODES`] with [`Refuse::kind`] and [`Refuse::retryable`] of each.
+    const TABLE: &'static [(&'static str, RefusalKind, bool)] = &[];
     /// The stable code.
     fn code(&self) -> &'static str;
     /// What sort.
@@ -64,6 +66,7 @@ macro_rules! refusals {
     ($error:ident, details: $details:path, { $($variant:ident => $code:literal, $kind:ident, $retryable:literal;)* }) => {
         impl $crate::Refuse for $error {
             const CODES: &'static [&'static str] = &[$($code),*];
+            const TABLE: &'static [(&'static str, $crate::RefusalKind, bool)] = &[$(($code, $crate::RefusalKind::$kind, $retryable)),*];
             fn code(&self) -> &'static str {
                 match self { $(Self::$variant { .. } => $code,)* }
             }
@@ -86,9 +89,63 @@ pub(crate) fn facts<const N: usize>(facts: [(&str, &dyn std::fmt::Display); N]) 
     facts.into_iter().map(|(name, fact)| (name.to_owned(), fact.to_string())).collect()
 }
 
-/// Every code that the domain can give, sorted. Codes may be shared between aggregates when they mean the same.
+/// Every code that the domain can give, with its kind and whether a retry can help. Two aggregates share a code only when it means the
+/// same in both.
 #[must_use]
-pub fn codes() -> std::collections::BTreeSet<&'static str> {
+pub fn table() -> BTreeMap<&'static str, (RefusalKind, bool)> {
     use crate::{ids::IdError, money::CurrencyError, order::OrderError, product::ProductError, slot::SlotError};
-    [IdError::CODES, CurrencyError::CODES, ProductError::CODES, SlotError::CODES, OrderError::CODES].into_iter().flatten().copied().collect()
+    let tables = [IdError::TABLE, CurrencyError::TABLE, ProductError::TABLE, SlotError::TABLE, OrderError::TABLE];
+    tables.into_iter().flatten().map(|(code, kind, retryable)| (*code, (*kind, *retryable))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ids::IdError, money::CurrencyError, order::OrderError, product::ProductError, slot::SlotError};
+
+    fn grpc_status(kind: RefusalKind) -> &'static str {
+        match kind {
+            RefusalKind::InvalidArgument => "INVALID_ARGUMENT",
+            RefusalKind::NotFound => "NOT_FOUND",
+            RefusalKind::AlreadyExists => "ALREADY_EXISTS",
+            RefusalKind::FailedPrecondition => "FAILED_PRECONDITION",
+            RefusalKind::ResourceExhausted => "RESOURCE_EXHAUSTED",
+            RefusalKind::Aborted => "ABORTED",
+        }
+    }
+
+    #[test]
+    fn every_code_has_a_page_that_tells_its_status_and_whether_to_retry() {
+        for (code, (kind, retryable)) in table() {
+            let path = format!("{}/../docs/errors/{code}.md", env!("CARGO_MANIFEST_DIR"));
+            let page = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}. Write a page for the code, like its neighbours"));
+            assert!(page.starts_with(&format!("# {code}\n")), "{path} must begin with the title `# {code}`");
+            let retry = if retryable { "A retry can help" } else { "A retry cannot help" };
+            let status = format!("gRPC status: `{}`. {retry}", grpc_status(kind));
+            assert!(page.contains(&status), "{path} must say: {status}");
+            for section in ["**What happened.**", "**What to do.**"] {
+                assert!(page.contains(section), "{path} must have a paragraph that begins with {section}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_code_means_the_same_wherever_it_is_given() {
+        let tables = [IdError::TABLE, CurrencyError::TABLE, ProductError::TABLE, SlotError::TABLE, OrderError::TABLE];
+        let known = table();
+        for (code, kind, retryable) in tables.into_iter().flatten() {
+            assert_eq!(known[code], (*kind, *retryable), "{code} has two meanings: give one of them another code");
+            assert!(code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'), "{code} must be UPPER_SNAKE_CASE");
+        }
+        let (codes, rows) = (ProductError::CODES.len(), ProductError::TABLE.len());
+        assert_eq!(codes, rows, "the list of codes and the table are made from the same rows");
+    }
+
+    #[test]
+    fn a_refusal_is_read_back_word_for_word() {
+        let refusal = IdError { kind: "order_id" }.to_refusal();
+        assert_eq!(refusal.details["field"], "order_id");
+        let stored = serde_json::to_string(&refusal).unwrap();
+        assert_eq!(serde_json::from_str::<Refusal>(&stored).unwrap(), refusal);
+    }
 }

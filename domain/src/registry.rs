@@ -37,19 +37,20 @@ pub enum DecodeError {
 fn decode_event<A: Decider>(event_type: &str, event_version: &str, payload: &str) -> Result<A::Event, DecodeError> {
     let bad =
         |e: serde_json::Error| DecodeError::Payload { event_type: event_type.into(), event_version: event_version.into(), reason: e.to_string() };
-    if A::Event::is_current(event_type, event_version) {
-        let event: A::Event = serde_json::from_str(payload).map_err(bad)?;
-        if event.event_type() != event_type {
-            return Err(DecodeError::Payload {
-                event_type: event_type.into(),
-                event_version: event_version.into(),
-                reason: format!("is a {}", event.event_type()),
-            });
-        }
-        return Ok(event);
+    let event: A::Event = if A::Event::is_current(event_type, event_version) {
+        serde_json::from_str(payload).map_err(bad)?
+    } else {
+        let old = serde_json::from_str(payload).map_err(bad)?;
+        serde_json::from_value(A::Event::upcast(event_type, event_version, old)?).map_err(bad)?
+    };
+    if event.event_type() != event_type {
+        return Err(DecodeError::Payload {
+            event_type: event_type.into(),
+            event_version: event_version.into(),
+            reason: format!("is a {}", event.event_type()),
+        });
     }
-    let old = serde_json::from_str(payload).map_err(bad)?;
-    serde_json::from_value(A::Event::upcast(event_type, event_version, old)?).map_err(bad)
+    Ok(event)
 }
 
 macro_rules! aggregates {

@@ -1,1 +1,329 @@
-//! Given events, when a command, then events or a refusal.
+//! Given a slot's past, when a command, then events or a refusal.
+
+mod properties;
+
+use jiff::Timestamp;
+
+use super::{Counts, InventorySlot, MAX_CAPACITY, MAX_HOLD_SECONDS, MAX_LIVE_HOLDS, SlotCommand as C, SlotEvent as E, Window};
+use crate::{
+    Decider,
+    given::{Given, given, t},
+    ids::{HoldId, PoolId},
+};
+
+/// When the slots of these tests start.
+const START: i64 = 7 * 86_400;
+
+fn id(text: &str) -> HoldId {
+    HoldId::parse(text).unwrap()
+}
+
+fn pool() -> PoolId {
+    PoolId::parse("gallery").unwrap()
+}
+
+fn window() -> Option<Window> {
+    Some(Window { starts_at: t(START), ends_at: t(START + 3_600) })
+}
+
+fn open(capacity: u32) -> C {
+    C::OpenSlot { pool_id: pool(), window: window(), capacity }
+}
+
+fn hold(hold_id: &str, quantity: u32, expires_at: Timestamp) -> C {
+    C::HoldUnits { hold_id: id(hold_id), quantity, expires_at }
+}
+
+fn extend(hold_id: &str, expires_at: Timestamp) -> C {
+    C::ExtendHold { hold_id: id(hold_id), expires_at }
+}
+
+fn confirm(hold_id: &str) -> C {
+    C::ConfirmHold { hold_id: id(hold_id) }
+}
+
+fn release(hold_id: &str) -> C {
+    C::ReleaseHold { hold_id: id(hold_id) }
+}
+
+fn expire(hold_id: &str) -> C {
+    C::ExpireHold { hold_id: id(hold_id) }
+}
+
+fn cancel(quantity: u32) -> C {
+    C::CancelUnits { hold_id: id("sold"), quantity }
+}
+
+fn adjust(capacity: u32) -> C {
+    C::AdjustCapacity { capacity }
+}
+
+fn suspend() -> C {
+    C::SuspendSlot { reason: "Storm warning".into() }
+}
+
+fn counts(capacity: u32, held: u32, confirmed: u32) -> Counts {
+    Counts { capacity, held, confirmed }
+}
+
+fn expired(hold_id: &str, quantity: u32, expired_at: Timestamp, counts: Counts) -> E {
+    E::HoldExpired { hold_id: id(hold_id), quantity, expired_at, counts }
+}
+
+fn held(hold_id: &str, quantity: u32, expires_at: Timestamp, counts: Counts) -> E {
+    E::UnitsHeld { hold_id: id(hold_id), quantity, expires_at, counts }
+}
+
+/// Open, with `confirmed` sold.
+fn slot(capacity: u32, confirmed: u32) -> Given<InventorySlot> {
+    let slot = given().done(t(0), &open(capacity));
+    if confirmed == 0 { slot } else { slot.done(t(0), &hold("sold", confirmed, t(60))).done(t(0), &confirm("sold")) }
+}
+
+#[test]
+fn a_slot_opens_once_and_with_a_window_that_can_be_sold() {
+    let opened = |window| E::SlotOpened { pool_id: pool(), window, counts: counts(10, 0, 0) };
+    given::<InventorySlot>().when(t(0), &open(10)).then(&[opened(window())]);
+    given::<InventorySlot>().when(t(0), &C::OpenSlot { pool_id: pool(), window: None, capacity: 10 }).then(&[opened(None)]);
+    slot(10, 0).when(t(0), &open(10)).refused("SLOT_EXISTS");
+    slot(10, 0).done(t(0), &C::CloseSlot).when(t(0), &open(MAX_CAPACITY + 1)).refused("SLOT_EXISTS");
+    given::<InventorySlot>().when(t(0), &open(MAX_CAPACITY + 1)).refused("SLOT_CAPACITY_INVALID");
+
+    let half = t(START) + jiff::SignedDuration::from_millis(500);
+    for (starts_at, ends_at, fault) in [
+        (half, t(START + 60), "its times must be whole seconds"),
+        (t(-60), half, "its times must be whole seconds"),
+        (t(0), t(-60), "it must start in the future"),
+        (t(START), t(START), "it must end after it starts"),
+        (t(START), t(START + 31 * 86_400 + 1), "it may last 31 days at most"),
+        (t(1), Timestamp::MAX, "its times must be whole seconds"),
+    ] {
+        let command = C::OpenSlot { pool_id: pool(), window: Some(Window { starts_at, ends_at }), capacity: u32::MAX };
+        assert_eq!(given::<InventorySlot>().when(t(0), &command).refused("SLOT_WINDOW_INVALID")["fault"], fault);
+    }
+    let longest = C::OpenSlot { pool_id: pool(), window: Some(Window { starts_at: t(1), ends_at: t(1 + 31 * 86_400) }), capacity: 0 };
+    given::<InventorySlot>().done(t(0), &longest);
+}
+
+#[test]
+fn a_hold_takes_units_until_its_expiry() {
+    slot(10, 0).when(t(0), &hold("a", 10, t(60))).then(&[held("a", 10, t(60), counts(10, 10, 0))]);
+    slot(10, 4).when(t(0), &hold("a", 6, t(MAX_HOLD_SECONDS))).then(&[held("a", 6, t(MAX_HOLD_SECONDS), counts(10, 6, 4))]);
+    let stock = given::<InventorySlot>().done(t(0), &C::OpenSlot { pool_id: pool(), window: None, capacity: 3 });
+    stock.when(t(START * 10), &hold("a", 3, t(START * 10 + 1))).then(&[held("a", 3, t(START * 10 + 1), counts(3, 3, 0))]);
+}
+
+#[test]
+fn the_refusals_of_a_hold_win_in_their_numbered_order() {
+    let wrong = hold("a", 0, t(-1));
+    given::<InventorySlot>().when(t(START), &wrong).refused("SLOT_NOT_FOUND");
+    slot(0, 0).done(t(0), &suspend()).done(t(0), &C::CloseSlot).when(t(START), &wrong).refused("SLOT_CLOSED");
+    slot(0, 0).done(t(0), &suspend()).when(t(START), &wrong).refused("SLOT_SUSPENDED");
+    assert_eq!(slot(0, 0).when(t(START), &wrong).refused("SLOT_STARTED")["starts_at"], t(START).to_string());
+
+    let full = slot(10, 0).done(t(0), &hold("a", 10, t(60)));
+    for quantity in [0, MAX_CAPACITY + 1, u32::MAX] {
+        full.when(t(0), &hold("a", quantity, t(0))).refused("SLOT_QUANTITY_INVALID");
+    }
+    for expires_at in [t(-1), t(0), t(MAX_HOLD_SECONDS + 1), Timestamp::MIN, Timestamp::MAX] {
+        full.when(t(0), &hold("a", MAX_CAPACITY, expires_at)).refused("HOLD_EXPIRY_INVALID");
+    }
+    assert_eq!(full.when(t(0), &hold("a", MAX_CAPACITY, t(60))).refused("HOLD_EXISTS")["hold_id"], "a");
+    full.when(t(0), &hold("b", MAX_CAPACITY, t(60))).refused("SLOT_INSUFFICIENT_UNITS");
+    slot(10, 10).when(t(0), &hold("b", MAX_CAPACITY, t(60))).refused("SLOT_SOLD_OUT");
+    slot(0, 0).when(t(0), &hold("b", 1, t(60))).refused("SLOT_SOLD_OUT");
+    full.when(t(0), &hold("b", 10, t(60))).refused("SLOT_HELD_BY_OTHERS");
+}
+
+#[test]
+fn sold_out_and_too_few_and_held_by_others_are_told_apart_with_their_counts() {
+    let facts = |available: u32, held: u32, confirmed: u32| {
+        [("requested", 3), ("available", available), ("held", held), ("confirmed", confirmed), ("capacity", 10)].map(|(k, v)| (k, v.to_string()))
+    };
+    let others = slot(10, 4).done(t(0), &hold("a", 3, t(60))).done(t(0), &hold("b", 2, t(50)));
+    let sold_out = slot(10, 4).done(t(0), &hold("a", 6, t(60))).done(t(0), &confirm("a"));
+    for (given, code, facts) in [
+        (&sold_out, "SLOT_SOLD_OUT", facts(0, 0, 10)),
+        (&slot(10, 8), "SLOT_INSUFFICIENT_UNITS", facts(2, 0, 8)),
+        (&others, "SLOT_HELD_BY_OTHERS", facts(1, 5, 4)),
+    ] {
+        let details = given.when(t(0), &hold("x", 3, t(60))).refused(code);
+        for (name, value) in facts {
+            assert_eq!(details[name], value, "{code}: {name}");
+        }
+    }
+    assert_eq!(others.when(t(0), &hold("x", 3, t(60))).refused("SLOT_HELD_BY_OTHERS")["retry_at"], t(50).to_string());
+    others.when(t(50), &hold("x", 4, t(60))).refused("SLOT_HELD_BY_OTHERS");
+    others.when(t(50), &hold("x", 3, t(90))).then(&[expired("b", 2, t(50), counts(10, 3, 4)), held("x", 3, t(90), counts(10, 6, 4))]);
+}
+
+#[test]
+fn the_end_of_lapsed_holds_is_recorded_before_their_units_are_used_again() {
+    let past = slot(10, 0).done(t(0), &hold("a", 4, t(60))).done(t(0), &hold("b", 3, t(30))).done(t(0), &hold("c", 3, t(90)));
+    past.when(t(29), &hold("x", 1, t(95))).refused("SLOT_HELD_BY_OTHERS");
+    past.when(t(30), &hold("x", 1, t(95))).then(&[expired("b", 3, t(30), counts(10, 7, 0)), held("x", 1, t(95), counts(10, 8, 0))]);
+    past.when(t(60), &hold("x", 7, t(95))).then(&[
+        expired("b", 3, t(30), counts(10, 7, 0)),
+        expired("a", 4, t(60), counts(10, 3, 0)),
+        held("x", 7, t(95), counts(10, 10, 0)),
+    ]);
+    past.when(t(60), &hold("a", 2, t(95))).then(&[
+        expired("a", 4, t(60), counts(10, 6, 0)),
+        expired("b", 3, t(30), counts(10, 3, 0)),
+        held("a", 2, t(95), counts(10, 5, 0)),
+    ]);
+}
+
+#[test]
+fn a_hold_clears_few_lapsed_ones_away_unless_it_needs_the_room_of_more() {
+    let mut past = slot(101, 0);
+    for n in 0..100 {
+        past = past.done(t(0), &hold(&format!("h{n:03}"), 1, t(60)));
+    }
+    let cleared = |quantity| past.state.decide(&hold("x", quantity, t(95)), t(60)).unwrap().len() - 1;
+    assert_eq!([cleared(1), cleared(65), cleared(66), cleared(101)], [64, 64, 65, 100]);
+    let again = past.state.decide(&hold("h099", 1, t(95)), t(60)).unwrap();
+    assert_eq!(again.len(), 66, "the lapsed hold of the same id goes first, however young it is");
+    let mut after = past.state.clone();
+    again.iter().for_each(|event| after.apply(event));
+    assert_eq!((after.counts().held, after.live_holds(), after.available_at(t(60))), (36, 36, 100));
+}
+
+#[test]
+fn a_slot_full_of_live_holds_takes_no_more_until_one_lapses() {
+    let mut full = slot(MAX_CAPACITY, 0);
+    for n in 1..=u32::try_from(MAX_LIVE_HOLDS).unwrap() {
+        let counts = counts(MAX_CAPACITY, n, 0);
+        full = full.event(&held(&format!("h{n}"), 1, t(60 + i64::from(n % 10)), counts));
+    }
+    assert_eq!(full.when(t(0), &hold("x", MAX_CAPACITY, t(60))).refused("SLOT_HOLDS_EXHAUSTED")["retry_at"], t(60).to_string());
+    let events = full.state.decide(&hold("x", 1, t(95)), t(60)).unwrap();
+    assert!(events.len() > 1, "what lapsed makes place for another hold");
+}
+
+#[test]
+fn a_live_hold_is_sold_whatever_became_of_the_slot() {
+    let past = slot(10, 1).done(t(0), &hold("a", 4, t(60)));
+    let sold = |capacity| E::HoldConfirmed { hold_id: id("a"), quantity: 4, counts: counts(capacity, 0, 5) };
+    past.when(t(59), &confirm("a")).then(&[sold(10)]);
+    past.clone().done(t(0), &suspend()).when(t(1), &confirm("a")).then(&[sold(10)]);
+    past.clone().done(t(0), &C::CloseSlot).when(t(1), &confirm("a")).then(&[sold(10)]);
+    past.clone().done(t(0), &adjust(2)).when(t(1), &confirm("a")).then(&[sold(2)]);
+    let last_moment = slot(10, 1).done(t(START - 1), &hold("a", 4, t(START + 60)));
+    last_moment.when(t(START + 1), &confirm("a")).then(&[sold(10)]);
+}
+
+#[test]
+fn nothing_is_done_to_a_hold_that_is_gone_or_has_lapsed() {
+    let past = slot(10, 0).done(t(0), &hold("a", 4, t(60))).done(t(0), &hold("b", 1, t(70))).done(t(0), &confirm("b"));
+    for command in [confirm("x"), release("x"), extend("x", t(-1)), confirm("b"), release("b"), extend("b", t(-1))] {
+        past.when(t(1), &command).refused("HOLD_NOT_FOUND");
+        given::<InventorySlot>().when(t(1), &command).refused("SLOT_NOT_FOUND");
+    }
+    for command in [confirm("a"), extend("a", t(-1))] {
+        assert_eq!(past.when(t(60), &command).refused("HOLD_EXPIRED")["expired_at"], t(60).to_string());
+    }
+    past.clone().done(t(0), &C::CloseSlot).when(t(60), &extend("x", t(-1))).refused("SLOT_CLOSED");
+}
+
+#[test]
+fn a_hold_is_extended_within_a_day_of_now_and_never_into_the_past() {
+    let past = slot(10, 0).done(t(0), &hold("a", 4, t(60)));
+    let moved = |expires_at| [E::HoldExtended { hold_id: id("a"), expires_at }];
+    past.when(t(59), &extend("a", t(120))).then(&moved(t(120)));
+    past.when(t(10), &extend("a", t(20))).then(&moved(t(20)));
+    past.when(t(59), &extend("a", t(59 + MAX_HOLD_SECONDS))).then(&moved(t(59 + MAX_HOLD_SECONDS)));
+    past.when(t(10), &extend("a", t(60))).then(&[]);
+    past.clone().done(t(0), &suspend()).when(t(10), &extend("a", t(20))).then(&moved(t(20)));
+    for expires_at in [t(10), t(11 + MAX_HOLD_SECONDS), Timestamp::MIN, Timestamp::MAX] {
+        past.when(t(10), &extend("a", expires_at)).refused("HOLD_EXPIRY_INVALID");
+    }
+    let extended = past.done(t(10), &extend("a", t(120)));
+    assert_eq!(extended.state.earliest_expiry(), Some(t(120)));
+    extended.when(t(60), &confirm("a")).then(&[E::HoldConfirmed { hold_id: id("a"), quantity: 4, counts: counts(10, 0, 4) }]);
+}
+
+#[test]
+fn a_release_gives_units_back_and_records_a_lapsed_hold_as_expired() {
+    let past = slot(10, 1).done(t(0), &hold("a", 4, t(60))).done(t(0), &hold("b", 2, t(60)));
+    past.when(t(59), &release("a")).then(&[E::HoldReleased { hold_id: id("a"), quantity: 4, counts: counts(10, 2, 1) }]);
+    past.when(t(60), &release("a")).then(&[expired("a", 4, t(60), counts(10, 2, 1))]);
+}
+
+#[test]
+fn a_timer_that_comes_early_or_late_finds_nothing_to_expire() {
+    let past = slot(10, 0).done(t(0), &hold("a", 4, t(60)));
+    past.when(t(59), &expire("a")).then(&[]);
+    past.when(t(60), &expire("a")).then(&[expired("a", 4, t(60), counts(10, 0, 0))]);
+    past.when(t(90), &expire("a")).then(&[expired("a", 4, t(60), counts(10, 0, 0))]);
+    past.clone().done(t(60), &expire("a")).when(t(61), &expire("a")).then(&[]);
+    past.clone().done(t(59), &confirm("a")).when(t(60), &expire("a")).then(&[]);
+    past.clone().done(t(59), &extend("a", t(70))).when(t(60), &expire("a")).then(&[]);
+    given::<InventorySlot>().when(t(60), &expire("a")).then(&[]);
+}
+
+#[test]
+fn no_more_units_are_cancelled_than_were_sold() {
+    let back = |quantity, left| [E::UnitsCancelled { hold_id: id("sold"), quantity, counts: counts(10, 0, left) }];
+    slot(10, 5).when(t(0), &cancel(5)).then(&back(5, 0));
+    slot(10, 5).done(t(0), &suspend()).when(t(0), &cancel(2)).then(&back(2, 3));
+    slot(10, 5).done(t(0), &C::CloseSlot).when(t(START * 2), &cancel(2)).then(&back(2, 3));
+    assert_eq!(slot(10, 5).when(t(0), &cancel(6)).refused("SLOT_CANCEL_EXCEEDS_SOLD")["confirmed"], "5");
+    slot(10, 5).when(t(0), &cancel(0)).refused("SLOT_QUANTITY_INVALID");
+    slot(10, 5).when(t(0), &cancel(u32::MAX)).refused("SLOT_QUANTITY_INVALID");
+    given::<InventorySlot>().when(t(0), &cancel(0)).refused("SLOT_NOT_FOUND");
+}
+
+#[test]
+fn capacity_may_fall_below_what_is_taken_and_then_nothing_new_is_held() {
+    let past = slot(10, 5).done(t(0), &hold("a", 3, t(60)));
+    past.when(t(0), &adjust(10)).then(&[]);
+    past.when(t(0), &adjust(6)).then(&[E::CapacityAdjusted { counts: counts(6, 3, 5) }]);
+    past.when(t(0), &adjust(MAX_CAPACITY + 1)).refused("SLOT_CAPACITY_INVALID");
+    past.clone().done(t(0), &C::CloseSlot).when(t(0), &adjust(u32::MAX)).refused("SLOT_CLOSED");
+    given::<InventorySlot>().when(t(0), &adjust(u32::MAX)).refused("SLOT_NOT_FOUND");
+
+    let overcommitted = past.done(t(0), &adjust(6));
+    assert_eq!(overcommitted.state.available_at(t(0)), 0);
+    overcommitted.when(t(0), &hold("x", 1, t(60))).refused("SLOT_HELD_BY_OTHERS");
+    overcommitted.when(t(0), &hold("x", 2, t(60))).refused("SLOT_INSUFFICIENT_UNITS");
+    overcommitted.clone().done(t(0), &confirm("a")).when(t(0), &hold("x", 1, t(60))).refused("SLOT_SOLD_OUT");
+    overcommitted.when(t(60), &hold("x", 1, t(90))).then(&[expired("a", 3, t(60), counts(6, 0, 5)), held("x", 1, t(90), counts(6, 1, 5))]);
+}
+
+#[test]
+fn suspending_resuming_and_closing_what_is_so_already_records_nothing() {
+    let suspended = slot(10, 0).done(t(0), &suspend());
+    let closed = slot(10, 0).done(t(0), &C::CloseSlot);
+    slot(10, 0).when(t(0), &suspend()).then(&[E::SlotSuspended { reason: "Storm warning".into() }]);
+    suspended.when(t(0), &suspend()).then(&[]);
+    suspended.when(t(0), &C::ResumeSlot).then(&[E::SlotResumed {}]);
+    slot(10, 0).when(t(0), &C::ResumeSlot).then(&[]);
+    suspended.when(t(0), &C::CloseSlot).then(&[E::SlotClosed {}]);
+    closed.when(t(0), &C::CloseSlot).then(&[]);
+    for command in [suspend(), C::ResumeSlot, C::SuspendSlot { reason: String::new() }] {
+        closed.when(t(0), &command).refused("SLOT_CLOSED");
+        given::<InventorySlot>().when(t(0), &command).refused("SLOT_NOT_FOUND");
+    }
+    given::<InventorySlot>().when(t(0), &C::CloseSlot).refused("SLOT_NOT_FOUND");
+    for reason in [String::new(), "x".repeat(501), "a\nb".into()] {
+        suspended.when(t(0), &C::SuspendSlot { reason }).refused("SLOT_REASON_INVALID");
+    }
+    suspended.clone().done(t(0), &C::ResumeSlot).when(t(0), &hold("a", 1, t(60))).then(&[held("a", 1, t(60), counts(10, 1, 0))]);
+}
+
+#[test]
+fn the_state_does_not_grow_with_a_million_units_sold() {
+    let mut slot = slot(MAX_CAPACITY, 1).state;
+    let before = serde_json::to_string(&slot).unwrap();
+    for n in 1..1_000_000 {
+        for command in [hold(&format!("order-{n}"), 1, t(60)), confirm(&format!("order-{n}"))] {
+            for event in slot.decide(&command, t(0)).unwrap() {
+                slot.apply(&event);
+            }
+        }
+    }
+    let after = serde_json::to_string(&slot).unwrap();
+    assert_eq!(slot.counts().confirmed, 1_000_000);
+    assert_eq!(after.replace("1000000", "1"), before.replace("1000000", "1"), "only the digits of a counter may differ");
+}
