@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     breach::Breach,
     manifest::{Crate, line_of, workspace_dependencies},
-    rust_file::Kind,
+    rust_file::RustFile,
     tree::Tree,
 };
 
@@ -15,8 +15,8 @@ const ROOT: &str = "Cargo.toml";
 /// Fewer words than this are no reason.
 const FEWEST_WORDS: usize = 5;
 
-/// Named only by code that is generated at build time, or linked for its side of a feature.
-const INVISIBLE: &[(&str, &str)] = &[("jari-proto", "prost"), ("jari-proto", "prost-types"), ("jari-proto", "tonic"), ("jari-proto", "tonic-prost")];
+/// Named only by code that is generated at build time.
+const INVISIBLE: &[(&str, &str)] = &[("jari-proto", "prost-types")];
 
 /// See the module.
 pub fn check(tree: &Tree) -> Vec<Breach> {
@@ -52,8 +52,8 @@ fn reason_for(line: &str) -> Option<(&str, usize)> {
 fn check_crate(tree: &Tree, krate: &Crate) -> Vec<Breach> {
     let path = krate.manifest_path();
     let line = |name: &str| line_of(tree.text(&path).unwrap_or_default(), name);
-    let files = tree.rust().iter().filter(|file| tree.crate_of(&file.path).is_some_and(|of| of.name == krate.name));
-    let words: BTreeSet<&str> = files.flat_map(|file| file.tokens()).filter(|token| token.kind == Kind::Word).map(|t| t.text.as_str()).collect();
+    let files: Vec<_> = tree.rust().iter().filter(|file| tree.crate_of(&file.path).is_some_and(|of| of.name == krate.name)).collect();
+    let is_named = |name: &str| files.iter().any(|file| names(file, &name.replace('-', "_")));
     let mut breaches = Vec::new();
     for dependency in krate.dependencies() {
         let name = dependency.name;
@@ -61,11 +61,17 @@ fn check_crate(tree: &Tree, krate: &Crate) -> Vec<Breach> {
             let wrong = format!("{name} has a version of its own");
             breaches.push(Breach::new(&path, line(name), wrong, "write `.workspace = true`; versions stand in the root manifest"));
         }
-        if !words.contains(name.replace('-', "_").as_str()) && !INVISIBLE.contains(&(krate.name.as_str(), name)) {
+        if !is_named(name) && !INVISIBLE.contains(&(krate.name.as_str(), name)) {
             breaches.push(Breach::new(&path, line(name), format!("nothing in {} names {name}", krate.name), "delete the line"));
         }
     }
     breaches
+}
+
+/// `name::...` or `use name`, in tests too; a field or a variable of the same name is another thing.
+fn names(file: &RustFile, name: &str) -> bool {
+    let is_path = |at: usize| file.is_at(at, &[name, ":", ":"]) || file.is_at(at, &["use", name]);
+    (0..file.tokens().len()).any(is_path)
 }
 
 #[cfg(test)]
