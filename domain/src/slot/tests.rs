@@ -153,7 +153,9 @@ fn sold_out_and_too_few_and_held_by_others_are_told_apart_with_their_counts() {
         }
     }
     assert_eq!(others.when(t(0), &hold("x", 3, t(60))).refused("SLOT_HELD_BY_OTHERS")["retry_at"], t(50).to_string());
-    others.when(t(50), &hold("x", 4, t(60))).refused("SLOT_HELD_BY_OTHERS");
+    let lapsed = others.when(t(50), &hold("x", 4, t(60))).refused("SLOT_HELD_BY_OTHERS");
+    assert_eq!((lapsed["available"].as_str(), lapsed["held"].as_str()), ("3", "3"), "what has lapsed is free");
+    assert_eq!(lapsed["retry_at"], t(60).to_string(), "what has lapsed is not waited for");
     others.when(t(50), &hold("x", 3, t(90))).then(&[expired("b", 2, t(50), counts(10, 3, 4)), held("x", 3, t(90), counts(10, 6, 4))]);
 }
 
