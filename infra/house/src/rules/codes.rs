@@ -15,6 +15,9 @@ use crate::{
 pub const INDEX: &str = "docs/errors/README.md";
 const PAGES: &str = "docs/errors/";
 
+/// What each page says, as a label or a heading.
+const SECTIONS: [&str; 3] = ["gRPC status", "What happened", "What to do"];
+
 /// Where a code was first met.
 type Place<'a> = (&'a str, usize);
 
@@ -25,7 +28,7 @@ pub fn check(tree: &Tree) -> Vec<Breach> {
         if !is_code(code) {
             breaches.push(Breach::new(path, *line, format!("code {code:?} is not UPPER_SNAKE_CASE"), "rename it while nobody depends on it"));
         } else if tree.text(&format!("{PAGES}{code}.md")).is_none() {
-            let remedy = format!("write {PAGES}{code}.md: what happened, why, what a caller should do");
+            let remedy = format!("write {PAGES}{code}.md: its gRPC status, what happened, what to do");
             breaches.push(Breach::new(path, *line, format!("code {code} has no page"), remedy));
         }
     }
@@ -43,14 +46,14 @@ pub fn check(tree: &Tree) -> Vec<Breach> {
     breaches
 }
 
-/// The index: every page with its first sentence.
+/// The index: every page with its gRPC status and the first sentence of what happened.
 pub fn index(tree: &Tree) -> String {
     let mut index =
         "# Error codes\n\nAn error's code is the `reason` of the `ErrorInfo` in its status. Codes are stable: a program may branch on them, and \
-        should never read messages.\nThis list is written by `cargo run -q -p jari-house -- errors-index`.\n\n| Code | In short |\n|---|---|\n"
+        should never read messages.\nThis list is written by `cargo run -q -p jari-house -- errors-index`.\n\n| Code | gRPC status | What happened |\n|---|---|---|\n"
             .to_owned();
     for (_, code, text) in pages(tree) {
-        index.push_str(&format!("| [{code}]({code}.md) | {} |\n", first_sentence(text)));
+        index.push_str(&format!("| [{code}]({code}.md) | {} | {} |\n", status(text), what_happened(text)));
     }
     index
 }
@@ -67,14 +70,20 @@ fn check_page(path: &str, code: &str, text: &str, is_known: bool) -> Option<Brea
     if text.lines().next() != Some(&format!("# {code}")) {
         return Some(Breach::new(path, 1, "does not begin with its code", format!("make `# {code}` its first line")));
     }
-    let remedy = "say what happened, why, and what a caller should do";
-    first_sentence(text).is_empty().then(|| Breach::new(path, 1, "says nothing", remedy))
+    let missing: Vec<&str> = SECTIONS.iter().copied().filter(|section| !text.contains(section)).collect();
+    let remedy = "write it, so that a caller can act on the error";
+    (!missing.is_empty()).then(|| Breach::new(path, 1, format!("does not say: {}", missing.join(", ")), remedy))
 }
 
-/// Of the first paragraph, without what would break a table.
-fn first_sentence(page: &str) -> String {
-    let prose = page.lines().skip_while(|line| line.is_empty() || line.starts_with('#'));
-    let paragraph = prose.take_while(|line| !line.trim().is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
+/// `` gRPC status: `NOT_FOUND` ``
+fn status(page: &str) -> &str {
+    page.split_once(SECTIONS[0]).and_then(|(_, after)| after.split('`').nth(1)).unwrap_or_default()
+}
+
+/// The first sentence after "What happened", without what would break a table.
+fn what_happened(page: &str) -> String {
+    let after = page.split_once(SECTIONS[1]).map_or("", |(_, after)| after.trim_start_matches(['.', ':', '*']).trim_start());
+    let paragraph = after.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
     let end = paragraph.find(". ").map_or(paragraph.len(), |end| end + 1);
     paragraph[..end].replace('|', "\\|")
 }
@@ -185,18 +194,15 @@ mod tests {
     const ERRORS: &str = "macro_rules! refusals { ($($c:literal)*) => { const CODES: &'static [&'static str] = &[$($c),*]; } }\n\
         refusals! { \"SLOT_CLOSED\" }\n\
         const LATE: &str = \"LATE\";\n\
-        pub const CODES: &[&str] = &[\"SLOT_FULL\", LATE];\n\
+        pub const CODES: &[&str] = &[\"SLOT_CLOSED\", LATE];\n\
         pub trait Refuse { const CODES: &'static [&'static str]; }\n";
 
+    const LATE: &str = "# LATE\n\ngRPC status: `ABORTED`.\n\n**What happened.** It came\ntoo late. So it goes.\n\n**What to do.** Hurry.\n";
+    const CLOSED: &str = "# SLOT_CLOSED\n\n**gRPC status:** `NOT_FOUND`\n\n## What happened\n\nClosed.\n\n## What to do\n\nWait.\n";
+
     fn pages(extra: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
-        let mut files = vec![
-            ("domain/src/error.rs", ERRORS),
-            ("docs/errors/LATE.md", "# LATE\n\nIt came\ntoo late. Try again.\n"),
-            ("docs/errors/SLOT_CLOSED.md", "# SLOT_CLOSED\n\nClosed.\n"),
-            ("docs/errors/SLOT_FULL.md", "# SLOT_FULL\n\nFull.\n"),
-        ];
-        files.extend_from_slice(extra);
-        files
+        let pages = [("domain/src/error.rs", ERRORS), ("docs/errors/LATE.md", LATE), ("docs/errors/SLOT_CLOSED.md", CLOSED)];
+        [pages.as_slice(), extra].concat()
     }
 
     fn indexed(files: Vec<(&str, &str)>) -> Tree {
@@ -208,7 +214,8 @@ mod tests {
     fn a_code_without_page_or_list_is_found() {
         let wrong = |tree: &Tree| check(tree).iter().map(|b| b.wrong.clone()).collect::<Vec<_>>();
         assert_eq!(wrong(&indexed(pages(&[]))), [""; 0]);
-        assert!(index(&indexed(pages(&[]))).contains("| [LATE](LATE.md) | It came too late. |\n"));
+        let rows = "| [LATE](LATE.md) | ABORTED | It came too late. |\n| [SLOT_CLOSED](SLOT_CLOSED.md) | NOT_FOUND | Closed. |\n";
+        assert!(index(&indexed(pages(&[]))).ends_with(rows));
 
         assert_eq!(wrong(&indexed(vec![("domain/src/error.rs", "const CODES: &[&str] = &[\"SLOT_GONE\"];")])), ["code SLOT_GONE has no page"]);
         assert_eq!(wrong(&indexed(pages(&[("docs/errors/OLD.md", "# OLD\n\nOld.\n")]))), ["no `CODES` lists OLD"]);
@@ -221,7 +228,10 @@ mod tests {
         ] {
             assert_eq!(wrong(&indexed(pages(&[("commands/src/a.rs", bad)]))), ["code SLOT_FULLL is in no `CODES`"], "{bad}");
         }
-        let empty = pages(&[]).into_iter().map(|(path, text)| (path, if path.ends_with("LATE.md") { "# LATE\n" } else { text })).collect();
-        assert_eq!(wrong(&indexed(empty)), ["says nothing"]);
+        let empty = pages(&[])
+            .into_iter()
+            .map(|(path, text)| (path, if path.ends_with("LATE.md") { "# LATE\n\ngRPC status: `ABORTED`." } else { text }))
+            .collect();
+        assert_eq!(wrong(&indexed(empty)), ["does not say: What happened, What to do"]);
     }
 }
