@@ -2,4 +2,7 @@
 //!
 //! Must never know: SQL, how the log is stored, the views.
 
+pub mod booking;
 pub mod engine;
+pub mod services;
+pub mod settlement;

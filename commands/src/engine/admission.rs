@@ -81,11 +81,6 @@ impl Admission {
         ExecuteError::Busy { retry_after: self.limits.wait + Duration::from_millis(50 * spread) }
     }
 
-    /// Nobody comes in any more.
-    pub fn close(&self) {
-        self.places.close();
-    }
-
     /// Commands in the engine now.
     #[must_use]
     pub fn occupied(&self) -> usize {

@@ -3,7 +3,11 @@
 //! One owner calls it, so there is no lock and no lock order. A unit of work enters the queue of every stream that it uses, all at once and
 //! in the order of arrival; it is decided when it is first in all of them. The oldest unit is first everywhere, so somebody can always go on.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use jari_domain::{Refusal, StreamId, Timestamp};
 use jari_event_store::{
@@ -276,8 +280,14 @@ impl Core {
         let Some(unit) = self.units.get(&number) else { return };
         // Time in a stream never runs backwards, whatever this machine's clock says.
         let newest = unit.touches.iter().filter_map(|t| self.cells.get(&t.stream).and_then(Cell::newest));
-        let now = newest.map(|v| v.last_time).fold(now, Timestamp::max);
-        let decision = unit.work.decide(&States(self.states(&unit.touches)), now);
+        let now = to_microseconds(newest.map(|v| v.last_time).fold(now, Timestamp::max));
+        let states = States(self.states(&unit.touches));
+        // A mistake in one decision must not take the loop down, and with it everybody else's; it is answered like any other failure.
+        let Ok(decision) = catch_unwind(AssertUnwindSafe(|| unit.work.decide(&states, now))) else {
+            let name = unit.work.name();
+            self.finish(number, Err(ExecuteError::DecisionFailed { name }));
+            return;
+        };
         let (mut changes, refusal) = match decision {
             Ok(changes) => (changes, None),
             Err(refusal) => (Vec::new(), Some(refusal)),
@@ -401,6 +411,12 @@ fn answer(reply: Reply, result: Result<Outcome, ExecuteError>) {
     // A caller that went away hears nothing; its command is settled all the same.
     let _ = reply.to.send(result);
     drop(reply.place);
+}
+
+/// What PostgreSQL keeps of a time. Rounded up, so that time in a stream does not run backwards by less than that.
+fn to_microseconds(now: Timestamp) -> Timestamp {
+    let ceiling = now.as_nanosecond().div_euclid(1_000) + i128::from(now.as_nanosecond().rem_euclid(1_000) != 0);
+    i64::try_from(ceiling).ok().and_then(|micros| Timestamp::from_microsecond(micros).ok()).unwrap_or(now)
 }
 
 fn repeat(known: &RecordedCommand, origin: &Origin) -> Result<Outcome, ExecuteError> {

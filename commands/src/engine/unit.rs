@@ -168,6 +168,12 @@ pub enum ExecuteError {
         /// As the database said.
         reason: String,
     },
+    /// The decision itself broke: a mistake in this program.
+    #[error("{name} could not be decided: a mistake in this program; nothing was done")]
+    DecisionFailed {
+        /// The unit of work.
+        name: &'static str,
+    },
     /// This node is going down.
     #[error("this node is shutting down; nothing was accepted")]
     ShuttingDown,
@@ -185,6 +191,7 @@ impl ExecuteError {
         "STREAM_UNREADABLE",
         "LEASE_LOST",
         "LOG_REFUSED",
+        "DECISION_FAILED",
         "SHUTTING_DOWN",
     ];
 
@@ -201,6 +208,7 @@ impl ExecuteError {
             Self::StreamUnreadable { .. } => "STREAM_UNREADABLE",
             Self::LeaseLost => "LEASE_LOST",
             Self::LogRefused { .. } => "LOG_REFUSED",
+            Self::DecisionFailed { .. } => "DECISION_FAILED",
             Self::ShuttingDown => "SHUTTING_DOWN",
         }
     }

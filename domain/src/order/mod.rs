@@ -52,6 +52,12 @@ pub struct OrderLine {
     pub total: Money,
 }
 
+/// What these lines take of which slots: the same slot in two lines is summed.
+#[must_use]
+pub fn draws_of(lines: &[OrderLine]) -> BTreeMap<SlotId, u32> {
+    state::sum_draws(lines.iter().flat_map(|line| &line.draws))
+}
+
 /// So many of one unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineUnit {

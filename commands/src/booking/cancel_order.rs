@@ -1,0 +1,47 @@
+//! Giving back what is held or bought, or leaving the line. Touches: the order, then every slot that it names.
+
+use jari_domain::{
+    Refusal, Timestamp,
+    ids::OrderId,
+    order::{Order, OrderCommand, OrderStatus},
+    slot::SlotCommand,
+};
+
+use super::{decide, hold_of, on_every_slot, slot_touches};
+use crate::engine::{Changes, States, Touch, UnitOfWork};
+
+/// Cancels an order, whole.
+#[derive(Debug)]
+pub struct CancelOrder {
+    /// Which.
+    pub order_id: OrderId,
+    /// At most 500 characters.
+    pub reason: String,
+}
+
+impl UnitOfWork for CancelOrder {
+    fn name(&self) -> &'static str {
+        "cancel_order"
+    }
+    fn touches(&self) -> Vec<Touch> {
+        vec![Touch::existing(&self.order_id)]
+    }
+    fn discover(&self, states: &States<'_>) -> Vec<Touch> {
+        slot_touches(states.at::<Order>(0))
+    }
+    fn decide(&self, states: &States<'_>, now: Timestamp) -> Result<Changes, Refusal> {
+        let order = states.at::<Order>(0);
+        let mut changes = vec![(0, decide::<Order>(states, 0, &OrderCommand::CancelOrder { reason: self.reason.clone() }, now)?)];
+        let hold_id = hold_of(&self.order_id);
+        match order.status() {
+            OrderStatus::Held => on_every_slot(states, order, now, |_, _| SlotCommand::ReleaseHold { hold_id: hold_id.clone() }, &mut changes)?,
+            OrderStatus::Confirmed => {
+                let cancel = |_: &_, quantity| SlotCommand::CancelUnits { hold_id: hold_id.clone(), quantity };
+                on_every_slot(states, order, now, cancel, &mut changes)?;
+            }
+            // in line, nothing is taken yet; in the other states the order itself has refused
+            OrderStatus::Placed | OrderStatus::Absent | OrderStatus::Rejected | OrderStatus::Expired | OrderStatus::Cancelled => {}
+        }
+        Ok(changes)
+    }
+}

@@ -1,0 +1,86 @@
+//! A place in line. Touches: the order (new), and every product in it (read: its version must still stand when the order lands).
+//!
+//! Which refusal wins: 1 `ORDER_EXISTS`, 2 `ORDER_EMPTY` and `ORDER_TOO_MANY_LINES`, 3 the first line that its product refuses, 4 the order's own.
+
+use jari_domain::{
+    Decider, Refusal, Refuse, Timestamp,
+    ids::{CustomerRef, OrderId, ProductId},
+    order::{MAX_LINES, Order, OrderCommand, OrderStatus},
+    product::{LineRequest, Product},
+    registry::AsAggregate,
+    slot::MAX_HOLD_SECONDS,
+};
+
+use crate::engine::{Changes, States, Touch, UnitOfWork};
+
+/// A line of a request.
+#[derive(Debug, Clone)]
+pub struct PlaceLine {
+    /// Of which product.
+    pub product_id: ProductId,
+    /// What of it.
+    pub request: LineRequest,
+}
+
+/// Accepts an order at the prices of this moment.
+#[derive(Debug)]
+pub struct PlaceOrder {
+    /// Chosen by the caller.
+    pub order_id: OrderId,
+    /// For whom.
+    pub customer: CustomerRef,
+    /// What.
+    pub lines: Vec<PlaceLine>,
+}
+
+impl PlaceOrder {
+    /// The products, each once, in the order of their first line.
+    fn products(&self) -> Vec<&ProductId> {
+        let mut products: Vec<&ProductId> = Vec::new();
+        for line in self.lines.iter().take(MAX_LINES) {
+            if !products.contains(&&line.product_id) {
+                products.push(&line.product_id);
+            }
+        }
+        products
+    }
+}
+
+impl UnitOfWork for PlaceOrder {
+    fn name(&self) -> &'static str {
+        "place_order"
+    }
+
+    fn touches(&self) -> Vec<Touch> {
+        let products = self.products().into_iter().map(Touch::existing);
+        std::iter::once(Touch::presumed_new(&self.order_id)).chain(products).collect()
+    }
+
+    fn decide(&self, states: &States<'_>, now: Timestamp) -> Result<Changes, Refusal> {
+        let order = states.at::<Order>(0);
+        let mut priced = Vec::with_capacity(self.lines.len());
+        let mut hold_seconds = u32::try_from(MAX_HOLD_SECONDS).unwrap_or(u32::MAX);
+        // an order that exists or has too many lines is refused below, before any product is asked
+        if order.status() == OrderStatus::Absent && self.lines.len() <= MAX_LINES {
+            let products = self.products();
+            for (number, line) in self.lines.iter().enumerate() {
+                let index = 1 + products.iter().position(|p| **p == line.product_id).unwrap_or_default();
+                let product = states.at::<Product>(index);
+                let quoted = product.quote(&line.product_id, &line.request, now).map_err(|e| in_line(number, &line.product_id, e.to_refusal()))?;
+                hold_seconds = product.terms().map_or(hold_seconds, |terms| terms.hold_seconds.min(hold_seconds));
+                priced.push(quoted);
+            }
+        } else if order.status() == OrderStatus::Absent {
+            return Err(jari_domain::order::OrderError::TooManyLines { lines: self.lines.len() }.to_refusal());
+        }
+        let command = OrderCommand::PlaceOrder { customer: self.customer.clone(), lines: priced, hold_seconds };
+        let events = order.decide(&command, now).map_err(|e| e.to_refusal())?;
+        Ok(vec![(0, events.into_iter().map(Order::wrap).collect())])
+    }
+}
+
+fn in_line(number: usize, product_id: &ProductId, mut refusal: Refusal) -> Refusal {
+    refusal.details.insert("line".into(), number.to_string());
+    refusal.details.entry("product_id".into()).or_insert_with(|| product_id.to_string());
+    refusal
+}

@@ -1,0 +1,120 @@
+//! Hands calls that touch slots to the node that settles orders, byte for byte.
+//!
+//! Any node could execute them: the log would keep it right. But two nodes that write one hot slot take turns at conflicting, and a caller at
+//! the losing node would be told to come back again and again.
+
+use std::{
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use http::{HeaderValue, Request, Response};
+use jari_event_store::Lease;
+use tonic::{
+    Status,
+    body::Body,
+    transport::{Channel, Endpoint},
+};
+use tower::{Layer, Service};
+
+use super::wire::SETTLEMENT_UNAVAILABLE;
+
+/// The calls that go to the owner.
+const TO_OWNER: &[&str] = &[
+    "/reservation.inventory.v1.InventoryService/",
+    "/reservation.order.v1.OrderService/ConfirmOrder",
+    "/reservation.order.v1.OrderService/CancelOrder",
+    "/reservation.operations.v1.OperationsService/RetryParkedOrder",
+];
+
+/// Marks a call that was handed over, so that two nodes that disagree about the owner do not hand it to and fro.
+const FORWARDED: &str = "x-jari-forwarded";
+
+/// Who owns settlement, and the channel to it.
+#[derive(Clone, Debug)]
+pub struct OwnerRoute {
+    lease: tokio::sync::watch::Receiver<Lease>,
+    channel: Arc<Mutex<Option<(Arc<str>, Channel)>>>,
+}
+
+impl OwnerRoute {
+    /// Follows the settlement lease.
+    #[must_use]
+    pub fn new(lease: tokio::sync::watch::Receiver<Lease>) -> Self {
+        Self { lease, channel: Arc::default() }
+    }
+
+    /// The channel to the owner; `None` when this node should do it itself: it is the owner, or nobody else is known to live.
+    fn elsewhere(&self) -> Option<Channel> {
+        let Lease::Theirs(owner) = self.lease.borrow().clone() else { return None };
+        if !owner.live {
+            return None;
+        }
+        let mut kept = self.channel.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((_, channel)) = kept.as_ref().filter(|(address, _)| *address == owner.address) {
+            return Some(channel.clone());
+        }
+        let endpoint = Endpoint::from_shared(format!("http://{}", owner.address)).ok()?;
+        let channel = endpoint.connect_timeout(Duration::from_secs(2)).tcp_nodelay(true).connect_lazy();
+        *kept = Some((owner.address, channel.clone()));
+        Some(channel)
+    }
+}
+
+/// Adds the handing over to a server.
+#[derive(Clone, Debug)]
+pub struct ForwardLayer(pub OwnerRoute);
+
+impl<S> Layer<S> for ForwardLayer {
+    type Service = Forward<S>;
+    fn layer(&self, inner: S) -> Forward<S> {
+        Forward { inner, route: self.0.clone() }
+    }
+}
+
+/// See [`ForwardLayer`].
+#[derive(Clone, Debug)]
+pub struct Forward<S> {
+    inner: S,
+    route: OwnerRoute,
+}
+
+impl<S> Service<Request<Body>> for Forward<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Send,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let path = request.uri().path();
+        let goes = TO_OWNER.iter().any(|prefix| path.starts_with(prefix)) && !request.headers().contains_key(FORWARDED);
+        let Some(mut channel) = goes.then(|| self.route.elsewhere()).flatten() else { return self.inner.call(request).boxed() };
+        request.headers_mut().insert(FORWARDED, HeaderValue::from_static("1"));
+        async move {
+            let handed = async {
+                std::future::poll_fn(|context| channel.poll_ready(context)).await?;
+                channel.call(request).await
+            };
+            Ok(handed.await.unwrap_or_else(|error| {
+                tracing::debug!(%error, "the node that settles orders did not take a call");
+                unreachable_owner().into_http()
+            }))
+        }
+        .boxed()
+    }
+}
+
+fn unreachable_owner() -> Status {
+    let message = "the node that settles orders cannot be reached from this one; nothing is known of this call's outcome";
+    jari_proto::status::refusal_status(SETTLEMENT_UNAVAILABLE, tonic::Code::Unavailable, message, Default::default(), Some(Duration::from_secs(1)))
+}

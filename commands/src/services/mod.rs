@@ -1,0 +1,98 @@
+//! The write services: from a request to a typed command to its outcome, and nothing else.
+
+mod forward;
+mod inventory;
+mod order;
+mod product;
+mod wire;
+
+use std::{sync::Arc, time::Duration};
+
+pub use forward::{ForwardLayer, OwnerRoute};
+use jari_event_store::{CommandKey, Reader, StreamWatchers};
+use jari_proto::{
+    inventory::v1::inventory_service_server::InventoryServiceServer, order::v1::order_service_server::OrderServiceServer,
+    product::v1::product_service_server::ProductServiceServer,
+};
+use prost::Message;
+use tonic::{Status, metadata::MetadataMap};
+use tracing::Instrument;
+pub use wire::CODES;
+
+use crate::engine::{Digester, Engine, Origin, Outcome, UnitOfWork};
+
+/// What every write service works with.
+#[derive(Clone, Debug)]
+pub struct WriteContext {
+    /// Executes.
+    pub engine: Engine,
+    /// Makes reused ids visible.
+    pub digester: Digester,
+    /// For callers who wait for the settlement of their order.
+    pub watchers: StreamWatchers,
+    /// For the state of an order whose settlement is long past.
+    pub reader: Reader,
+    /// The longest `wait` of a request; a longer one is cut.
+    pub longest_wait: Duration,
+    /// The largest message that is taken, in bytes.
+    pub max_message_bytes: usize,
+}
+
+impl WriteContext {
+    /// The three services, ready to be added to a server.
+    #[must_use]
+    pub fn servers(
+        &self,
+    ) -> (
+        ProductServiceServer<product::ProductCommands>,
+        InventoryServiceServer<inventory::InventoryCommands>,
+        OrderServiceServer<order::OrderCommands>,
+    ) {
+        let shared = Arc::new(self.clone());
+        let most = self.max_message_bytes;
+        (
+            ProductServiceServer::new(product::ProductCommands(shared.clone())).max_decoding_message_size(most),
+            InventoryServiceServer::new(inventory::InventoryCommands(shared.clone())).max_decoding_message_size(most),
+            OrderServiceServer::new(order::OrderCommands(shared)).max_decoding_message_size(most),
+        )
+    }
+
+    /// Executes a caller's command and gives its outcome, refusals included.
+    ///
+    /// `canonical` is the request without its id and without what only this call is about (its wait).
+    async fn execute(&self, metadata: &MetadataMap, request_id: &str, canonical: &impl Message, work: impl UnitOfWork) -> Result<Outcome, Status> {
+        let caller = wire::caller(metadata)?;
+        let id = wire::command_id(request_id)?;
+        let name = work.name();
+        let origin = Origin {
+            digest: self.digester.digest(name, &canonical.encode_to_vec()),
+            actor: Some(caller.clone()),
+            trace: wire::trace(metadata),
+            key: Some(CommandKey { caller, id }),
+            ..Origin::default()
+        };
+        let span = tracing::info_span!("command", name, command_id = %id, position = tracing::field::Empty, code = tracing::field::Empty);
+        let outcome = self.engine.execute(work, origin).instrument(span.clone()).await;
+        match &outcome {
+            Ok(outcome) => {
+                span.record("position", outcome.position);
+                if let Some(refusal) = &outcome.refusal {
+                    span.record("code", refusal.code.as_str());
+                }
+            }
+            Err(error) => {
+                span.record("code", error.code());
+            }
+        }
+        outcome.map_err(|error| wire::failed(&error))
+    }
+
+    /// Executes a command whose answer is its position; a refusal is an error.
+    async fn position(&self, metadata: &MetadataMap, request_id: &str, canonical: &impl Message, work: impl UnitOfWork) -> Result<i64, Status> {
+        let outcome = self.execute(metadata, request_id, canonical, work).await?;
+        match outcome.refusal {
+            Some(refusal) => Err(wire::refused(&refusal)),
+            None => Ok(wire::position(outcome.position)),
+        }
+    }
+}

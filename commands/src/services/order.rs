@@ -1,0 +1,212 @@
+//! `OrderService`: place, confirm, cancel.
+
+use std::{sync::Arc, time::Duration};
+
+use jari_domain::{
+    AnyEvent, Decider, StreamId, Timestamp,
+    ids::{CustomerRef, OptionId, OrderId, ProductId, UnitId},
+    order::{MAX_LINES, Order, OrderEvent, OrderStatus},
+    product::{LineRequest, MAX_UNITS, UnitRequest},
+    registry::AsAggregate,
+};
+use jari_event_store::{LoadRequest, RecordedEvent, StreamWatch};
+use jari_proto::order::v1::{self as pb, order_service_server::OrderService};
+use tonic::{Request, Response, Status};
+
+use super::{
+    WriteContext,
+    wire::{self, Violations},
+};
+use crate::{
+    booking::{CancelOrder, ConfirmOrder, PlaceLine, PlaceOrder},
+    engine::ExecuteError,
+};
+
+/// The service.
+#[derive(Debug)]
+pub struct OrderCommands(pub(super) Arc<WriteContext>);
+
+#[tonic::async_trait]
+impl OrderService for OrderCommands {
+    async fn place_order(&self, request: Request<pb::PlaceOrderRequest>) -> Result<Response<pb::PlaceOrderResponse>, Status> {
+        let (metadata, _, mut request) = request.into_parts();
+        let wait = self.wait(request.wait.take())?;
+        if request.request_id.is_empty() {
+            request.request_id = uuid::Uuid::now_v7().to_string();
+        }
+        let request_id = std::mem::take(&mut request.request_id);
+        let work = parse(&request, &request_id)?;
+        let (order_id, customer) = (work.order_id.clone(), request.customer.clone());
+        // the place at the stream comes before the order: its settlement cannot be missed
+        let mut watch = wait.map(|_| self.0.watchers.watch(StreamId::from(&order_id)));
+        let outcome = self.0.execute(&metadata, &request_id, &request, work).await?;
+        if let Some(refusal) = &outcome.refusal {
+            return Err(wire::refused(refusal));
+        }
+        let mut answer = Answer::accepted(&order_id, &customer, outcome.position);
+        if let (Some(wait), Some(watch)) = (wait, &mut watch) {
+            // when the bound comes first, the order stays accepted: that is an answer too
+            let _ = tokio::time::timeout(wait, self.settled(&mut answer, watch, outcome.position)).await;
+        }
+        Ok(Response::new(answer.into_response()))
+    }
+
+    async fn confirm_order(&self, request: Request<pb::ConfirmOrderRequest>) -> Result<Response<pb::ConfirmOrderResponse>, Status> {
+        let (metadata, _, mut request) = request.into_parts();
+        let request_id = std::mem::take(&mut request.request_id);
+        let mut violations = Violations::default();
+        let order_id = violations.id("order_id", &request.order_id, OrderId::parse);
+        let work = ConfirmOrder { order_id: violations.finish(order_id)? };
+        let position = self.0.position(&metadata, &request_id, &request, work).await?;
+        Ok(Response::new(pb::ConfirmOrderResponse { position }))
+    }
+
+    async fn cancel_order(&self, request: Request<pb::CancelOrderRequest>) -> Result<Response<pb::CancelOrderResponse>, Status> {
+        let (metadata, _, mut request) = request.into_parts();
+        let request_id = std::mem::take(&mut request.request_id);
+        let mut violations = Violations::default();
+        let order_id = violations.id("order_id", &request.order_id, OrderId::parse);
+        let work = CancelOrder { order_id: violations.finish(order_id)?, reason: request.reason.clone() };
+        let position = self.0.position(&metadata, &request_id, &request, work).await?;
+        Ok(Response::new(pb::CancelOrderResponse { position }))
+    }
+}
+
+impl OrderCommands {
+    fn wait(&self, wait: Option<prost_types::Duration>) -> Result<Option<Duration>, Status> {
+        let Some(wait) = wait else { return Ok(None) };
+        match Duration::try_from(wait) {
+            Ok(wait) => Ok(Some(wait.min(self.0.longest_wait)).filter(|w| !w.is_zero())),
+            Err(_) => Err(jari_proto::status::invalid(vec![("wait", "must not be negative")], wire::REQUEST_INVALID)),
+        }
+    }
+
+    /// Waits until the order is settled. When its placing lies further back than the watch, its stream has the answer already.
+    async fn settled(&self, answer: &mut Answer, watch: &mut StreamWatch, placed_at: u64) {
+        let mut placed_seen = false;
+        // Ends with the settlement; the caller's wait bounds it.
+        loop {
+            let patience = if placed_seen { Duration::from_secs(5) } else { Duration::from_millis(250) };
+            match tokio::time::timeout(patience, watch.next()).await {
+                Ok(Some(event)) => {
+                    placed_seen |= event.position == placed_at || event.sequence == 1;
+                    if answer.fold(&event) {
+                        return;
+                    }
+                }
+                Ok(None) | Err(_) => {
+                    placed_seen = true;
+                    if self.read(answer).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads the order's stream; says whether it is settled.
+    async fn read(&self, answer: &mut Answer) -> bool {
+        let request = LoadRequest { stream: StreamId::from(&answer.order_id), from: None };
+        let Ok(mut loaded) = self.0.reader.load(vec![request]).await else { return false };
+        let Some(Ok(loaded)) = loaded.pop() else { return false };
+        let Some(order) = Order::of(&loaded.state).filter(|o| o.status() != OrderStatus::Absent) else { return false };
+        answer.order = order.clone();
+        order.status() != OrderStatus::Placed
+    }
+}
+
+/// What the caller will hear.
+struct Answer {
+    order_id: OrderId,
+    customer: String,
+    accepted_position: u64,
+    position: u64,
+    placed_at: Option<Timestamp>,
+    settled_at: Option<Timestamp>,
+    order: Order,
+}
+
+impl Answer {
+    fn accepted(order_id: &OrderId, customer: &str, position: u64) -> Self {
+        Self {
+            order_id: order_id.clone(),
+            customer: customer.to_owned(),
+            accepted_position: position,
+            position,
+            placed_at: None,
+            settled_at: None,
+            order: Order::default(),
+        }
+    }
+
+    /// Takes one event of the order; says whether it is settled by it.
+    fn fold(&mut self, event: &RecordedEvent) -> bool {
+        let Some(AnyEvent::Order(change)) = event.event() else { return false };
+        self.order.apply(change);
+        self.position = self.position.max(event.position);
+        if matches!(change, OrderEvent::OrderPlaced { .. }) {
+            self.placed_at = Some(event.decided_at());
+            return false;
+        }
+        self.settled_at = Some(event.decided_at());
+        true
+    }
+
+    fn into_response(self) -> pb::PlaceOrderResponse {
+        let status = self.order.status_at(Timestamp::now());
+        let state = if status == OrderStatus::Absent { pb::OrderState::Accepted } else { wire::state(status) };
+        let order = pb::Order {
+            order_id: self.order_id.to_string(),
+            customer: self.customer,
+            state: state.into(),
+            lines: wire::lines(self.order.lines()),
+            total: self.order.total().map(wire::money),
+            accepted_position: wire::position(self.accepted_position),
+            placed_at: self.placed_at.map(wire::timestamp),
+            settled_at: self.settled_at.map(wire::timestamp),
+            hold_expires_at: self.order.expires_at().map(wire::timestamp),
+            failures: wire::failures(self.order.failures()),
+            ..pb::Order::default()
+        };
+        pb::PlaceOrderResponse { order: Some(order), position: wire::position(self.position) }
+    }
+}
+
+fn parse(request: &pb::PlaceOrderRequest, request_id: &str) -> Result<PlaceOrder, Status> {
+    let mut violations = Violations::default();
+    let order_id = if request.order_id.is_empty() { request_id } else { &request.order_id };
+    let order_id = violations.id("order_id", order_id, OrderId::parse);
+    let customer = violations.id("customer", &request.customer, CustomerRef::parse);
+    if request.lines.is_empty() || request.lines.len() > MAX_LINES {
+        violations.add("lines", format!("an order has 1 to {MAX_LINES} lines, not {}", request.lines.len()));
+        violations.check()?;
+    }
+    let lines: Vec<Option<PlaceLine>> = request.lines.iter().enumerate().map(|(n, line)| parse_line(n, line, &mut violations)).collect();
+    let lines: Option<Vec<PlaceLine>> = lines.into_iter().collect();
+    let taken = order_id.zip(customer).zip(lines);
+    violations.finish(taken.map(|((order_id, customer), lines)| PlaceOrder { order_id, customer, lines }))
+}
+
+fn parse_line(n: usize, line: &pb::LineRequest, violations: &mut Violations) -> Option<PlaceLine> {
+    let product_id = violations.id(format!("lines[{n}].product_id"), &line.product_id, ProductId::parse);
+    let option_id = violations.id(format!("lines[{n}].option_id"), &line.option_id, OptionId::parse);
+    let starts_at = violations.time(format!("lines[{n}].starts_at"), line.starts_at.as_ref());
+    if line.units.is_empty() || line.units.len() > MAX_UNITS {
+        violations.add(format!("lines[{n}].units"), format!("a line has 1 to {MAX_UNITS} units, not {}", line.units.len()));
+        return None;
+    }
+    let unit = |(u, unit): (usize, &pb::UnitQuantity)| {
+        let unit_id = violations.id(format!("lines[{n}].units[{u}].unit_id"), &unit.unit_id, UnitId::parse);
+        let quantity = violations.number(format!("lines[{n}].units[{u}].quantity"), unit.quantity, 1);
+        Some(UnitRequest { unit_id: unit_id?, quantity: quantity? })
+    };
+    let units: Vec<Option<UnitRequest>> = line.units.iter().enumerate().map(unit).collect();
+    let units = units.into_iter().collect::<Option<Vec<_>>>()?;
+    Some(PlaceLine { product_id: product_id?, request: LineRequest { option_id: option_id?, starts_at: starts_at?, units } })
+}
+
+impl From<ExecuteError> for Status {
+    fn from(error: ExecuteError) -> Self {
+        wire::failed(&error)
+    }
+}

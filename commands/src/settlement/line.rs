@@ -1,0 +1,208 @@
+//! What settlement remembers: who waits in line, and which holds end when. Folded from the log; no I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jari_domain::{
+    AnyEvent, Timestamp,
+    ids::{HoldId, OrderId, SlotId},
+    order::OrderEvent,
+    slot::SlotEvent,
+};
+use jari_event_store::RecordedEvent;
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
+
+use super::SETTLEMENT_ACTOR;
+
+/// Something that is open.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Key {
+    /// An order, in line or held.
+    Order(OrderId),
+    /// A hold that belongs to no order.
+    Hold(SlotId, HoldId),
+}
+
+impl Key {
+    /// As it is stored. A slot's id contains `@`, an order's never does.
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::Order(id) => id.to_string(),
+            Self::Hold(slot, hold) => format!("{slot}/{hold}"),
+        }
+    }
+    fn parse(text: &str) -> Option<Self> {
+        match text.split_once('/') {
+            Some((slot, hold)) => Some(Self::Hold(SlotId::parse(slot).ok()?, HoldId::parse(hold).ok()?)),
+            None => Some(Self::Order(OrderId::parse(text).ok()?)),
+        }
+    }
+}
+
+/// How it is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Open {
+    /// In line since this position.
+    Waiting(u64),
+    /// Held until then.
+    Until(Timestamp),
+}
+
+/// The memory.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    /// Folded up to here.
+    pub position: u64,
+    open: FxHashMap<Key, Open>,
+    waiting: BTreeMap<u64, OrderId>,
+    ends: BTreeSet<(Timestamp, Key)>,
+    changed: FxHashSet<Key>,
+}
+
+impl Line {
+    /// From what was saved. An entry that does not read is left out: the order that it names is found again by whoever asks for it.
+    pub fn restore(memory: jari_event_store::ProcessMemory) -> Self {
+        let mut line = Self { position: memory.position, ..Self::default() };
+        for (key, state) in memory.entries {
+            match (Key::parse(&key), serde_json::from_str(&state)) {
+                (Some(key), Ok(open)) => line.put(key, open),
+                _ => tracing::error!(%key, %state, "settlement's memory has an entry that cannot be read"),
+            }
+        }
+        line.changed.clear();
+        line
+    }
+
+    /// Folds one event. Says when it puts an order in line.
+    pub fn fold(&mut self, event: &RecordedEvent) -> Option<OrderId> {
+        self.position = event.position;
+        match event.event()? {
+            AnyEvent::Order(change) => {
+                let order_id = OrderId::parse(&event.aggregate_id).ok()?;
+                let key = Key::Order(order_id.clone());
+                match change {
+                    OrderEvent::OrderPlaced { .. } => {
+                        self.put(key, Open::Waiting(event.position));
+                        return Some(order_id);
+                    }
+                    OrderEvent::OrderHeld { expires_at } => self.put(key, Open::Until(*expires_at)),
+                    OrderEvent::OrderRejected { .. }
+                    | OrderEvent::OrderConfirmed {}
+                    | OrderEvent::OrderExpired { .. }
+                    | OrderEvent::OrderCancelled { .. } => self.close(key),
+                }
+            }
+            AnyEvent::InventorySlot(change) => self.fold_slot(event, change),
+            AnyEvent::Product(_) => {}
+        }
+        None
+    }
+
+    /// A hold of an order ends with the order, in one group: only the others have timers of their own.
+    fn fold_slot(&mut self, event: &RecordedEvent, change: &SlotEvent) {
+        let Ok(slot) = SlotId::parse(&event.aggregate_id) else { return };
+        match change {
+            SlotEvent::UnitsHeld { hold_id, expires_at, .. } => {
+                if event.metadata.actor.as_deref() != Some(SETTLEMENT_ACTOR) {
+                    self.put(Key::Hold(slot, hold_id.clone()), Open::Until(*expires_at));
+                }
+            }
+            SlotEvent::HoldExtended { hold_id, expires_at } => {
+                let key = Key::Hold(slot, hold_id.clone());
+                if self.open.contains_key(&key) {
+                    self.put(key, Open::Until(*expires_at));
+                }
+            }
+            SlotEvent::HoldConfirmed { hold_id, .. } | SlotEvent::HoldReleased { hold_id, .. } | SlotEvent::HoldExpired { hold_id, .. } => {
+                self.close(Key::Hold(slot, hold_id.clone()));
+            }
+            SlotEvent::SlotOpened { .. }
+            | SlotEvent::UnitsCancelled { .. }
+            | SlotEvent::CapacityAdjusted { .. }
+            | SlotEvent::SlotSuspended { .. }
+            | SlotEvent::SlotResumed {}
+            | SlotEvent::SlotClosed {} => {}
+        }
+    }
+
+    fn put(&mut self, key: Key, open: Open) {
+        self.forget(&key);
+        match (&open, &key) {
+            (Open::Waiting(position), Key::Order(order)) => {
+                self.waiting.insert(*position, order.clone());
+            }
+            (Open::Until(at), _) => {
+                self.ends.insert((*at, key.clone()));
+            }
+            (Open::Waiting(_), Key::Hold(..)) => {}
+        }
+        self.changed.insert(key.clone());
+        self.open.insert(key, open);
+    }
+
+    fn close(&mut self, key: Key) {
+        if self.forget(&key) {
+            self.changed.insert(key);
+        }
+    }
+
+    fn forget(&mut self, key: &Key) -> bool {
+        match self.open.remove(key) {
+            Some(Open::Waiting(position)) => self.waiting.remove(&position).is_some(),
+            Some(Open::Until(at)) => self.ends.remove(&(at, key.clone())),
+            None => false,
+        }
+    }
+
+    /// Who waits, first in line first.
+    pub fn waiting(&self) -> impl Iterator<Item = (u64, &OrderId)> {
+        self.waiting.iter().map(|(position, order)| (*position, order))
+    }
+
+    /// How many wait.
+    pub fn waiting_count(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Since when the order waits.
+    pub fn waiting_since(&self, order: &OrderId) -> Option<u64> {
+        match self.open.get(&Key::Order(order.clone())) {
+            Some(Open::Waiting(position)) => Some(*position),
+            Some(Open::Until(_)) | None => None,
+        }
+    }
+
+    /// The next end of a hold.
+    pub fn next_end(&self) -> Option<Timestamp> {
+        self.ends.first().map(|(at, _)| *at)
+    }
+
+    /// A hold that has ended by `now`; its end is looked at again at `again`, should recording it fail.
+    pub fn take_ended(&mut self, now: Timestamp, again: Timestamp) -> Option<Key> {
+        if self.next_end()? > now {
+            return None;
+        }
+        let (_, key) = self.ends.pop_first()?;
+        self.ends.insert((again, key.clone()));
+        self.open.insert(key.clone(), Open::Until(again));
+        Some(key)
+    }
+
+    /// How much would be saved.
+    pub fn changed_count(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// What changed since the last time: entries to write, and keys to drop.
+    pub fn take_changes(&mut self) -> (Vec<(String, String)>, Vec<String>) {
+        let (mut puts, mut drops) = (Vec::new(), Vec::new());
+        for key in self.changed.drain() {
+            match self.open.get(&key).and_then(|open| serde_json::to_string(open).ok()) {
+                Some(state) => puts.push((key.to_text(), state)),
+                None => drops.push(key.to_text()),
+            }
+        }
+        (puts, drops)
+    }
+}

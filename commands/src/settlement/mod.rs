@@ -1,0 +1,16 @@
+//! Settlement: accepted orders are settled in the order of their positions, and holds that lapse are written down.
+//!
+//! One owner at a time, by a lease whose epoch each settlement carries into the append. The owner follows the log; what it must remember
+//! (who waits, who holds until when) it folds from the log and saves now and then, so that the next owner begins near the end.
+
+mod line;
+mod owner;
+mod supervisor;
+
+pub use supervisor::{Settlement, SettlementSettings, SettlementStatus};
+
+/// The lease's name, and the process' in the store.
+pub const SETTLEMENT: &str = "settlement";
+
+/// The actor in the metadata of what settlement does.
+pub const SETTLEMENT_ACTOR: &str = "engine/settlement";

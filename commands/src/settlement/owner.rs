@@ -1,0 +1,244 @@
+//! The owner at work: follows the log, settles who is in line, ends what has lapsed, saves what it remembers.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use jari_domain::{
+    AnyEvent, StreamId, Timestamp,
+    ids::OrderId,
+    order::{Order, OrderEvent, OrderStatus, draws_of},
+    registry::AsAggregate,
+    slot::{InventorySlot, SlotCommand},
+};
+use jari_event_store::{LeaseStamp, LoadRequest, LogError, LogTail, ProcessStore, Reader, RecordedEvent};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    SETTLEMENT, SETTLEMENT_ACTOR,
+    line::{Key, Line},
+    supervisor::Figures,
+};
+use crate::{
+    booking::{ExpireOrder, OneStream, SettleOrder},
+    engine::{Engine, ExecuteError, Origin, Outcome},
+};
+
+/// Work in the engine at once; the line itself waits in the log.
+const WINDOW: usize = 4_096;
+/// Events read in one turn.
+const PAGE: usize = 2_048;
+/// Changes after which the memory is saved at once rather than at the next beat.
+const SAVE_AT: usize = 50_000;
+/// Between two saves.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
+/// When an end that could not be recorded is tried again. Meanwhile the hold has lapsed all the same: time decides, not the record.
+const END_AGAIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
+
+/// Why the owner stopped.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The lease is another's.
+    LeaseLost,
+    /// The node stops.
+    Stopped,
+    /// The log cannot be read now.
+    Log(LogError),
+}
+
+/// What an owner works with.
+pub(super) struct Owner {
+    pub engine: Engine,
+    pub tail: LogTail,
+    pub reader: Reader,
+    pub store: ProcessStore,
+    pub epoch: u64,
+    pub figures: Arc<Figures>,
+}
+
+type Answer = (Task, Result<Outcome, ExecuteError>);
+
+/// What was put in line.
+enum Task {
+    Settle(OrderId, u64),
+    End,
+}
+
+struct Work {
+    line: Line,
+    answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+    lease: Arc<LeaseStamp>,
+}
+
+impl Owner {
+    /// Works until the lease is lost or the node stops. `retries` brings parked orders that are to be tried again.
+    pub async fn run(&self, retries: &mut mpsc::Receiver<OrderId>, lost: CancellationToken, stop: CancellationToken) -> Ended {
+        match self.work(retries, lost, stop).await {
+            Ok(ended) => ended,
+            Err(error) => Ended::Log(error),
+        }
+    }
+
+    async fn work(&self, retries: &mut mpsc::Receiver<OrderId>, lost: CancellationToken, stop: CancellationToken) -> Result<Ended, LogError> {
+        let lease = Arc::new(LeaseStamp { name: SETTLEMENT.into(), epoch: self.epoch });
+        let mut work = Work { line: Line::restore(self.store.load().await?), answers: FuturesUnordered::new(), lease };
+        // first those who were in line before: nobody behind them is looked at until they are in
+        let waiting: Vec<(u64, OrderId)> = work.line.waiting().map(|(position, order)| (position, order.clone())).collect();
+        for (position, order) in waiting {
+            self.resume(&mut work, order, position).await?;
+            self.make_room(&mut work).await;
+        }
+        let mut save = tokio::time::interval(SAVE_EVERY);
+        save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Ends with the lease or the node; each turn does one thing and looks at the ends of holds.
+        loop {
+            let next_end = work.line.next_end().map_or(Duration::from_secs(1), |at| until(at).min(Duration::from_secs(1)));
+            let has_room = work.answers.len() < WINDOW;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(self.leave(&mut work).await),
+                () = lost.cancelled() => return Ok(Ended::LeaseLost),
+                Some(answer) = work.answers.next(), if !work.answers.is_empty() => {
+                    if let Some(ended) = self.answered(&work.line, answer).await { return Ok(ended); }
+                }
+                Some(order) = retries.recv() => {
+                    let position = work.line.waiting_since(&order).unwrap_or_default();
+                    self.resume(&mut work, order, position).await?;
+                }
+                page = self.tail.read(work.line.position, PAGE), if has_room => {
+                    for event in page? {
+                        if let Some(order) = work.line.fold(&event) {
+                            self.settle(&mut work, order, &event).await;
+                        }
+                    }
+                    if work.line.changed_count() >= SAVE_AT && !self.save(&mut work.line).await? { return Ok(Ended::LeaseLost); }
+                }
+                _ = save.tick() => if !self.save(&mut work.line).await? { return Ok(Ended::LeaseLost); },
+                () = tokio::time::sleep(next_end) => {}
+            }
+            self.end_lapsed(&mut work).await;
+            self.figures.waiting(work.line.waiting_count());
+        }
+    }
+
+    /// Settles an order from the event that placed it.
+    async fn settle(&self, work: &mut Work, order_id: OrderId, placed: &RecordedEvent) {
+        let Some(AnyEvent::Order(OrderEvent::OrderPlaced { lines, .. })) = placed.event() else { return };
+        let unit = SettleOrder { order_id: order_id.clone(), draws: draws_of(lines), lease: Some(work.lease.clone()) };
+        let origin = Origin { causation: Some(placed.position), trace: placed.metadata.trace.clone(), ..own(placed.metadata.correlation_id.clone()) };
+        self.submit(work, Task::Settle(order_id, placed.position), unit, origin).await;
+    }
+
+    /// Settles an order that was in line when this owner began, or that was parked.
+    async fn resume(&self, work: &mut Work, order_id: OrderId, position: u64) -> Result<(), LogError> {
+        let request = LoadRequest { stream: StreamId::from(&order_id), from: None };
+        let draws = match self.reader.load(vec![request]).await?.pop() {
+            Some(Ok(loaded)) => match Order::of(&loaded.state) {
+                Some(order) if order.status() == OrderStatus::Placed => order.draws(),
+                _ => return Ok(()),
+            },
+            Some(Err(error)) => {
+                self.park(&order_id, position, "STREAM_UNREADABLE", &error.to_string()).await;
+                return Ok(());
+            }
+            None => return Ok(()),
+        };
+        let unit = SettleOrder { order_id: order_id.clone(), draws, lease: Some(work.lease.clone()) };
+        let origin = Origin { causation: Some(position).filter(|p| *p > 0), ..own(None) };
+        self.submit(work, Task::Settle(order_id, position), unit, origin).await;
+        Ok(())
+    }
+
+    async fn submit(&self, work: &mut Work, task: Task, unit: impl crate::engine::UnitOfWork, origin: Origin) {
+        let answer: Result<oneshot::Receiver<_>, _> = self.engine.submit_own(unit, origin).await;
+        work.answers.push(
+            async move {
+                let result = match answer {
+                    Ok(answer) => answer.await.unwrap_or(Err(ExecuteError::ShuttingDown)),
+                    Err(error) => Err(error),
+                };
+                (task, result)
+            }
+            .boxed(),
+        );
+    }
+
+    async fn make_room(&self, work: &mut Work) {
+        while work.answers.len() >= WINDOW {
+            if let Some(answer) = work.answers.next().await {
+                // a lost lease shows itself again at the next answer
+                let _ = self.answered(&work.line, answer).await;
+            }
+        }
+    }
+
+    async fn answered(&self, line: &Line, (task, result): Answer) -> Option<Ended> {
+        let error = match result {
+            Ok(Outcome { refusal: None, .. }) => {
+                self.figures.settled();
+                return None;
+            }
+            Ok(Outcome { refusal: Some(refusal), .. }) => (refusal.code, refusal.message),
+            Err(ExecuteError::LeaseLost) => return Some(Ended::LeaseLost),
+            Err(ExecuteError::ShuttingDown) => return Some(Ended::Stopped),
+            Err(error) => (error.code().to_owned(), error.to_string()),
+        };
+        match task {
+            Task::Settle(order, position) => {
+                let position = line.waiting_since(&order).unwrap_or(position);
+                self.park(&order, position, &error.0, &error.1).await;
+            }
+            Task::End => tracing::warn!(code = error.0, error = error.1, "the end of a hold was not recorded; it is tried again"),
+        }
+        None
+    }
+
+    /// Puts an order aside; the line goes on. Until the database has taken the note it is tried again: the order is in the log in any case.
+    async fn park(&self, order: &OrderId, position: u64, code: &str, message: &str) {
+        tracing::error!(%order, position, code, message, "an order could not be settled; it is parked");
+        for _ in 0..10 {
+            match self.store.park(order.as_str(), position, code, message).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(%order, %error, "the note on a parked order was not taken"),
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    async fn end_lapsed(&self, work: &mut Work) {
+        let now = Timestamp::now();
+        let again = now.saturating_add(END_AGAIN).unwrap_or(Timestamp::MAX);
+        while work.answers.len() < WINDOW
+            && let Some(key) = work.line.take_ended(now, again)
+        {
+            match key {
+                Key::Order(order_id) => self.submit(work, Task::End, ExpireOrder { order_id }, own(None)).await,
+                Key::Hold(slot, hold_id) => {
+                    let expire = OneStream::<InventorySlot>::on("expire_hold", &slot, SlotCommand::ExpireHold { hold_id });
+                    self.submit(work, Task::End, expire, own(None)).await;
+                }
+            }
+        }
+    }
+
+    async fn save(&self, line: &mut Line) -> Result<bool, LogError> {
+        let (puts, drops) = line.take_changes();
+        self.store.save(self.epoch, line.position, &puts, &drops).await
+    }
+
+    async fn leave(&self, work: &mut Work) -> Ended {
+        if let Err(error) = self.save(&mut work.line).await {
+            tracing::debug!(%error, "settlement's memory was not saved; the next owner folds it from the log");
+        }
+        Ended::Stopped
+    }
+}
+
+fn own(correlation_id: Option<String>) -> Origin {
+    Origin { actor: Some(SETTLEMENT_ACTOR.into()), correlation_id, ..Origin::default() }
+}
+
+/// How long until then, by this machine's clock.
+fn until(at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
+}
