@@ -1,0 +1,83 @@
+//! The road of a command against a real log.
+
+use std::sync::Arc;
+
+use jari_domain::slot::InventorySlot;
+use uuid::Uuid;
+
+use crate::harness::{Node, command, hold, in_seconds};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exactly_the_capacity_is_sold_when_many_want_one_slot() {
+    let node = Arc::new(Node::start().await);
+    let slot = node.open_stock("seats", 100).await;
+    let tasks: Vec<_> = (0..1_000)
+        .map(|n| {
+            let (node, slot) = (node.clone(), slot.clone());
+            tokio::spawn(async move { node.run(hold(&slot, &format!("h{n}"), 1)).await })
+        })
+        .collect();
+    let mut sold = 0;
+    for task in tasks {
+        match task.await.unwrap().refusal {
+            None => sold += 1,
+            Some(refusal) => assert_eq!(refusal.code, "SLOT_HELD_BY_OTHERS"),
+        }
+    }
+    assert_eq!(sold, 100);
+    let state: InventorySlot = node.state(&slot).await;
+    assert_eq!(state.counts().held, 100);
+    assert_eq!(node.log().await.len(), 101);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_command_gives_the_recorded_outcome() {
+    let node = Node::start().await;
+    let slot = node.open_stock("seats", 1).await;
+    let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
+    let sold = node.engine.execute(hold(&slot, "a", 1), command(first)).await.unwrap();
+    let refused = node.engine.execute(hold(&slot, "b", 1), command(second)).await.unwrap();
+    assert!(sold.refusal.is_none() && refused.refusal.is_some());
+    for _ in 0..3 {
+        assert_eq!(node.engine.execute(hold(&slot, "a", 1), command(first)).await.unwrap(), sold);
+        assert_eq!(node.engine.execute(hold(&slot, "b", 1), command(second)).await.unwrap(), refused);
+    }
+    let database = node.stop().await;
+    let node = Node::on(database, Default::default()).await;
+    assert_eq!(node.engine.execute(hold(&slot, "a", 1), command(first)).await.unwrap(), sold, "also after a restart");
+    assert_eq!(node.engine.execute(hold(&slot, "b", 1), command(second)).await.unwrap(), refused, "refusals too");
+    let other = jari_commands::engine::Origin { digest: [1; 16], ..command(first) };
+    let error = node.engine.execute(hold(&slot, "c", 1), other).await.unwrap_err();
+    assert_eq!(error.code(), "COMMAND_ID_REUSED");
+    assert_eq!(node.log().await.len(), 2);
+    let _ = in_seconds(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_on_one_slot_never_oversell() {
+    let one = Arc::new(Node::start().await);
+    let two = Arc::new(Node::on(one.database.clone(), Default::default()).await);
+    let slot = one.open_stock("seats", 300).await;
+    let tasks: Vec<_> = (0..800)
+        .map(|n| {
+            let node = if n % 2 == 0 { one.clone() } else { two.clone() };
+            let slot = slot.clone();
+            tokio::spawn(async move { node.engine.execute(hold(&slot, &format!("h{n}"), 1), command(Uuid::now_v7())).await })
+        })
+        .collect();
+    let (mut sold, mut refused, mut contended) = (0, 0, 0);
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(outcome) if outcome.refusal.is_none() => sold += 1,
+            Ok(_) => refused += 1,
+            Err(error) => {
+                assert_eq!(error.code(), "CONTENTION");
+                contended += 1;
+            }
+        }
+    }
+    let state: InventorySlot = one.state(&slot).await;
+    assert_eq!(state.counts().held, sold, "what was acknowledged stands in the log, and nothing else");
+    assert!(sold <= 300 && (contended > 0 || sold == 300), "sold {sold}, refused {refused}, contended {contended}");
+    one.log().await;
+}
