@@ -1,0 +1,124 @@
+//! Builds: the makings of a view, their tables and which of them is live.
+
+use std::sync::Arc;
+
+use jari_event_store::{Database, LogError};
+use tokio_postgres::GenericClient;
+
+use crate::projection::Projection;
+
+const TABLES: &str = include_str!("sql/bookkeeping.sql");
+const LIVE: &str = "SELECT build, version, position FROM views.builds WHERE view = $1 AND state = 'live'";
+const UNFINISHED: &str = "SELECT build, version, position FROM views.builds WHERE view = $1 AND state = 'building' AND version = $2";
+const CREATE: &str = "INSERT INTO views.builds (view, version, state) VALUES ($1, $2, $3) RETURNING build";
+const DEAD: &str = "SELECT build, version FROM views.builds WHERE view = $1 AND (state = 'retired' OR state = 'building' AND version <> $2)";
+const TABLES_OF: &str = "SELECT format('DROP TABLE views.%I', relname) FROM pg_class \
+     WHERE relnamespace = 'views'::regnamespace AND relkind = 'r' AND starts_with(relname, $1)";
+const FORGET: &str = "DELETE FROM views.builds WHERE build = $1";
+
+/// Makings of views are created and dropped by one transaction at a time.
+const BOOKKEEPING_LOCK: i64 = 0x6a61_7269_0002;
+
+/// One making of a view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Build {
+    /// Its key in `views.builds`.
+    pub number: i64,
+    /// [`Projection::version`] of the program that makes it.
+    pub version: i32,
+    /// What its tables' names begin with.
+    prefix: Arc<str>,
+}
+
+impl Build {
+    pub fn new(view: &str, version: i32, number: i64) -> Self {
+        debug_assert!(view.bytes().all(|b| b.is_ascii_lowercase()), "a view's name is part of tables' names");
+        Self { number, version, prefix: format!("{view}_v{version}_{number}_").into() }
+    }
+
+    /// The text of a view's statement with this build's tables in the place of `build.`: the one place where SQL is put together. The prefix
+    /// is a view's name, which is ours, and two numbers.
+    pub fn sql(&self, text: &str) -> String {
+        text.replace("build.", &format!("views.{}", self.prefix))
+    }
+}
+
+/// Creates the tables of this crate where they are missing. Safe when many nodes start at once.
+pub(crate) async fn prepare(database: &Database) -> Result<(), LogError> {
+    let mut client = database.connection().await?;
+    let transaction = client.transaction().await?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&BOOKKEEPING_LOCK]).await?;
+    transaction.batch_execute(TABLES).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// The live build and its position, whatever its version.
+pub(crate) async fn live(client: &impl GenericClient, view: &dyn Projection) -> Result<Option<(Build, u64)>, LogError> {
+    read(view, client.query_opt(LIVE, &[&view.name()]).await?)
+}
+
+fn read(view: &dyn Projection, row: Option<tokio_postgres::Row>) -> Result<Option<(Build, u64)>, LogError> {
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some((Build::new(view.name(), row.try_get(1)?, row.try_get(0)?), unsigned(row.try_get(2)?))))
+}
+
+/// Makes the first live build, empty, when the view has none.
+pub(crate) async fn provide(database: &Database, view: &dyn Projection) -> Result<(), LogError> {
+    let mut client = database.connection().await?;
+    if live(&**client, view).await?.is_some() {
+        return Ok(());
+    }
+    let transaction = client.transaction().await?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&BOOKKEEPING_LOCK]).await?;
+    if live(&*transaction, view).await?.is_none() {
+        create(&*transaction, view, "live").await?;
+    }
+    Ok(transaction.commit().await?)
+}
+
+/// The build that was begun before and not finished, or a new one, beside the live one.
+pub(crate) async fn begin(database: &Database, view: &dyn Projection) -> Result<(Build, u64), LogError> {
+    let mut client = database.connection().await?;
+    if let Some(unfinished) = read(view, client.query_opt(UNFINISHED, &[&view.name(), &view.version()]).await?)? {
+        return Ok(unfinished);
+    }
+    let transaction = client.transaction().await?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&BOOKKEEPING_LOCK]).await?;
+    let build = create(&*transaction, view, "building").await?;
+    transaction.commit().await?;
+    Ok((build, 0))
+}
+
+async fn create(client: &impl GenericClient, view: &dyn Projection, state: &str) -> Result<Build, LogError> {
+    let number: i64 = client.query_one(CREATE, &[&view.name(), &view.version(), &state]).await?.try_get(0)?;
+    let build = Build::new(view.name(), view.version(), number);
+    client.batch_execute(&build.sql(view.schema())).await?;
+    Ok(build)
+}
+
+/// Drops what nobody reads any more: retired builds, and unfinished ones of other versions. Call it under the view's rebuild lock.
+pub(crate) async fn drop_dead(database: &Database, view: &dyn Projection) -> Result<(), LogError> {
+    let mut client = database.connection().await?;
+    for row in client.query(DEAD, &[&view.name(), &view.version()]).await? {
+        let build = Build::new(view.name(), row.try_get(1)?, row.try_get(0)?);
+        let transaction = client.transaction().await?;
+        // A reader that still stands on the old tables is waited for, but not for ever: whoever comes behind us would wait as well.
+        transaction.batch_execute("SET LOCAL lock_timeout = '5s'").await?;
+        for table in transaction.query(TABLES_OF, &[&&*build.prefix]).await? {
+            transaction.batch_execute(table.try_get(0)?).await?;
+        }
+        transaction.execute(FORGET, &[&build.number]).await?;
+        transaction.commit().await?;
+    }
+    Ok(())
+}
+
+/// Positions and counts are never negative in the database.
+pub(crate) fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// Positions cannot reach 2^63.
+pub(crate) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,188 @@
+//! One answer from one view: rows and the view's position in one statement.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_postgres::{Row, error::SqlState, types::ToSql};
+use tonic::metadata::MetadataMap;
+
+use crate::{
+    projection::Projection,
+    refusal::{MIN_POSITION_INVALID, QueryError},
+    runner::Views,
+};
+
+/// What a query must have seen, and until when it may wait for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub position: u64,
+    pub until: Instant,
+}
+
+/// Rows of one view, all of one moment.
+pub(crate) struct Answer {
+    view: &'static str,
+    /// How far the view had read the log.
+    pub position: u64,
+    rows: Vec<Row>,
+}
+
+/// How often a query begins again because the view was switched under it: more than once means rebuild after rebuild.
+const SWITCHES: usize = 5;
+/// A call with a deadline gets its answer, even if it is a refusal, so long before it.
+const MARGIN: Duration = Duration::from_millis(20);
+
+/// The first columns of every query: position, whether the build is live, the id of a stream that the row needs and that is held back.
+const OWN: usize = 3;
+
+impl Views {
+    /// What `min_position` asks for, bounded by the call's own deadline.
+    pub(crate) fn wanted(&self, min_position: i64, call: &MetadataMap) -> Result<Wanted, QueryError> {
+        let what = || "must be 0 or a position of the log".to_owned();
+        let position =
+            u64::try_from(min_position).map_err(|_| QueryError::Field { field: "min_position", code: MIN_POSITION_INVALID, what: what() })?;
+        let left = deadline(call).map_or(self.inner.settings.wait, |left| left.saturating_sub(MARGIN).min(self.inner.settings.wait));
+        Ok(Wanted { position, until: Instant::now() + left })
+    }
+
+    /// Runs one of a view's queries against its live build. `$1` is the build; the first three columns are those of [`OWN`], and there is
+    /// always a row, if only of nulls.
+    pub(crate) async fn read(
+        &self,
+        view: &'static dyn Projection,
+        wanted: Wanted,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Answer, QueryError> {
+        let state = self.state(view);
+        for _ in 0..SWITCHES {
+            let standing = state.reach(wanted.position, wanted.until).await;
+            let Some(build) = standing.build else { return Err(QueryError::NotReady { view: view.name() }) };
+            if standing.position < wanted.position {
+                return Err(QueryError::Behind { view: view.name(), min_position: wanted.position, position: standing.position });
+            }
+            let client = self.inner.database.connection().await?;
+            let mut all: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(parameters.len() + 1);
+            all.push(&build.number);
+            all.extend(parameters);
+            let rows = match client.prepare_cached(&build.sql(sql)).await {
+                Ok(statement) => client.query(&statement, &all).await,
+                Err(error) => Err(error),
+            };
+            drop(client);
+            match rows {
+                Ok(rows) => {
+                    if let Some(answer) = Answer::of(view, rows)?.filter(|answer| answer.position >= wanted.position) {
+                        return Ok(answer);
+                    }
+                }
+                // The build was switched and dropped.
+                Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => {}
+                Err(error) => return Err(error.into()),
+            }
+            state.refresh(&self.inner.database).await?;
+        }
+        Err(QueryError::NotReady { view: view.name() })
+    }
+}
+
+impl Answer {
+    /// `None` when the build was not live any more.
+    fn of(view: &'static dyn Projection, rows: Vec<Row>) -> Result<Option<Self>, QueryError> {
+        let Some(first) = rows.first() else { return Ok(None) };
+        let live: bool = first.try_get(1)?;
+        let position = u64::try_from(first.try_get::<_, i64>(0)?).unwrap_or(0);
+        Ok(live.then_some(Self { view: view.name(), position, rows }))
+    }
+
+    /// The stream that the answer needs and that is held back: the first row's.
+    pub fn held_back(&self) -> Result<Option<&str>, QueryError> {
+        Ok(self.rows.first().map(|row| row.try_get(2)).transpose()?.flatten())
+    }
+
+    /// Refuses an answer that any of its rows would need a held-back stream for.
+    pub fn must_be_whole(&self, aggregate_type: &str) -> Result<(), QueryError> {
+        for row in &self.rows {
+            if let Some(id) = row.try_get::<_, Option<&str>>(2)? {
+                return Err(self.quarantined(aggregate_type, id));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn quarantined(&self, aggregate_type: &str, id: &str) -> QueryError {
+        QueryError::Quarantined { view: self.view, stream: format!("{aggregate_type}/{id}") }
+    }
+
+    /// The rows that are there: those whose fourth column, their key, is not null.
+    pub fn rows(&self) -> Result<Vec<Fields<'_>>, QueryError> {
+        let mut there = Vec::with_capacity(self.rows.len());
+        for row in &self.rows {
+            if row.try_get::<_, Option<&str>>(OWN)?.is_some() {
+                there.push(Fields { row, view: self.view });
+            }
+        }
+        Ok(there)
+    }
+}
+
+/// The columns of a row after the first three, counted from 0.
+#[derive(Clone, Copy)]
+pub(crate) struct Fields<'a> {
+    row: &'a Row,
+    view: &'static str,
+}
+
+impl<'a> Fields<'a> {
+    pub fn get<T: tokio_postgres::types::FromSql<'a>>(&self, column: usize) -> Result<T, QueryError> {
+        self.row.try_get(OWN + column).map_err(|error| self.unreadable(error.to_string()))
+    }
+
+    pub fn time(&self, column: usize) -> Result<Option<prost_types::Timestamp>, QueryError> {
+        Ok(self.get::<Option<std::time::SystemTime>>(column)?.map(Into::into))
+    }
+
+    pub fn json<T: serde::de::DeserializeOwned>(&self, text: &str) -> Result<T, QueryError> {
+        serde_json::from_str(text).map_err(|error| self.unreadable(error.to_string()))
+    }
+
+    pub fn unreadable(&self, reason: String) -> QueryError {
+        QueryError::RowUnreadable { view: self.view, reason }
+    }
+}
+
+/// What is left of the call's own time, as gRPC's header says it.
+fn deadline(call: &MetadataMap) -> Option<Duration> {
+    let text = call.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let count: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3_600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_calls_own_deadline_is_read_from_its_header() {
+        let of = |text: &str| {
+            let mut call = MetadataMap::new();
+            call.insert("grpc-timeout", text.parse().unwrap());
+            deadline(&call)
+        };
+        assert_eq!(of("2S"), Some(Duration::from_secs(2)));
+        assert_eq!(of("150m"), Some(Duration::from_millis(150)));
+        assert_eq!(of("1H"), Some(Duration::from_secs(3_600)));
+        for bad in ["", "S", "2", "2x", "123456789S", "-1S"] {
+            assert_eq!(of(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Makes a view anew beside the live one, and switches in one step.
+//!
+//! | Step | A kill here leaves | The next call |
+//! |---|---|---|
+//! | 1 begin: a build `building`, its tables | the build, at 0 | goes on with it |
+//! | 2 read the log, page by page | the build, at its checkpoint | goes on from there |
+//! | 3 switch: read the last events under the live build's lock, `live` becomes `retired`, `building` becomes `live` | either of the two | goes on, or begins anew |
+//! | 4 drop what is retired | a retired build that nobody reads | drops it |
+
+use std::time::Duration;
+
+use jari_event_store::{Database, LogError, Reader};
+use tokio::time::Instant;
+use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+
+use crate::{bookkeeping, pen::Fault, projection::Projection, views::VIEWS, writer::Writer};
+
+const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('jari.rebuild.' || $1, 0))";
+const UNLOCK: &str = "SELECT pg_advisory_unlock_all()";
+
+/// Events of a transaction: more than a live view takes, since nobody waits for any of them.
+const PAGE: usize = 5_000;
+/// Events that may be folded while the live view stands still for the switch.
+const LAST_EVENTS: u64 = 10_000;
+/// Pauses after a failure of the database.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How far a rebuild is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RebuildProgress {
+    /// Read up to here.
+    pub position: u64,
+    /// Of the log.
+    pub head: u64,
+    /// Since this call began.
+    pub events_per_second: f64,
+    /// At that speed; `None` before it is known.
+    pub time_left: Option<Duration>,
+}
+
+/// What a rebuild came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// The build that is live now.
+    pub build: i64,
+    /// Its position at the switch.
+    pub position: u64,
+    /// Events read by this call.
+    pub events: u64,
+}
+
+/// Why a view was not rebuilt. Calling again goes on where it stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// No view has that name.
+    #[error("no view is called {name:?}; there are {}", view_names().join(", "))]
+    ViewUnknown {
+        /// As asked.
+        name: String,
+    },
+    /// Somebody else is at it.
+    #[error("view {0:?} is being rebuilt already")]
+    UnderWay(&'static str),
+    /// The caller stopped it.
+    #[error("stopped; the next rebuild goes on from here")]
+    Stopped,
+    /// See the message.
+    #[error("{0}")]
+    Halted(String),
+    /// The database.
+    #[error("{0}")]
+    Away(#[from] LogError),
+}
+
+/// The names of all views.
+#[must_use]
+pub fn view_names() -> Vec<&'static str> {
+    VIEWS.iter().map(|view| view.name()).collect()
+}
+
+/// Makes `view` anew from the log, beside the live one, which goes on; then switches. Whoever serves the view finds the new one by itself.
+///
+/// # Errors
+/// [`RebuildError`]. What was made so far is kept.
+pub async fn rebuild(
+    database: &Database,
+    view: &str,
+    mut progress: impl FnMut(&RebuildProgress),
+    stop: &CancellationToken,
+) -> Result<Rebuilt, RebuildError> {
+    let view = VIEWS.iter().copied().find(|v| v.name() == view).ok_or_else(|| RebuildError::ViewUnknown { name: view.into() })?;
+    // Held by a connection of its own: it goes when this process does, however it ends.
+    let lock = lock(database, view).await?;
+    bookkeeping::prepare(database).await?;
+    bookkeeping::provide(database, view).await?;
+    bookkeeping::drop_dead(database, view).await?;
+    let reader = Reader::new(database.clone());
+    let mut pace = Pace { began: Instant::now(), events: 0 };
+    // Ends with the switch, with `stop`, or with an error that waiting does not mend.
+    let rebuilt = loop {
+        match attempt(database, &reader, view, &mut pace, &mut progress, stop).await {
+            Ok(rebuilt) => break rebuilt,
+            Err(Fault::Away(error)) if error.is_connection_loss() && !lock.is_closed() => tokio::time::sleep(PAUSE).await,
+            Err(Fault::Away(error)) => return Err(error.into()),
+            // The build was taken from under us, which the lock forbids, or the switch found more to read than it may: again.
+            Err(Fault::Moved) if !stop.is_cancelled() => {}
+            Err(Fault::Moved) => return Err(RebuildError::Stopped),
+            Err(fault @ (Fault::Halted | Fault::Refused(_))) => return Err(RebuildError::Halted(fault.to_string())),
+        }
+    };
+    if let Err(error) = bookkeeping::drop_dead(database, view).await {
+        tracing::warn!(view = view.name(), %error, "the old build was not dropped; the next rebuild does it");
+    }
+    // If this fails the lock goes with the connection.
+    let _ = lock.batch_execute(UNLOCK).await;
+    Ok(rebuilt)
+}
+
+async fn lock(database: &Database, view: &'static dyn Projection) -> Result<Client, RebuildError> {
+    let client = database.dedicated().await?;
+    let mine: bool = client.query_one(LOCK, &[&view.name()]).await.map_err(LogError::from)?.try_get(0).map_err(LogError::from)?;
+    if mine { Ok(client) } else { Err(RebuildError::UnderWay(view.name())) }
+}
+
+struct Pace {
+    began: Instant,
+    events: u64,
+}
+
+impl Pace {
+    fn progress(&self, position: u64, head: u64) -> RebuildProgress {
+        let seconds = self.began.elapsed().as_secs_f64();
+        let events_per_second = if seconds > 0.0 { self.events as f64 / seconds } else { 0.0 };
+        let left = head.saturating_sub(position) as f64;
+        let time_left = (events_per_second > 0.0).then(|| Duration::try_from_secs_f64(left / events_per_second).ok()).flatten();
+        RebuildProgress { position, head: head.max(position), events_per_second, time_left }
+    }
+}
+
+async fn attempt(
+    database: &Database,
+    reader: &Reader,
+    view: &'static dyn Projection,
+    pace: &mut Pace,
+    progress: &mut impl FnMut(&RebuildProgress),
+    stop: &CancellationToken,
+) -> Result<Rebuilt, Fault> {
+    let (build, _) = bookkeeping::begin(database, view).await?;
+    let Some(mut writer) = Writer::open(database, view, build, 0, "building").await? else { return Err(Fault::Moved) };
+    let mut head = reader.head().await?;
+    let mut page = reader.log_after(writer.position(), PAGE).await?;
+    // Ends near the head: pages are read faster than the log grows, or the live view could not keep up either.
+    while !page.is_empty() {
+        if stop.is_cancelled() {
+            return Err(Fault::Moved);
+        }
+        let last = page.last().map_or(writer.position(), |event| event.position);
+        pace.events += page.len() as u64;
+        // the next page is read while this one is written
+        let (next, written) = futures::join!(reader.log_after(last, PAGE), writer.take(&page));
+        written?;
+        page = next?;
+        if last > head {
+            head = reader.head().await?;
+        }
+        progress(&pace.progress(last, head));
+    }
+    let position = writer.go_live(reader, LAST_EVENTS).await?;
+    Ok(Rebuilt { build: writer.build().number, position, events: pace.events })
+}

@@ -1,0 +1,286 @@
+//! Keeps the views up with the log: on each node a runner a view, of which one at a time writes.
+
+use std::{sync::Arc, time::Duration};
+
+use jari_domain::StreamId;
+use jari_event_store::{Database, Lease, LeaseKeeper, LogError, LogTail};
+use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    bookkeeping,
+    pen::Fault,
+    projection::Projection,
+    quarantine::{self, QuarantinePage, QuarantinedStream, RetryError},
+    rebuild::{self, RebuildError},
+    standing::ViewState,
+    status::{self, ProjectionStatus},
+    views::VIEWS,
+    writer::Writer,
+};
+
+/// Bounds of the runners and the queries.
+#[derive(Debug, Clone, Copy)]
+pub struct ViewSettings {
+    /// Most events of a transaction.
+    pub batch_events: usize,
+    /// How long a node that is gone keeps the others from writing.
+    pub lease: Duration,
+    /// How long a query waits for a position that the view has not reached.
+    pub wait: Duration,
+    /// How often a node that does not write looks how far the view is while a query waits.
+    pub poll: Duration,
+    /// Orders watched at once on this node.
+    pub watches: usize,
+}
+
+impl Default for ViewSettings {
+    fn default() -> Self {
+        Self { batch_events: 2_000, lease: Duration::from_secs(5), wait: Duration::from_secs(2), poll: Duration::from_millis(20), watches: 10_000 }
+    }
+}
+
+/// How often a runner looks whether its view was switched or taken over, and how far it is while nobody asks.
+const LOOK: Duration = Duration::from_secs(1);
+/// The first and the longest pause after a failure.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// The views of one node. Cloning shares them.
+#[derive(Clone)]
+pub struct Views {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub database: Database,
+    pub tail: LogTail,
+    pub settings: ViewSettings,
+    pub stop: CancellationToken,
+    pub watches: Arc<Semaphore>,
+    states: Vec<Arc<ViewState>>,
+}
+
+impl std::fmt::Debug for Views {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Views").field("settings", &self.inner.settings).finish_non_exhaustive()
+    }
+}
+
+impl Views {
+    /// Creates missing views and starts to keep all of them up with the log. `node` is this node's id and where it serves. Join the tasks
+    /// after cancelling `stop`.
+    ///
+    /// # Errors
+    /// [`LogError::Database`] when the views cannot be created.
+    pub async fn start(
+        database: Database,
+        tail: LogTail,
+        node: (String, String),
+        settings: ViewSettings,
+        stop: CancellationToken,
+    ) -> Result<(Self, Vec<JoinHandle<()>>), LogError> {
+        bookkeeping::prepare(&database).await?;
+        let mut states = Vec::new();
+        for view in VIEWS.iter().copied() {
+            bookkeeping::provide(&database, view).await?;
+            let state = Arc::new(ViewState::new(view));
+            state.refresh(&database).await?;
+            states.push(state);
+        }
+        let watches = Arc::new(Semaphore::new(settings.watches));
+        let inner = Arc::new(Inner { database, tail, settings, stop, watches, states });
+        let tasks = inner.states.iter().map(|state| tokio::spawn(Runner::new(&inner, state, &node).run())).collect();
+        Ok((Self { inner }, tasks))
+    }
+
+    /// How every view stands.
+    ///
+    /// # Errors
+    /// [`LogError::Database`].
+    pub async fn status(&self) -> Result<Vec<ProjectionStatus>, LogError> {
+        let mut all = status::read(&self.inner.database, &self.inner.tail).await?;
+        for (status, state) in all.iter_mut().zip(&self.inner.states) {
+            status.trouble = state.trouble();
+        }
+        Ok(all)
+    }
+
+    /// Waits until every view has read up to `position`, at most for `wait`; says whether they have.
+    pub async fn reach(&self, position: u64, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        for state in &self.inner.states {
+            let standing = state.reach(position, until).await;
+            if standing.build.is_none() || standing.position < position {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Streams that the live views have set aside, by view, type and id.
+    ///
+    /// # Errors
+    /// [`LogError::Database`].
+    pub async fn quarantined(&self, page: &QuarantinePage) -> Result<Vec<QuarantinedStream>, LogError> {
+        quarantine::list(&self.inner.database, page).await
+    }
+
+    /// Lets a view read a quarantined stream again, from where it stopped; gives the view's position.
+    ///
+    /// # Errors
+    /// [`RetryError`].
+    pub async fn retry_quarantined(&self, view: &str, stream: &StreamId) -> Result<u64, RetryError> {
+        let state = self.inner.states.iter().find(|state| state.view.name() == view).ok_or_else(|| RetryError::ViewUnknown(view.into()))?;
+        state.refresh(&self.inner.database).await?;
+        let build = state.standing().build.ok_or(RetryError::Switched)?;
+        quarantine::retry(&self.inner.database, state.view, build, stream).await
+    }
+
+    pub(crate) fn state(&self, view: &'static dyn Projection) -> &ViewState {
+        let found = self.inner.states.iter().find(|state| state.view.name() == view.name());
+        found.expect("every view that a query names stands in VIEWS, from which the states are made")
+    }
+}
+
+struct Runner {
+    inner: Arc<Inner>,
+    state: Arc<ViewState>,
+    node: (String, String),
+}
+
+impl Runner {
+    fn new(inner: &Arc<Inner>, state: &Arc<ViewState>, node: &(String, String)) -> Self {
+        Self { inner: inner.clone(), state: state.clone(), node: node.clone() }
+    }
+
+    async fn run(self) {
+        let stop = &self.inner.stop;
+        let view = self.state.view;
+        let database = self.inner.database.clone();
+        let (lease, keeper) = LeaseKeeper::start(database, view.lease(), self.node.clone(), self.inner.settings.lease, true, stop.clone());
+        let mut pause = PAUSES.0;
+        // Ends with `stop`.
+        while !stop.is_cancelled() {
+            match self.turn(&lease).await {
+                Ok(()) | Err(Fault::Moved) => {
+                    self.state.note(None);
+                    pause = PAUSES.0;
+                }
+                Err(fault) => {
+                    // The database is away, or the view has halted: neither is a reason to skip anything.
+                    tracing::warn!(view = view.name(), error = %fault, "a view pauses");
+                    self.state.note(Some(fault.to_string()));
+                    tokio::select! { () = stop.cancelled() => {} () = tokio::time::sleep(pause) => {} }
+                    pause = PAUSES.1.min(pause * 2);
+                }
+            }
+        }
+        if let Err(error) = keeper.await {
+            tracing::error!(view = view.name(), %error, "the keeper of a view's lease failed");
+        }
+    }
+
+    /// Leads or follows until something changes.
+    async fn turn(&self, lease: &LeaseKeeper) -> Result<(), Fault> {
+        self.state.refresh(&self.inner.database).await?;
+        let Some(build) = self.state.standing().build else { return self.replace().await };
+        match lease.current() {
+            Lease::Mine(epoch) => {
+                let Some(writer) = Writer::open(&self.inner.database, self.state.view, build, epoch, "live").await? else { return Ok(()) };
+                self.lead(writer, lease, epoch).await
+            }
+            Lease::Theirs(_) | Lease::Unknown => self.follow(lease).await,
+        }
+    }
+
+    /// Writes until the lease or the build is another's.
+    async fn lead(&self, mut writer: Writer, lease: &LeaseKeeper, epoch: u64) -> Result<(), Fault> {
+        let mut news = lease.watch();
+        let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Ends with `stop`, the lease, or the build.
+        loop {
+            self.state.tell(Some(writer.build().clone()), writer.position());
+            if *news.borrow_and_update() != Lease::Mine(epoch) {
+                return Ok(());
+            }
+            let events = tokio::select! {
+                biased;
+                () = self.inner.stop.cancelled() => return Ok(()),
+                changed = news.changed() => match changed { Ok(()) => continue, Err(_) => return Ok(()) },
+                _ = look.tick() => if writer.is_current().await? { continue } else { return Err(Fault::Moved) },
+                events = self.inner.tail.read(writer.position(), self.inner.settings.batch_events) => events?,
+            };
+            if events.is_empty() {
+                // the tail has ended: the process is ending
+                self.inner.stop.cancelled().await;
+                return Ok(());
+            }
+            writer.take(&events).await?;
+        }
+    }
+
+    /// Looks how far the one who writes has come, often while somebody here waits for it.
+    async fn follow(&self, lease: &LeaseKeeper) -> Result<(), Fault> {
+        let mut news = lease.watch();
+        // Ends with `stop`, or when the lease changes hands.
+        loop {
+            let rest = if self.state.is_awaited() { self.inner.settings.poll } else { LOOK };
+            tokio::select! {
+                () = self.inner.stop.cancelled() => return Ok(()),
+                _ = news.changed() => return Ok(()),
+                // A breath, so that many who ask one after the other are answered by one look.
+                () = self.state.asked() => tokio::time::sleep(self.inner.settings.poll / 4).await,
+                () = tokio::time::sleep(rest) => {}
+            }
+            self.state.refresh(&self.inner.database).await?;
+            if self.state.standing().build.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Builds this program's version beside the live one of an older program, or waits while a newer program's is live.
+    async fn replace(&self) -> Result<(), Fault> {
+        let view = self.state.view;
+        let live = bookkeeping::live(&**self.inner.database.connection().await?, view).await?;
+        match live {
+            None => return Ok(bookkeeping::provide(&self.inner.database, view).await?),
+            Some((build, _)) if build.version > view.version() => {
+                self.state.note(Some(format!(
+                    "version {} is live, made by a newer program; this one reads version {}",
+                    build.version,
+                    view.version()
+                )));
+                return Ok(self.rest().await);
+            }
+            Some(_) => {}
+        }
+        let name = view.name();
+        let mut told = Instant::now();
+        let progress = |p: &rebuild::RebuildProgress| {
+            if told.elapsed() > Duration::from_secs(5) {
+                told = Instant::now();
+                tracing::info!(
+                    view = name,
+                    position = p.position,
+                    head = p.head,
+                    per_second = p.events_per_second,
+                    "a view is made in a new version"
+                );
+            }
+        };
+        match rebuild::rebuild(&self.inner.database, name, progress, &self.inner.stop).await {
+            Ok(_) => Ok(()),
+            // Another node does it.
+            Err(RebuildError::UnderWay(_)) => Ok(self.rest().await),
+            Err(RebuildError::Stopped | RebuildError::ViewUnknown { .. }) => Ok(()),
+            Err(RebuildError::Halted(_)) => Err(Fault::Halted),
+            Err(RebuildError::Away(error)) => Err(Fault::Away(error)),
+        }
+    }
+
+    async fn rest(&self) {
+        tokio::select! { () = self.inner.stop.cancelled() => {} () = tokio::time::sleep(LOOK) => {} }
+    }
+}

@@ -1,0 +1,162 @@
+//! `OrderQueryService`.
+
+use std::pin::Pin;
+
+use futures::Stream;
+use jari_domain::{
+    Currency, Decider, Money,
+    ids::{CustomerRef, OrderId},
+    order::{LineFailure, LineUnit, Order, OrderError, OrderLine, SlotDraw},
+};
+use jari_event_store::StreamWatchers;
+use jari_proto::order::v1::{
+    self as wire, GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse, OrderState, WatchOrderRequest, WatchOrderResponse,
+    WatchUntil,
+    order_query_service_server::{OrderQueryService, OrderQueryServiceServer},
+};
+use tonic::{Request, Response, Status};
+
+use super::{USUAL_ROWS, known, money, timestamp, watch};
+use crate::{
+    bookkeeping::signed,
+    paging,
+    reading::{Fields, Wanted},
+    refusal::QueryError,
+    runner::Views,
+    views::orders::{GET_ORDER, LIST_ORDERS, Orders},
+};
+
+/// Answers from the view `orders`.
+#[derive(Debug, Clone)]
+pub struct OrderQueries {
+    views: Views,
+    watchers: StreamWatchers,
+}
+
+impl OrderQueries {
+    /// The gRPC server over `views`; `watchers` wake those who follow an order.
+    #[must_use]
+    pub fn server(views: Views, watchers: StreamWatchers) -> OrderQueryServiceServer<Self> {
+        OrderQueryServiceServer::new(Self { views, watchers })
+    }
+}
+
+#[tonic::async_trait]
+impl OrderQueryService for OrderQueries {
+    type WatchOrderStream = Pin<Box<dyn Stream<Item = Result<WatchOrderResponse, Status>> + Send>>;
+
+    async fn get_order(&self, request: Request<GetOrderRequest>) -> Result<Response<GetOrderResponse>, Status> {
+        let wanted = self.views.wanted(request.get_ref().min_position, request.metadata())?;
+        let id = OrderId::parse(&request.get_ref().order_id).map_err(|e| QueryError::id("order_id", &e))?;
+        let (order, position) = find(&self.views, &id, wanted).await?;
+        Ok(Response::new(GetOrderResponse { order: Some(order), position: signed(position) }))
+    }
+
+    async fn list_orders(&self, request: Request<ListOrdersRequest>) -> Result<Response<ListOrdersResponse>, Status> {
+        let asked = request.get_ref();
+        let wanted = self.views.wanted(asked.min_position, request.metadata())?;
+        let size = paging::size(asked.page_size, USUAL_ROWS)?;
+        let customer = CustomerRef::parse(&asked.customer).map_err(|e| QueryError::id("customer", &e))?;
+        let query = ("orders".to_owned(), asked.customer.clone());
+        let before: i64 = paging::after(&query, &asked.page_token)?.unwrap_or(i64::MAX);
+        let answer = self.views.read(&Orders, wanted, LIST_ORDERS, &[&customer.as_str(), &before, &(i64::from(size) + 1)]).await?;
+        answer.must_be_whole(Order::TYPE)?;
+        let mut rows = answer.rows()?;
+        let size = usize::try_from(size).unwrap_or(0);
+        let more = rows.len() > size;
+        rows.truncate(size);
+        let now = jiff::Timestamp::now();
+        let orders = rows.into_iter().map(|row| order(row, now)).collect::<Result<Vec<_>, _>>()?;
+        let next_page_token = orders.last().filter(|_| more).map(|last| paging::token(&query, &last.accepted_position)).unwrap_or_default();
+        Ok(Response::new(ListOrdersResponse { orders, next_page_token, position: signed(answer.position) }))
+    }
+
+    async fn watch_order(&self, request: Request<WatchOrderRequest>) -> Result<Response<Self::WatchOrderStream>, Status> {
+        let wanted = self.views.wanted(request.get_ref().min_position, request.metadata())?;
+        let id = OrderId::parse(&request.get_ref().order_id).map_err(|e| QueryError::id("order_id", &e))?;
+        let until: WatchUntil = known("until", request.get_ref().until)?;
+        let stream = watch::follow(self.views.clone(), self.watchers.clone(), id, until, wanted).await?;
+        Ok(Response::new(Box::pin(stream)))
+    }
+}
+
+/// One order as it stands now, and the view's position.
+pub(super) async fn find(views: &Views, id: &OrderId, wanted: Wanted) -> Result<(wire::Order, u64), QueryError> {
+    let answer = views.read(&Orders, wanted, GET_ORDER, &[&id.as_str()]).await?;
+    answer.must_be_whole(Order::TYPE)?;
+    let rows = answer.rows()?;
+    let row = rows.first().ok_or_else(|| QueryError::domain(&OrderError::NotFound))?;
+    Ok((order(*row, jiff::Timestamp::now())?, answer.position))
+}
+
+/// Columns in the order of `get_order.sql`. A held order whose time has come is expired, whether or not that is recorded yet.
+fn order(row: Fields<'_>, now: jiff::Timestamp) -> Result<wire::Order, QueryError> {
+    let hold_expires_at = row.time(9)?;
+    let mut expired_at = row.time(11)?;
+    let state = match row.get::<&str>(7)? {
+        "PLACED" => OrderState::Accepted,
+        "HELD" if hold_expires_at.is_some_and(|at| is_past(&at, now)) => {
+            expired_at = hold_expires_at;
+            OrderState::Expired
+        }
+        "HELD" => OrderState::Held,
+        "CONFIRMED" => OrderState::Confirmed,
+        "REJECTED" => OrderState::Rejected,
+        "EXPIRED" => OrderState::Expired,
+        "CANCELLED" => OrderState::Cancelled,
+        other => return Err(row.unreadable(format!("status {other:?}"))),
+    };
+    let currency = Currency::parse(row.get(6)?).map_err(|error| row.unreadable(error.to_string()))?;
+    let total = Money { minor: u64::try_from(row.get::<i64>(5)?).unwrap_or(0), currency };
+    let lines: Vec<OrderLine> = row.json(row.get(4)?)?;
+    let failures: Vec<LineFailure> = row.get::<Option<&str>>(14)?.map(|text| row.json(text)).transpose()?.unwrap_or_default();
+    Ok(wire::Order {
+        order_id: row.get(0)?,
+        customer: row.get(1)?,
+        state: state.into(),
+        lines: lines.into_iter().map(line).collect(),
+        total: Some(money(total)),
+        accepted_position: row.get(2)?,
+        placed_at: row.time(3)?,
+        settled_at: row.time(8)?,
+        hold_expires_at,
+        confirmed_at: row.time(10)?,
+        expired_at,
+        cancelled_at: row.time(12)?,
+        cancel_reason: row.get::<Option<String>>(13)?.unwrap_or_default(),
+        failures: failures.into_iter().map(failure).collect(),
+    })
+}
+
+fn is_past(at: &prost_types::Timestamp, now: jiff::Timestamp) -> bool {
+    let now = timestamp(now);
+    (at.seconds, at.nanos) <= (now.seconds, now.nanos)
+}
+
+fn line(line: OrderLine) -> wire::OrderLine {
+    let unit = |unit: LineUnit| wire::PricedUnit {
+        unit_id: unit.unit_id.to_string(),
+        quantity: unit.quantity.cast_signed(),
+        price: Some(money(unit.price)),
+    };
+    let draw = |draw: SlotDraw| wire::SlotDraw { slot_id: draw.slot_id.to_string(), quantity: draw.quantity.cast_signed() };
+    wire::OrderLine {
+        product_id: line.product_id.to_string(),
+        option_id: line.option_id.to_string(),
+        starts_at: line.starts_at.map(timestamp),
+        units: line.units.into_iter().map(unit).collect(),
+        draws: line.draws.into_iter().map(draw).collect(),
+        total: Some(money(line.total)),
+    }
+}
+
+fn failure(failure: LineFailure) -> wire::LineFailure {
+    wire::LineFailure {
+        line: failure.line.cast_signed(),
+        slot_id: failure.slot_id.to_string(),
+        code: failure.code,
+        message: failure.message,
+        details: failure.details,
+        retryable: failure.retryable,
+    }
+}

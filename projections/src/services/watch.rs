@@ -1,0 +1,135 @@
+//! Following one order: as it stands, then after each change.
+
+use std::time::Duration;
+
+use futures::{FutureExt, Stream, StreamExt, stream};
+use jari_domain::{StreamId, ids::OrderId};
+use jari_event_store::{StreamWatch, StreamWatchers};
+use jari_proto::order::v1::{Order, OrderState, WatchOrderResponse, WatchUntil};
+use jiff::Timestamp;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tonic::Status;
+
+use super::orders::find;
+use crate::{bookkeeping::signed, reading::Wanted, refusal::QueryError, runner::Views};
+
+/// How long after the end of a hold the order is looked at: a clock that wakes a little early must not miss it.
+const AFTER_EXPIRY: Duration = Duration::from_millis(2);
+
+struct Follower {
+    views: Views,
+    watchers: StreamWatchers,
+    id: OrderId,
+    until: WatchUntil,
+    news: StreamWatch,
+    sent: Option<Order>,
+    seen: u64,
+    is_over: bool,
+    /// One place among those who watch; given back when the stream is dropped.
+    _place: OwnedSemaphorePermit,
+}
+
+/// The stream of an order's states. The first answer is read here, so that a refusal is the call's own.
+///
+/// # Errors
+/// [`QueryError`].
+pub(super) async fn follow(
+    views: Views,
+    watchers: StreamWatchers,
+    id: OrderId,
+    until: WatchUntil,
+    wanted: Wanted,
+) -> Result<impl Stream<Item = Result<WatchOrderResponse, Status>> + Send + 'static, QueryError> {
+    let limit = views.inner.settings.watches;
+    let place = views.inner.watches.clone().try_acquire_owned().map_err(|_| QueryError::WatchesExhausted { limit })?;
+    // A place at the stream before the first look at the order: nothing is missed in between.
+    let news = watchers.watch(StreamId::from(&id));
+    let (order, seen) = find(&views, &id, wanted).await?;
+    let is_over = reached(&order, until);
+    let first = WatchOrderResponse { order: Some(order.clone()), position: signed(seen) };
+    let follower = Follower { views, watchers, id, until, news, sent: Some(order), seen, is_over, _place: place };
+    let rest = stream::unfold(follower, |mut follower| async move { follower.next().await.map(|answer| (answer, follower)) });
+    Ok(stream::once(futures::future::ready(Ok(first))).chain(rest))
+}
+
+impl Follower {
+    async fn next(&mut self) -> Option<Result<WatchOrderResponse, Status>> {
+        if self.is_over {
+            return None;
+        }
+        match self.change().await {
+            Ok(answer) => Some(Ok(answer)),
+            Err(error) => {
+                self.is_over = true;
+                Some(Err(error.into()))
+            }
+        }
+    }
+
+    /// The next state that differs from the last one sent.
+    async fn change(&mut self) -> Result<WatchOrderResponse, QueryError> {
+        // Ends with a change, with the node, or with an error.
+        loop {
+            self.wait().await?;
+            let wanted = Wanted { position: self.seen, until: Instant::now() + self.views.inner.settings.wait };
+            let (order, position) = match find(&self.views, &self.id, wanted).await {
+                Ok(found) => found,
+                // The view follows more slowly than the log grows: the watcher is patient, and its call has its own deadline.
+                Err(QueryError::Behind { .. } | QueryError::NotReady { .. }) if !self.views.inner.stop.is_cancelled() => continue,
+                Err(error) => return Err(error),
+            };
+            self.seen = self.seen.max(position);
+            if self.sent.as_ref() != Some(&order) {
+                self.is_over = reached(&order, self.until);
+                self.sent = Some(order.clone());
+                return Ok(WatchOrderResponse { order: Some(order), position: signed(position) });
+            }
+        }
+    }
+
+    /// Until there is news of the order, or the time comes at which its holds lapse.
+    async fn wait(&mut self) -> Result<(), QueryError> {
+        let lapse = self.sent.as_ref().filter(|order| order.state() == OrderState::Held).and_then(|order| order.hold_expires_at).map(until);
+        let lapsed = async {
+            match lapse {
+                Some(left) => tokio::time::sleep(left + AFTER_EXPIRY).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.views.inner.stop.cancelled() => return Err(QueryError::ShuttingDown),
+            event = self.news.next() => match event {
+                Some(event) => {
+                    self.seen = self.seen.max(event.position);
+                    // changes in quick succession come as one
+                    while let Some(Some(later)) = self.news.next().now_or_never() {
+                        self.seen = self.seen.max(later.position);
+                    }
+                }
+                // Too slow: a new place, and the order is read again. If the process is ending this would come at once, for ever.
+                None => {
+                    self.news = self.watchers.watch(StreamId::from(&self.id));
+                    tokio::time::sleep(self.views.inner.settings.poll).await;
+                }
+            },
+            () = lapsed => {}
+        }
+        Ok(())
+    }
+}
+
+fn until(at: prost_types::Timestamp) -> Duration {
+    let end = Timestamp::new(at.seconds, at.nanos).unwrap_or(Timestamp::MAX);
+    Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or_default()
+}
+
+fn reached(order: &Order, until: WatchUntil) -> bool {
+    let state = order.state();
+    let is_final = matches!(state, OrderState::Rejected | OrderState::Expired | OrderState::Cancelled);
+    match until {
+        WatchUntil::Unspecified | WatchUntil::Final => is_final,
+        WatchUntil::Decided => is_final || state == OrderState::Confirmed,
+        WatchUntil::Settled => state != OrderState::Accepted,
+    }
+}
