@@ -1,0 +1,180 @@
+//! The command line: what there is to say. Who does it: one file a subcommand in `cmd/`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// `jari`: options of every subcommand, and which one.
+#[derive(Debug, Parser)]
+#[command(name = "jari", version, about = "Takes reservations: many customers, many inventories, one log that tells the truth.")]
+#[command(help_template = HELP, max_term_width = 110)]
+pub struct Cli {
+    /// The configuration file [default: ./jari.toml, then /etc/jari/jari.toml, where there is one]
+    #[arg(long, global = true, env = "JARI_CONFIG", hide_env_values = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `jari help` shows. It lists the subcommands in groups, which clap cannot: a test holds it to [`Command`].
+const HELP: &str = "\
+{about}
+
+Usage: jari <COMMAND> [OPTIONS]
+
+Run:
+  serve        Serve gRPC, on a private PostgreSQL unless the configuration names one
+  status       Show the database, the log, the views and the settlement of orders
+
+Try:
+  demo         Let 1,000 customers want the 100 seats of one slot, and count afterwards
+  load         Put load on a server, to size a machine
+
+Keep:
+  verify       Prove the whole log: order, sequences, invariants, settlement in line
+  rebuild      Build a view anew beside the live one, and switch
+
+Set up:
+  config       Print the configuration: every key with its default and its meaning
+  completions  Print completions for a shell
+
+Options:
+{options}
+
+Examples:
+  jari serve --examples examples/catalogue.yaml    put a museum, a ferry and more on sale
+  jari demo --customers 5000 --seats 200           five thousand want two hundred seats
+  jari load --rate 2000 --seconds 60 --json        two thousand orders a second for a minute
+  jari config > jari.toml                          begin a configuration of your own
+  JARI_LOG__LEVEL=debug jari serve                 override one key for once
+
+'jari help COMMAND' tells more about one of them.
+";
+
+/// What the program can do. To add one: a variant here, its line in [`HELP`], an arm in `cmd::run`, a file in `cmd/`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve gRPC, on a private PostgreSQL unless the configuration names one
+    Serve(Serve),
+    /// Show the database, the log, the views and the settlement of orders
+    Status,
+    /// Let 1,000 customers want the 100 seats of one slot, and count afterwards
+    Demo(Demo),
+    /// Put load on a server, to size a machine
+    Load(Load),
+    /// Prove the whole log: order, sequences, invariants, settlement in line
+    ///
+    /// Reads every event from the first to the head, and names each that breaks a promise. Ends with 1 when there is one.
+    Verify,
+    /// Build a view anew beside the live one, and switch
+    ///
+    /// The live one answers until the new one has caught up. What was begun and not finished is taken up again.
+    Rebuild(Rebuild),
+    /// Print the configuration: every key with its default and its meaning
+    Config,
+    /// Print completions for a shell
+    Completions {
+        /// Whose
+        shell: Shell,
+    },
+}
+
+/// Of `jari serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Put this catalogue on sale first; what is on sale already stays as it is
+    #[arg(long, value_name = "FILE")]
+    pub examples: Option<PathBuf>,
+}
+
+/// Of `jari demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// The server [default: where the configuration serves]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// Customers, all at once
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub customers: u32,
+    /// Seats that there are
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub seats: u32,
+}
+
+/// Of `jari load`.
+#[derive(Debug, Args)]
+pub struct Load {
+    /// The server [default: where the configuration serves]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// How long
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// Slots that the orders spread over; 1 is the hardest
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub slots: u32,
+    /// Closed loop: clients that each send the next order when the last one is answered
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub clients: u32,
+    /// Open loop instead: orders due each second, whether or not the last ones are answered
+    #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: Option<u32>,
+    /// Connections that they share
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub connections: u32,
+    /// One line of JSON instead of a report
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `jari rebuild`.
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    /// Which view, as `jari status` names it
+    pub view: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_does_not_contradict_itself() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_lists_every_subcommand_with_what_it_does() {
+        let width = Cli::command().get_subcommands().map(|sub| sub.get_name().len()).max().unwrap();
+        for sub in Cli::command().get_subcommands() {
+            let line = format!("  {:width$}  {}\n", sub.get_name(), sub.get_about().unwrap());
+            assert!(HELP.contains(&line), "add to HELP: {line}");
+        }
+        let listed = HELP.split("Options:").next().unwrap().lines().filter(|line| line.starts_with("  ")).count();
+        assert_eq!(listed, Cli::command().get_subcommands().count(), "HELP lists what does not exist");
+    }
+
+    #[test]
+    fn every_example_of_the_help_is_understood() {
+        let examples = HELP.split("Examples:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+        for line in examples.lines() {
+            let command = line.trim_start().split("  ").next().unwrap().split(" > ").next().unwrap();
+            let words = command.split_whitespace().skip_while(|word| *word != "jari");
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_shell_gets_completions_for_every_subcommand() {
+        use clap::ValueEnum;
+        for shell in Shell::value_variants() {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "jari", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            assert!(Cli::command().get_subcommands().all(|sub| script.contains(sub.get_name())), "{shell}");
+        }
+    }
+}

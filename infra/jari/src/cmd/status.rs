@@ -1,0 +1,63 @@
+//! `jari status`: the database and how to reach it, and what the node says of log, views and settlement.
+
+use std::time::Duration;
+
+use jari_postgres::{Place, VERSION};
+use jari_proto::operations::v1::{GetStatusRequest, GetStatusResponse, operations_service_client::OperationsServiceClient};
+
+use super::print;
+use crate::{config::Config, database};
+
+/// How long the node may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Prints what is found. A node or database that does not run is an answer, too.
+///
+/// # Errors
+/// None so far: what is not there is said.
+pub async fn run(config: &Config) -> anyhow::Result<()> {
+    print(&database_lines(config));
+    let address = config.advertised();
+    match ask(address.clone()).await {
+        Ok(status) => print(&node_lines(&address, &status)),
+        Err(error) => print(&format!("node         {address} does not answer: {error:#}\n")),
+    }
+    Ok(())
+}
+
+fn database_lines(config: &Config) -> String {
+    if !config.database.url.is_empty() {
+        return "PostgreSQL   your own, as database.url says\n".to_owned();
+    }
+    let place: Place = database::place(config);
+    let running = if place.find().is_some() { "running" } else { "not running" };
+    format!("PostgreSQL   private, {VERSION}, {running}\n")
+}
+
+async fn ask(address: String) -> anyhow::Result<GetStatusResponse> {
+    let endpoint = tonic::transport::Endpoint::from_shared(address)?.connect_timeout(PATIENCE).timeout(PATIENCE);
+    let mut node = OperationsServiceClient::new(endpoint.connect().await?);
+    Ok(node.get_status(GetStatusRequest { min_position: 0 }).await?.into_inner())
+}
+
+fn node_lines(address: &str, status: &GetStatusResponse) -> String {
+    let mut lines = String::new();
+    if let Some(node) = &status.engine {
+        let counters: Vec<String> = node.counters.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        lines.push_str(&format!("node         {address}, {} {}\n             {}\n", node.version, node.node, counters.join(", ")));
+    }
+    if let Some(log) = &status.log {
+        lines.push_str(&format!("log          {}, {} events\n", log.log_id, log.head_position));
+    }
+    for view in &status.projections {
+        let behind = if view.lag_events == 0 { "level with the log".to_owned() } else { format!("{} events behind", view.lag_events) };
+        let aside = if view.quarantined_streams == 0 { String::new() } else { format!(", {} streams set aside", view.quarantined_streams) };
+        lines.push_str(&format!("view         {} v{}, {behind}{aside}\n", view.projection, view.version));
+    }
+    if let Some(settlement) = &status.settlement {
+        let owner = if settlement.owner.is_empty() { "nobody" } else { &settlement.owner };
+        let (queued, parked) = (settlement.queued_orders, settlement.parked_orders);
+        lines.push_str(&format!("settlement   by {owner}, {queued} orders in line, {parked} parked\n"));
+    }
+    lines
+}

@@ -1,0 +1,44 @@
+//! What the parts of a node are given of the configuration.
+
+use std::time::Duration;
+
+use jari_commands::{
+    engine::{AdmissionLimits, CoreLimits, EngineSettings},
+    settlement::SettlementSettings,
+};
+use jari_event_store::BatchLimits;
+
+use super::Config;
+
+impl Config {
+    /// Of the engine.
+    #[must_use]
+    pub fn engine_settings(&self) -> EngineSettings {
+        let engine = &self.engine;
+        EngineSettings {
+            admission: AdmissionLimits { places: engine.places, waiting: engine.waiting, wait: Duration::from_millis(engine.waiting_ms) },
+            limits: CoreLimits {
+                cells: engine.cells,
+                recent_outcomes: engine.recent_outcomes,
+                attempts: engine.attempts,
+                snapshot_every: engine.snapshot_every_events,
+                retention_days: engine.retention_days,
+                batch: BatchLimits { groups: engine.batch_groups, events: engine.batch_events, bytes: engine.batch_bytes },
+            },
+            answer_within: Duration::from_millis(engine.answer_within_ms),
+        }
+    }
+
+    /// Of the settlement of orders, for the node with this id.
+    #[must_use]
+    pub fn settlement_settings(&self, node: &str) -> SettlementSettings {
+        let lease = Duration::from_millis(self.settlement.lease_ms);
+        SettlementSettings { node: node.to_owned(), address: self.advertised(), enabled: self.settlement.enabled, lease }
+    }
+
+    /// Where other nodes reach this one.
+    #[must_use]
+    pub fn advertised(&self) -> String {
+        if self.server.advertise.is_empty() { format!("http://{}", self.server.listen) } else { self.server.advertise.clone() }
+    }
+}

@@ -1,0 +1,80 @@
+use std::path::PathBuf;
+
+use super::*;
+
+fn from(file: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let file = (!file.is_empty()).then(|| (PathBuf::from("jari.toml"), file.to_owned()));
+    Config::from_layers(file, variables).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_printed_default_is_what_holds_without_a_file() {
+    assert_eq!(from("", &[]).unwrap(), Config::default());
+    assert_eq!(from(DEFAULT, &[]).unwrap(), Config::default());
+}
+
+#[test]
+fn every_default_has_a_comment_above_it() {
+    let mut is_told = false;
+    for line in DEFAULT.lines() {
+        if line.starts_with('#') {
+            is_told = true;
+        } else if line.is_empty() || line.starts_with('[') {
+            is_told = false;
+        } else {
+            assert!(is_told, "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_file_needs_only_what_differs_and_variables_win() {
+    let config = from("[engine]\nplaces = 7\nwaiting = 9\n", &[("JARI_ENGINE__PLACES", "8_000"), ("PATH", "x__y"), ("JARI_CONFIG", "x")]).unwrap();
+    assert_eq!((config.engine.places, config.engine.waiting), (8_000, 9));
+    assert_eq!(config.server, Config::default().server);
+    let config = from("", &[("JARI_SETTLEMENT__ENABLED", "false"), ("JARI_LOG__FORMAT", "json"), ("JARI_DATABASE__DATA_DIR", "/srv")]).unwrap();
+    assert_eq!((config.settlement.enabled, config.log.format, config.database.data_dir), (false, LogFormat::Json, "/srv".into()));
+}
+
+#[test]
+fn an_unknown_key_is_an_error_that_names_the_nearest() {
+    for (file, variables, expected) in [
+        ("[engine]\nplace = 1", &[][..], "jari.toml sets engine.place, which is no key; did you mean engine.places?"),
+        ("[serer]\nlisten = \"x\"", &[], "jari.toml sets serer, which is no key; did you mean server?"),
+        ("[engine]\nlease_ms = 1", &[], "jari.toml sets engine.lease_ms, which is no key; did you mean settlement.lease_ms?"),
+        ("colour = true", &[], "jari.toml sets colour, which is no key"),
+        ("", &[("JARI_ENGINE__WAITNG", "1")], "JARI_ENGINE__WAITNG sets engine.waitng, which is no key; did you mean engine.waiting?"),
+    ] {
+        assert_eq!(from(file, variables).unwrap_err(), expected);
+    }
+}
+
+#[test]
+fn a_value_that_its_key_cannot_have_is_named_with_its_key() {
+    for (file, variables, expected) in [
+        ("[engine]\nplaces = 0", &[][..], "engine.places must be 1 to 1000000, not 0"),
+        ("[engine]\nplaces = \"many\"", &[], "engine.places"),
+        ("", &[("JARI_ENGINE__PLACES", "many")], "engine.places"),
+        ("[server]\nlisten = \"here\"", &[], "server.listen"),
+        ("[log]\nformat = \"xml\"", &[], "log.format"),
+    ] {
+        let error = from(file, variables).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn what_is_not_toml_is_named_by_its_line_and_not_shown() {
+    let error = from("[database]\nurl = \"postgresql://jari:hunter2@db\n", &[]).unwrap_err();
+    assert!(error.contains("jari.toml") && error.contains("line 2"), "{error}");
+    assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn secrets_are_shown_neither_whole_nor_in_part() {
+    let config = from("[database]\nurl = \"postgresql://jari:hunter2@db\"", &[("JARI_DATABASE__OWNER_URL", "hunter2")]).unwrap();
+    assert_eq!(config.database.url.reveal(), "postgresql://jari:hunter2@db");
+    let shown = format!("{config:?} {} {:?}", config.database.url, config.database.owner_url);
+    assert!(!shown.contains("hunter2") && shown.contains("[redacted]"), "{shown}");
+}

@@ -1,0 +1,38 @@
+//! Log lines: one subscriber for the process, to standard error.
+
+use anyhow::Context;
+use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
+
+use crate::config::{Log, LogFormat};
+
+/// Starts logging. Call it once, first.
+///
+/// # Errors
+/// When the level is neither a level nor a filter, or logging runs already.
+pub fn start(log: &Log) -> anyhow::Result<()> {
+    let filter = filter(&log.level)?;
+    let to_stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match log.format {
+        LogFormat::Text => to_stderr.with_target(false).compact().finish().try_init(),
+        LogFormat::Json => to_stderr.json().flatten_event(true).with_span_list(false).finish().try_init(),
+    };
+    started.context("logging cannot be started twice")
+}
+
+fn filter(level: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::builder()
+        .parse(level)
+        .with_context(|| format!("log.level is {level:?}: write a level, or a filter such as \"info,jari_commands=debug\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_that_means_nothing_is_named() {
+        assert!(filter("info").is_ok() && filter("info,jari_commands=debug").is_ok());
+        let error = format!("{:#}", filter("info,jari=loud").unwrap_err());
+        assert!(error.contains("log.level"), "{error}");
+    }
+}
