@@ -65,18 +65,19 @@ impl Admission {
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         let waiting = Waiting(&self.waiting);
         if before >= self.limits.waiting {
-            return Err(self.busy());
+            return Err(self.turn_away());
         }
         let place = tokio::time::timeout(self.limits.wait, self.places.clone().acquire_owned()).await;
         drop(waiting);
         match place {
             Ok(Ok(place)) => Ok(place),
             Ok(Err(_)) => Err(ExecuteError::ShuttingDown),
-            Err(_) => Err(self.busy()),
+            Err(_) => Err(self.turn_away()),
         }
     }
 
-    fn busy(&self) -> ExecuteError {
+    /// What somebody hears for whom there is no room: a delay that spreads those who come back.
+    pub fn turn_away(&self) -> ExecuteError {
         let spread = self.refused.fetch_add(1, Ordering::Relaxed) % 16;
         ExecuteError::Busy { retry_after: self.limits.wait + Duration::from_millis(50 * spread) }
     }

@@ -213,6 +213,12 @@ impl Engine {
         self.admission.is_full()
     }
 
+    /// What a caller hears who is sent away at once; it is counted.
+    #[must_use]
+    pub fn turn_away(&self) -> ExecuteError {
+        self.admission.turn_away()
+    }
+
     /// Its figures.
     #[must_use]
     pub fn status(&self) -> EngineStatus {

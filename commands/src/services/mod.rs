@@ -4,6 +4,7 @@ mod forward;
 mod inventory;
 mod order;
 mod product;
+mod shed;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
@@ -17,6 +18,7 @@ use jari_proto::{
 use prost::Message;
 use tonic::{Status, metadata::MetadataMap};
 use tracing::Instrument;
+pub use shed::ShedLayer;
 pub use wire::CODES;
 
 use crate::engine::{Digester, Engine, Origin, Outcome, UnitOfWork};

@@ -128,6 +128,12 @@ impl Settlement {
         }
     }
 
+    /// Follows who owns it.
+    #[must_use]
+    pub fn watch(&self) -> tokio::sync::watch::Receiver<Lease> {
+        self.lease.watch()
+    }
+
     /// Who owns it and how it goes.
     #[must_use]
     pub fn status(&self) -> SettlementStatus {

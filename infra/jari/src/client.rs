@@ -1,0 +1,163 @@
+//! A customer's side of the contract, for `jari demo` and `jari load`.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use jari_proto::{
+    inventory::v1::{OpenSlotRequest, inventory_service_client::InventoryServiceClient},
+    order::v1::{LineRequest, OrderState, PlaceOrderRequest, UnitQuantity, order_service_client::OrderServiceClient},
+    product::v1::{
+        CreateProductRequest, DefineOptionRequest, Draw, LaunchProductRequest, Option as ProductOption, SaleMode, Unit,
+        product_service_client::ProductServiceClient,
+    },
+    status::{reason, retry_after},
+    r#type::v1::Money,
+};
+use tonic::transport::{Channel, Endpoint};
+use uuid::Uuid;
+
+/// How long a customer waits for the settlement.
+const WAIT_SECONDS: i64 = 20;
+
+/// Connections to a server.
+pub struct Shop {
+    channels: Vec<Channel>,
+}
+
+/// Products to order, each with one stock slot.
+pub struct Stock {
+    products: Vec<String>,
+    /// The slots, in the order of the products.
+    pub slots: Vec<String>,
+}
+
+/// What a customer heard.
+pub enum Answered {
+    /// Its order is held until it is paid for.
+    Held,
+    /// Its order could not be served; the first line's reason.
+    Rejected(String),
+    /// Accepted, and not settled within the wait.
+    Waiting,
+    /// The call was refused: code, and when to come back.
+    Refused(String, Option<Duration>),
+}
+
+impl Answered {
+    /// For counting.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Held => "held",
+            Self::Rejected(code) | Self::Refused(code, _) => code,
+            Self::Waiting => "accepted, not settled",
+        }
+    }
+    /// Whether the order was settled.
+    pub fn is_outcome(&self) -> bool {
+        matches!(self, Self::Held | Self::Rejected(_))
+    }
+    /// When to come back.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(_, delay) => Some(delay.unwrap_or(Duration::from_millis(100))),
+            Self::Held | Self::Rejected(_) | Self::Waiting => None,
+        }
+    }
+}
+
+impl Shop {
+    /// Connects so many times.
+    ///
+    /// # Errors
+    /// A server that does not answer.
+    pub async fn connect(server: &str, connections: usize) -> anyhow::Result<Self> {
+        let endpoint = Endpoint::from_shared(format!("http://{server}"))?.tcp_nodelay(true).http2_adaptive_window(true);
+        let mut channels = Vec::with_capacity(connections);
+        for _ in 0..connections {
+            let channel = endpoint.connect().await.with_context(|| format!("nobody answers on {server}; start a server with `jari serve`"))?;
+            channels.push(channel);
+        }
+        Ok(Self { channels })
+    }
+
+    /// Any connection.
+    pub fn channel(&self, n: usize) -> Channel {
+        self.channels[n % self.channels.len()].clone()
+    }
+
+    /// Opens so many products with one stock slot each.
+    ///
+    /// # Errors
+    /// Whatever the server refuses.
+    pub async fn open(&self, slots: u32, capacity: i32) -> anyhow::Result<Stock> {
+        let run = Uuid::now_v7().simple().to_string();
+        let mut stock = Stock { products: Vec::new(), slots: Vec::new() };
+        let openings = (0..slots).map(|n| self.open_one(format!("try-{run}-{n}"), capacity));
+        for opened in futures::future::join_all(openings).await {
+            let (product, slot) = opened?;
+            stock.products.push(product);
+            stock.slots.push(slot);
+        }
+        Ok(stock)
+    }
+
+    async fn open_one(&self, name: String, capacity: i32) -> anyhow::Result<(String, String)> {
+        let mut products = ProductServiceClient::new(self.channel(0));
+        let id = || Uuid::now_v7().to_string();
+        let create = CreateProductRequest {
+            request_id: id(),
+            product_id: name.clone(),
+            title: "A seat to try".into(),
+            sale_mode: SaleMode::Realtime.into(),
+            time_zone: "Asia/Seoul".into(),
+            currency: "KRW".into(),
+            hold_seconds: 600,
+            cut_off_seconds: 0,
+        };
+        products.create_product(create).await?;
+        let unit = Unit {
+            unit_id: "seat".into(),
+            title: "Seat".into(),
+            price: Some(Money { currency: "KRW".into(), minor_units: 10_000 }),
+            heads: 1,
+        };
+        let draws = vec![Draw { pool_id: name.clone(), per_head: 1 }];
+        let option = ProductOption { option_id: "one".into(), title: "One".into(), units: vec![unit], draws };
+        products.define_option(DefineOptionRequest { request_id: id(), product_id: name.clone(), option: Some(option) }).await?;
+        products.launch_product(LaunchProductRequest { request_id: id(), product_id: name.clone() }).await?;
+        let open = OpenSlotRequest { request_id: id(), pool_id: name.clone(), window: None, capacity };
+        let opened = InventoryServiceClient::new(self.channel(0)).open_slot(open).await?.into_inner();
+        if opened.slot_id.is_empty() {
+            bail!("the server named no slot");
+        }
+        Ok((name, opened.slot_id))
+    }
+
+    /// One customer wants one seat of the `n`th slot, counted round, and waits for the answer.
+    pub async fn place(&self, stock: &Stock, n: u64, connection: usize) -> Answered {
+        let product = &stock.products[usize::try_from(n % stock.products.len() as u64).unwrap_or(0)];
+        let request = PlaceOrderRequest {
+            request_id: Uuid::now_v7().to_string(),
+            order_id: String::new(),
+            customer: format!("customer-{n}"),
+            lines: vec![LineRequest {
+                product_id: product.clone(),
+                option_id: "one".into(),
+                starts_at: None,
+                units: vec![UnitQuantity { unit_id: "seat".into(), quantity: 1 }],
+            }],
+            wait: Some(prost_types::Duration { seconds: WAIT_SECONDS, nanos: 0 }),
+        };
+        match OrderServiceClient::new(self.channel(connection)).place_order(request).await {
+            Ok(answer) => {
+                let order = answer.into_inner().order.unwrap_or_default();
+                match order.state() {
+                    OrderState::Held => Answered::Held,
+                    OrderState::Rejected => Answered::Rejected(order.failures.first().map(|f| f.code.clone()).unwrap_or_default()),
+                    _ => Answered::Waiting,
+                }
+            }
+            Err(status) => Answered::Refused(reason(&status).unwrap_or_else(|| format!("{:?}", status.code())), retry_after(&status)),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `jari demo`: a thousand customers want a hundred seats, at once.
+
+use std::{process::ExitCode, sync::Arc, time::Instant};
+
+use hdrhistogram::Histogram;
+use jari_domain::{AnyEvent, StreamId, ids::SlotId, order::OrderEvent, registry::AsAggregate, slot::InventorySlot};
+use jari_event_store::{LoadRequest, Reader};
+use jari_proto::availability::v1::{GetSlotRequest, availability_service_client::AvailabilityServiceClient};
+use tokio::task::JoinSet;
+
+use super::print;
+use crate::{
+    cli::Demo,
+    client::{Answered, Shop},
+    config::Config,
+    database,
+};
+
+/// Connections that the customers share.
+const CONNECTIONS: usize = 8;
+/// Events read at once when the log is counted.
+const PAGE: usize = 10_000;
+
+/// Runs the demo; the exit code says whether customers, log, slot and view agree.
+///
+/// # Errors
+/// A server or a database that does not answer.
+pub async fn run(config: &Config, options: &Demo) -> anyhow::Result<ExitCode> {
+    let server = options.server.clone().unwrap_or_else(|| config.advertised().to_owned());
+    let shop = Arc::new(Shop::connect(&server, CONNECTIONS).await?);
+    let stock = Arc::new(shop.open(1, i32::try_from(options.seats).unwrap_or(i32::MAX)).await?);
+    let slot = SlotId::parse(&stock.slots[0])?;
+    let reader = Reader::new(database::find(config)?.database);
+    let before = reader.head().await?;
+    print(&format!("{} customers want the {} seats of {slot}, over gRPC, all at once ...\n", options.customers, options.seats));
+    let began = Instant::now();
+    let mut customers = JoinSet::new();
+    for n in 0..options.customers {
+        let (shop, stock) = (shop.clone(), stock.clone());
+        customers.spawn(async move { customer(&shop, &stock, n).await });
+    }
+    let mut latencies = Histogram::<u64>::new(3)?;
+    let (mut sold, mut refused, mut other) = (0_u32, 0_u32, 0_u32);
+    while let Some(done) = customers.join_next().await {
+        let (answer, micros) = done?;
+        latencies.saturating_record(micros);
+        match answer {
+            Answered::Held => sold += 1,
+            Answered::Rejected(_) => refused += 1,
+            Answered::Waiting | Answered::Refused(..) => other += 1,
+        }
+    }
+    let took = began.elapsed().as_secs_f64();
+    let latency = |quantile| latencies.value_at_quantile(quantile) as f64 / 1_000.0;
+    print(&format!("sold {sold}, refused {refused}, no answer {other}\n"));
+    print(&format!("{:.0} orders a second, p50 {:.1} ms, p99 {:.1} ms\n", f64::from(options.customers) / took, latency(0.5), latency(0.99)));
+
+    let counted = count(&reader, before, &slot).await?;
+    let request = LoadRequest { stream: StreamId::from(&slot), from: None };
+    let loaded = reader.load(vec![request]).await?.into_iter().next().transpose()?;
+    let state = loaded.as_ref().and_then(|l| InventorySlot::of(&l.state)).map(InventorySlot::counts).unwrap_or_default();
+    let view = AvailabilityServiceClient::new(shop.channel(0))
+        .get_slot(GetSlotRequest { slot_id: slot.to_string(), min_position: i64::try_from(counted.position)? })
+        .await?
+        .into_inner();
+    let seen = view.slot.and_then(|s| s.counts).unwrap_or_default();
+    print(&format!("log:  {} orders held, {} rejected\n", counted.held, counted.rejected));
+    print(&format!("slot: {} held of {}\n", state.held, state.capacity));
+    print(&format!("view: {} held of {}, at position {}\n", seen.held, seen.capacity, view.position));
+    let agree = counted.held == sold && state.held == sold && u32::try_from(seen.held) == Ok(sold) && counted.rejected >= refused;
+    let exact = sold == options.seats.min(options.customers) || other > 0;
+    if agree && exact {
+        print("They agree: every seat was sold once.\n");
+        return Ok(ExitCode::SUCCESS);
+    }
+    print("THEY DO NOT AGREE.\n");
+    Ok(ExitCode::FAILURE)
+}
+
+/// Wants one seat, and comes back when told to.
+async fn customer(shop: &Shop, stock: &crate::client::Stock, n: u32) -> (Answered, u64) {
+    let began = Instant::now();
+    let mut answer = shop.place(stock, u64::from(n), n as usize).await;
+    for _ in 0..20 {
+        let Some(delay) = answer.retry_after() else { break };
+        tokio::time::sleep(delay).await;
+        answer = shop.place(stock, u64::from(n), n as usize).await;
+    }
+    (answer, u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX))
+}
+
+#[derive(Default)]
+struct Counted {
+    held: u32,
+    rejected: u32,
+    position: u64,
+}
+
+/// What the log says of the orders on this slot since `after`.
+async fn count(reader: &Reader, after: u64, slot: &SlotId) -> anyhow::Result<Counted> {
+    let mut counted = Counted { position: after, ..Counted::default() };
+    let mut ours = std::collections::HashSet::new();
+    loop {
+        let page = reader.log_after(counted.position, PAGE).await?;
+        // ends at the log's head
+        let Some(last) = page.last() else { return Ok(counted) };
+        counted.position = last.position;
+        for event in &page {
+            let Some(AnyEvent::Order(change)) = event.event() else { continue };
+            match change {
+                OrderEvent::OrderPlaced { lines, .. } => {
+                    if lines.iter().flat_map(|line| &line.draws).any(|draw| draw.slot_id == *slot) {
+                        ours.insert(event.aggregate_id.clone());
+                    }
+                }
+                OrderEvent::OrderHeld { .. } if ours.contains(&event.aggregate_id) => counted.held += 1,
+                OrderEvent::OrderRejected { .. } if ours.contains(&event.aggregate_id) => counted.rejected += 1,
+                _ => {}
+            }
+        }
+    }
+}

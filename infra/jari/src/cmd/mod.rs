@@ -1,0 +1,57 @@
+//! One file a subcommand.
+
+mod demo;
+mod load;
+mod rebuild;
+mod serve;
+mod status;
+mod verify;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::CommandFactory;
+
+use crate::{
+    cli::{Cli, Command},
+    config::{self, Config},
+    telemetry,
+};
+
+/// Runs one subcommand.
+///
+/// # Errors
+/// Whatever it says, for a person to read.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Config => {
+            print(config::DEFAULT);
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "jari", &mut std::io::stdout());
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    let config = Config::load(cli.config.as_ref())?;
+    telemetry::start(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime did not start")?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Serve(options) => serve::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
+            Command::Demo(options) => demo::run(&config, &options).await,
+            Command::Load(options) => load::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
+            Command::Status => status::run(&config).await.map(|()| ExitCode::SUCCESS),
+            Command::Verify => verify::run(&config).await,
+            Command::Rebuild(options) => rebuild::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
+            Command::Config | Command::Completions { .. } => Ok(ExitCode::SUCCESS),
+        }
+    })
+}
+
+/// Writes to standard output. A reader that has seen enough (`jari config | head`) is no error.
+pub(crate) fn print(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

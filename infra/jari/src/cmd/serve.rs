@@ -1,0 +1,59 @@
+//! `jari serve`
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::print;
+use crate::{catalogue, cli::Serve, config::Config, database, node::Node};
+
+/// Serves until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting, or ends it.
+pub async fn run(config: &Config, options: &Serve) -> anyhow::Result<()> {
+    // heard from now on: a stop during the start is a stop, too
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut home = database::open(config).await?;
+    let private = home.private.take();
+    home.migrate().await?;
+    let mut node = Node::start(config, home.database.clone()).await?;
+    if let Some(path) = &options.examples {
+        let text = std::fs::read_to_string(path).with_context(|| format!("catalogue {}", path.display()))?;
+        let catalogue = catalogue::read(&text).with_context(|| format!("catalogue {}", path.display()))?;
+        let put = catalogue.put_on_sale(&node.engine, jari_domain::Timestamp::now()).await?;
+        tracing::info!(products = put.products, slots = put.slots, "the catalogue is on sale");
+    }
+    print(&welcome(&node));
+    let failed = tokio::select! {
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+        failed = node.failed() => Some(failed),
+    };
+    tracing::info!("stopping: calls under way end, what was accepted is settled");
+    node.stop().await;
+    drop(home);
+    if let Some(private) = private {
+        tokio::task::spawn_blocking(move || private.stop()).await?;
+    }
+    tracing::info!("stopped; everything is kept");
+    failed.unwrap_or(Ok(()))
+}
+
+fn welcome(node: &Node) -> String {
+    let address = node.address;
+    format!(
+        "
+Jari serves on {address} (gRPC, reflection on). Log {log}.
+
+Try, in another terminal:
+  target/release/jari demo              1,000 customers want the 100 seats of one slot
+  target/release/jari status            how the log, the views and settlement stand
+  target/release/jari verify            prove the whole log
+  grpcurl -plaintext {address} list     the services, for any gRPC client
+
+Ctrl-C stops it; everything is kept.
+",
+        log = node.identity.log_id
+    )
+}

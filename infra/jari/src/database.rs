@@ -1,0 +1,83 @@
+//! Finds the database: the configured one, the private one that runs, or a private one of our own.
+
+use anyhow::{Context, bail};
+use jari_event_store::{Database, PoolSettings, migrate};
+use jari_postgres::{Access, Place, PrivatePostgres, Settings};
+
+use crate::config::Config;
+
+/// The database and, when this process started it, the server.
+pub struct Home {
+    /// As the server's role.
+    pub database: Database,
+    /// As the owner of the schema.
+    owner: Database,
+    server_role: Option<String>,
+    /// Stopped last.
+    pub private: Option<PrivatePostgres>,
+}
+
+pub fn place(config: &Config) -> Place {
+    let root = &config.database.data_dir;
+    Place::new(if root.as_os_str().is_empty() { Place::default_root() } else { root.clone() })
+}
+
+fn pool(config: &Config) -> PoolSettings {
+    PoolSettings { connections: config.database.pool_connections, ..PoolSettings::default() }
+}
+
+fn configured(config: &Config) -> anyhow::Result<Home> {
+    let parse = |what: &str, url: &str| url.parse().map_err(|_| anyhow::anyhow!("database.{what} is not the address of a PostgreSQL"));
+    let server: tokio_postgres::Config = parse("url", config.database.url.reveal())?;
+    let owner: tokio_postgres::Config =
+        if config.database.owner_url.is_empty() { server.clone() } else { parse("owner_url", config.database.owner_url.reveal())? };
+    let server_role = server.get_user().filter(|user| owner.get_user() != Some(user)).map(str::to_owned);
+    Ok(Home { database: Database::new(server, pool(config))?, owner: Database::new(owner, pool(config))?, server_role, private: None })
+}
+
+fn from_access(config: &Config, access: &Access, private: Option<PrivatePostgres>) -> anyhow::Result<Home> {
+    let (server, owner) = (access.server.clone(), access.owner.clone());
+    let server_role = server.get_user().map(str::to_owned);
+    Ok(Home { database: Database::new(server, pool(config))?, owner: Database::new(owner, pool(config))?, server_role, private })
+}
+
+/// The database for `serve`: starts the private PostgreSQL when nobody else runs it.
+///
+/// # Errors
+/// What stands in the way, in words.
+pub async fn open(config: &Config) -> anyhow::Result<Home> {
+    if !config.database.url.is_empty() {
+        return configured(config);
+    }
+    let place = place(config);
+    if let Some(access) = place.find() {
+        return from_access(config, &access, None);
+    }
+    let private = PrivatePostgres::start(Settings::new(place)).await.context("the private PostgreSQL did not start")?;
+    let access = private.access().clone();
+    from_access(config, &access, Some(private))
+}
+
+/// The database for every other command: the configured one, or the private one that runs now.
+///
+/// # Errors
+/// When none runs.
+pub fn find(config: &Config) -> anyhow::Result<Home> {
+    if !config.database.url.is_empty() {
+        return configured(config);
+    }
+    match place(config).find() {
+        Some(access) => from_access(config, &access, None),
+        None => bail!("no private PostgreSQL runs; start it with `jari serve`, or set database.url"),
+    }
+}
+
+impl Home {
+    /// Brings the schema up to date.
+    ///
+    /// # Errors
+    /// As [`migrate`].
+    pub async fn migrate(&self) -> anyhow::Result<()> {
+        Ok(migrate(&self.owner, self.server_role.as_deref()).await?)
+    }
+}

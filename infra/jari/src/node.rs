@@ -1,0 +1,189 @@
+//! One node: everything that `serve` runs, and the order in which it starts and stops.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::Context;
+use jari_commands::{
+    engine::{Digester, Engine},
+    services::{ForwardLayer, OwnerRoute, ShedLayer, WriteContext},
+    settlement::Settlement,
+};
+use jari_event_store::{Database, LogIdentity, LogTail, Reader, SnapshotWriter, StreamWatchers, TailSettings, prune_commands};
+use jari_projections::{AvailabilityQueries, OrderQueries, ProductQueries, ViewSettings, Views};
+use jari_proto::{
+    availability::v1::availability_service_server::AvailabilityServiceServer, operations::v1::operations_service_server::OperationsServiceServer,
+    order::v1::order_query_service_server::OrderQueryServiceServer, product::v1::product_query_service_server::ProductQueryServiceServer,
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Server, server::TcpIncoming};
+
+use crate::{config::Config, operations::Operations};
+
+/// Rows of old commands that go in one round, and how often a round is made.
+const PRUNE_ROWS: u64 = 200_000;
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
+
+/// A running node.
+pub struct Node {
+    /// For what starts beside the server.
+    pub engine: Engine,
+    /// The log's identity.
+    pub identity: LogIdentity,
+    /// Where it serves.
+    pub address: SocketAddr,
+    /// Stops the server; then the processes; then the engine.
+    server_stop: CancellationToken,
+    work_stop: CancellationToken,
+    engine_stop: CancellationToken,
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    work: Vec<JoinHandle<()>>,
+    foundation: Vec<JoinHandle<()>>,
+    drain: Duration,
+}
+
+impl Node {
+    /// Starts everything on `database`, whose schema is up to date.
+    ///
+    /// # Errors
+    /// What stands in the way: the address is taken, the database does not answer, its settings would lose bookings.
+    pub async fn start(config: &Config, database: Database) -> anyhow::Result<Self> {
+        if !config.database.allow_unsafe_durability {
+            database.require_durability().await.context("database.allow_unsafe_durability = true serves all the same")?;
+        }
+        let listener = TcpListener::bind(&config.server.listen).await.with_context(|| format!("server.listen = {:?}", config.server.listen))?;
+        let address = listener.local_addr()?;
+        let node_id = if config.node.id.is_empty() { uuid::Uuid::now_v7().to_string() } else { config.node.id.clone() };
+        let (server_stop, work_stop, engine_stop) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let reader = Reader::new(database.clone());
+        let identity = reader.identity().await?;
+        let (tail, following) = LogTail::start(database.clone(), TailSettings::default(), engine_stop.clone()).await?;
+        let (snapshots, snapshotting) = SnapshotWriter::start(database.clone(), engine_stop.clone());
+        let (watchers, watching) = StreamWatchers::start(tail.clone(), engine_stop.clone());
+        let (engine, deciding) = Engine::start(database.clone(), tail.clone(), snapshots, config.engine_settings(), engine_stop.clone()).await?;
+        let settings = config.settlement_settings(&node_id);
+        let (settlement, mut work) = Settlement::start(database.clone(), engine.clone(), tail.clone(), settings, work_stop.clone());
+        let view_settings = ViewSettings { wait: Duration::from_millis(config.projections.wait_ms), ..ViewSettings::default() };
+        let views = match config.projections.enabled {
+            true => {
+                let node = (node_id.clone(), config.advertised().to_owned());
+                let (views, tasks) = Views::start(database.clone(), tail.clone(), node, view_settings, work_stop.clone()).await?;
+                work.extend(tasks);
+                Some(views)
+            }
+            false => None,
+        };
+        work.push(tokio::spawn(prune(database.clone(), config.engine.retention_days, work_stop.clone())));
+        let context = WriteContext {
+            engine: engine.clone(),
+            digester: Digester::new(&identity),
+            watchers: watchers.clone(),
+            reader: reader.clone(),
+            longest_wait: Duration::from_millis(config.engine.longest_wait_ms),
+            max_message_bytes: config.server.max_message_bytes,
+        };
+        let operations = Operations::new(node_id, identity.log_id, tail, engine.clone(), settlement.clone(), views.clone());
+        let services = Services { context, views, watchers, operations, settlement };
+        let server = tokio::spawn(serve(config.clone(), listener, services, server_stop.clone()));
+        let foundation = vec![following, snapshotting, watching, deciding];
+        let drain = Duration::from_secs(config.server.drain_seconds);
+        Ok(Self { engine, identity, address, server_stop, work_stop, engine_stop, server, work, foundation, drain })
+    }
+
+    /// Waits until the server ends by itself, which it does only when something is wrong.
+    ///
+    /// # Errors
+    /// What was wrong.
+    pub async fn failed(&mut self) -> anyhow::Result<()> {
+        (&mut self.server).await??;
+        anyhow::bail!("the server ended by itself")
+    }
+
+    /// Stops: no new calls; those under way end, bounded; settlement and views save and give their leases back; the engine settles what it
+    /// has accepted.
+    pub async fn stop(mut self) {
+        self.server_stop.cancel();
+        if tokio::time::timeout(self.drain, &mut self.server).await.is_err() {
+            tracing::info!("calls were still under way when the time to drain was over");
+            self.server.abort();
+        }
+        self.work_stop.cancel();
+        join(self.work).await;
+        self.engine_stop.cancel();
+        join(self.foundation).await;
+    }
+}
+
+async fn join(tasks: Vec<JoinHandle<()>>) {
+    for task in tasks {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "a task broke");
+        }
+    }
+}
+
+struct Services {
+    context: WriteContext,
+    views: Option<Views>,
+    watchers: StreamWatchers,
+    operations: Operations,
+    settlement: Settlement,
+}
+
+async fn serve(config: Config, listener: TcpListener, services: Services, stop: CancellationToken) -> Result<(), tonic::transport::Error> {
+    let Services { context, views, watchers, operations, settlement } = services;
+    let most = config.server.max_message_bytes;
+    let (products, inventory, orders) = context.servers();
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    let reflection = |builder: tonic_reflection::server::Builder<'static>| {
+        builder.register_encoded_file_descriptor_set(jari_proto::FILE_DESCRIPTOR_SET).register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let v1 = reflection(tonic_reflection::server::Builder::configure()).build_v1();
+    let v1alpha = reflection(tonic_reflection::server::Builder::configure()).build_v1alpha();
+    let keepalive = Duration::from_secs(config.server.keepalive_seconds);
+    let mut router = Server::builder()
+        .http2_keepalive_interval(Some(keepalive))
+        .http2_keepalive_timeout(Some(keepalive))
+        .max_concurrent_streams(Some(config.server.max_streams))
+        .http2_adaptive_window(Some(true))
+        .layer(jari_proto::limits::layer())
+        .layer(ShedLayer(context.engine.clone()))
+        .layer(ForwardLayer(OwnerRoute::new(settlement.watch())))
+        .add_service(health_service)
+        .add_service(products)
+        .add_service(inventory)
+        .add_service(orders)
+        .add_service(OperationsServiceServer::new(operations).max_decoding_message_size(most));
+    if let Ok(service) = v1 {
+        router = router.add_service(service);
+    }
+    if let Ok(service) = v1alpha {
+        router = router.add_service(service);
+    }
+    if let Some(views) = views {
+        router = router
+            .add_service(ProductQueryServiceServer::new(ProductQueries::new(views.clone())).max_decoding_message_size(most))
+            .add_service(OrderQueryServiceServer::new(OrderQueries::new(views.clone(), watchers)).max_decoding_message_size(most))
+            .add_service(AvailabilityServiceServer::new(AvailabilityQueries::new(views)).max_decoding_message_size(most));
+    }
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let stopped = async move {
+        stop.cancelled().await;
+        health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    };
+    router.serve_with_incoming_shutdown(incoming, stopped).await
+}
+
+/// Forgets commands that are older than they are remembered.
+async fn prune(database: Database, retention_days: u32, stop: CancellationToken) {
+    let mut rounds = tokio::time::interval(PRUNE_EVERY);
+    // ends with `stop`
+    while tokio::select! { _ = rounds.tick() => true, () = stop.cancelled() => false } {
+        match prune_commands(&database, retention_days, PRUNE_ROWS).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "old request ids were forgotten"),
+            Err(error) => tracing::warn!(%error, "old request ids were not forgotten; it is tried again"),
+        }
+    }
+}

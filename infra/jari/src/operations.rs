@@ -1,0 +1,216 @@
+//! `OperationsService`: how the node stands, and what waits for an operator.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jari_commands::{
+    engine::Engine,
+    settlement::{Settlement, SettlementStatus},
+};
+use jari_domain::{StreamId, Timestamp, ids::OrderId};
+use jari_event_store::{Lease, LogError, LogTail};
+use jari_projections::{QuarantinePage, RetryError, Views};
+use jari_proto::{
+    operations::v1::{self as pb, operations_service_server::OperationsService},
+    status::{invalid, refusal_status},
+};
+use tonic::{Code, Request, Response, Status};
+use uuid::Uuid;
+
+/// The codes that this service gives by itself.
+#[allow(dead_code, reason = "the house rules read it: each code has its page")]
+pub const CODES: &[&str] = &["ORDER_NOT_PARKED", "PROJECTIONS_OFF", "DATABASE_UNAVAILABLE", "VIEW_UNKNOWN", "STREAM_NOT_QUARANTINED", "STREAM_STILL_QUARANTINED", "VIEW_SWITCHED"];
+
+const PAGE: u32 = 50;
+const MAX_PAGE: u32 = 1_000;
+
+/// The service.
+#[derive(Clone)]
+pub struct Operations(Arc<Inner>);
+
+struct Inner {
+    node: String,
+    log_id: Uuid,
+    tail: LogTail,
+    engine: Engine,
+    settlement: Settlement,
+    views: Option<Views>,
+    started_at: Timestamp,
+}
+
+impl Operations {
+    /// Speaks for this node.
+    pub fn new(node: String, log_id: Uuid, tail: LogTail, engine: Engine, settlement: Settlement, views: Option<Views>) -> Self {
+        Self(Arc::new(Inner { node, log_id, tail, engine, settlement, views, started_at: Timestamp::now() }))
+    }
+
+    fn views(&self) -> Result<&Views, Status> {
+        let off = || refusal_status("PROJECTIONS_OFF", Code::FailedPrecondition, "this node keeps no views", BTreeMap::new(), None);
+        self.0.views.as_ref().ok_or_else(off)
+    }
+
+    fn position(&self) -> i64 {
+        count(self.0.tail.head())
+    }
+}
+
+fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn time(at: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond().max(0) }
+}
+
+fn away(error: &LogError) -> Status {
+    tracing::warn!(%error, "an operator's question was not answered");
+    refusal_status("DATABASE_UNAVAILABLE", Code::Unavailable, "the database does not answer", BTreeMap::new(), Some(Duration::from_secs(1)))
+}
+
+fn page_size(asked: i32) -> u32 {
+    match u32::try_from(asked) {
+        Ok(0) | Err(_) => PAGE,
+        Ok(size) => size.min(MAX_PAGE),
+    }
+}
+
+#[tonic::async_trait]
+impl OperationsService for Operations {
+    async fn get_status(&self, request: Request<pb::GetStatusRequest>) -> Result<Response<pb::GetStatusResponse>, Status> {
+        let wanted = u64::try_from(request.get_ref().min_position).unwrap_or(0);
+        if let Some(views) = &self.0.views {
+            // the answer says how far they are, whether or not they came that far in time
+            let _ = views.reach(wanted, Duration::from_secs(2)).await;
+        }
+        let projections = match &self.0.views {
+            Some(views) => views.status().await.map_err(|e| away(&e))?.into_iter().map(projection).collect(),
+            None => Vec::new(),
+        };
+        let SettlementStatus { lease, waiting, .. } = self.0.settlement.status();
+        let (owner, epoch) = match lease {
+            Lease::Mine(epoch) => (self.0.node.clone(), epoch),
+            Lease::Theirs(row) => (row.holder.to_string(), row.epoch),
+            Lease::Unknown => (String::new(), 0),
+        };
+        let parked = self.0.settlement.parked_count().await.map_err(|e| away(&e))?;
+        let engine = self.0.engine.status();
+        let counters = [
+            ("units_under_way", engine.units as u64),
+            ("streams_in_memory", engine.cells as u64),
+            ("callers_with_a_place", engine.occupied as u64),
+            ("callers_sent_away", engine.refused),
+            ("batches", engine.batches),
+            ("groups", engine.groups),
+        ];
+        let position = self.position();
+        Ok(Response::new(pb::GetStatusResponse {
+            log: Some(pb::LogStatus { log_id: self.0.log_id.to_string(), head_position: position, ..pb::LogStatus::default() }),
+            projections,
+            settlement: Some(pb::SettlementStatus {
+                owner,
+                epoch: count(epoch),
+                queued_orders: count(waiting as u64),
+                parked_orders: count(parked),
+                ..pb::SettlementStatus::default()
+            }),
+            engine: Some(pb::EngineStatus {
+                node: self.0.node.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                started_at: Some(time(self.0.started_at)),
+                counters: counters.into_iter().map(|(name, n)| (name.to_owned(), count(n))).collect(),
+            }),
+            position,
+        }))
+    }
+
+    async fn list_parked_orders(&self, request: Request<pb::ListParkedOrdersRequest>) -> Result<Response<pb::ListParkedOrdersResponse>, Status> {
+        let request = request.into_inner();
+        let size = page_size(request.page_size);
+        let parked = self.0.settlement.parked(&request.page_token, size).await.map_err(|e| away(&e))?;
+        let next_page_token = if parked.len() == size as usize { parked.last().map(|p| p.key.clone()).unwrap_or_default() } else { String::new() };
+        let order = |parked: jari_event_store::ParkedWork| pb::ParkedOrder {
+            order_id: parked.key,
+            accepted_position: count(parked.position),
+            code: parked.code,
+            message: parked.message,
+            attempts: i32::try_from(parked.attempts).unwrap_or(i32::MAX),
+            parked_at: Some(time(parked.parked_at)),
+        };
+        let parked_orders = parked.into_iter().map(order).collect();
+        Ok(Response::new(pb::ListParkedOrdersResponse { parked_orders, next_page_token, position: self.position() }))
+    }
+
+    async fn retry_parked_order(&self, request: Request<pb::RetryParkedOrderRequest>) -> Result<Response<pb::RetryParkedOrderResponse>, Status> {
+        let order = OrderId::parse(&request.get_ref().order_id).map_err(|e| invalid(vec![("order_id", e.to_string())], "REQUEST_INVALID"))?;
+        if self.0.settlement.retry(order).await.map_err(|e| away(&e))? {
+            Ok(Response::new(pb::RetryParkedOrderResponse { position: self.position() }))
+        } else {
+            Err(refusal_status("ORDER_NOT_PARKED", Code::NotFound, "no such order is parked", BTreeMap::new(), None))
+        }
+    }
+
+    async fn list_quarantined_streams(
+        &self,
+        request: Request<pb::ListQuarantinedStreamsRequest>,
+    ) -> Result<Response<pb::ListQuarantinedStreamsResponse>, Status> {
+        let request = request.into_inner();
+        let size = page_size(request.page_size);
+        let after: Vec<&str> = request.page_token.split('\t').collect();
+        let after = match after.as_slice() {
+            [""] => None,
+            [view, kind, id] => Some(((*view).to_owned(), (*kind).to_owned(), (*id).to_owned())),
+            _ => return Err(invalid(vec![("page_token", "is not one of this list's")], "PAGE_TOKEN_INVALID")),
+        };
+        let view = Some(request.projection).filter(|view| !view.is_empty());
+        let page = QuarantinePage { view, after, limit: size };
+        let streams = self.views()?.quarantined(&page).await.map_err(|e| away(&e))?;
+        let next_page_token = match streams.last() {
+            Some(last) if streams.len() == size as usize => format!("{}\t{}\t{}", last.view, last.aggregate_type, last.aggregate_id),
+            _ => String::new(),
+        };
+        let stream = |stream: jari_projections::QuarantinedStream| pb::QuarantinedStream {
+            projection: stream.view,
+            aggregate_type: stream.aggregate_type,
+            aggregate_id: stream.aggregate_id,
+            failed_position: count(stream.failed_position),
+            code: stream.code,
+            message: stream.error,
+            quarantined_at: Some(time(stream.at)),
+            waiting_events: count(stream.waiting_events),
+        };
+        let quarantined_streams = streams.into_iter().map(stream).collect();
+        Ok(Response::new(pb::ListQuarantinedStreamsResponse { quarantined_streams, next_page_token, position: self.position() }))
+    }
+
+    async fn retry_quarantined_stream(
+        &self,
+        request: Request<pb::RetryQuarantinedStreamRequest>,
+    ) -> Result<Response<pb::RetryQuarantinedStreamResponse>, Status> {
+        let request = request.into_inner();
+        let unknown = || invalid(vec![("aggregate_type", "is not an aggregate of this program")], "REQUEST_INVALID");
+        let stream = StreamId::parse(&request.aggregate_type, &request.aggregate_id).ok_or_else(unknown)?;
+        let position = self.views()?.retry_quarantined(&request.projection, &stream).await.map_err(retry_failed)?;
+        Ok(Response::new(pb::RetryQuarantinedStreamResponse { position: count(position) }))
+    }
+}
+
+fn retry_failed(error: RetryError) -> Status {
+    let (reason, code) = match &error {
+        RetryError::ViewUnknown(_) => ("VIEW_UNKNOWN", Code::NotFound),
+        RetryError::NotQuarantined(_) => ("STREAM_NOT_QUARANTINED", Code::NotFound),
+        RetryError::Still(_) => ("STREAM_STILL_QUARANTINED", Code::FailedPrecondition),
+        RetryError::Switched => ("VIEW_SWITCHED", Code::Aborted),
+        RetryError::Away(error) => return away(error),
+    };
+    refusal_status(reason, code, &error.to_string(), BTreeMap::new(), None)
+}
+
+fn projection(status: jari_projections::ProjectionStatus) -> pb::ProjectionStatus {
+    pb::ProjectionStatus {
+        projection: status.view,
+        version: status.version,
+        position: count(status.position),
+        lag_events: count(status.lag),
+        quarantined_streams: count(status.quarantined),
+        owner: status.owner.unwrap_or_default(),
+    }
+}
