@@ -1,0 +1,94 @@
+# What the scripts of this folder need: a Rust toolchain, a C compiler, and cargo without its chatter. Sourced, not run.
+# shellcheck shell=bash
+
+say() { printf '%s\n' "$*" >&2; }
+fail() { say "$@"; exit 1; }
+
+# The oldest Rust that Cargo.toml admits; `at_least A B` is whether version A is B or newer.
+wanted_rust() { sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml | head -n 1; }
+at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+require_rust() {
+  # rustup writes here, and a shell that was open before does not know.
+  if ! command -v cargo > /dev/null && [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ]; then PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"; fi
+  local wanted found
+  wanted=$(wanted_rust)
+  command -v cargo > /dev/null && command -v rustc > /dev/null ||
+    fail "Rust $wanted or newer is needed, and there is no cargo. Get it with rustup (https://rustup.rs), then run this again."
+  found=$(rustc --version | cut -d ' ' -f 2)
+  at_least "$found" "$wanted" ||
+    fail "Rust $wanted or newer is needed; this is $found. Bring it up to date with 'rustup update stable', then run this again."
+}
+
+# Some libraries hold C: a compiler, the C library's headers and make.
+require_c() {
+  if command -v cc > /dev/null && command -v make > /dev/null && echo '#include <stdlib.h>' | cc -E -x c - > /dev/null 2>&1; then return; fi
+  local install=(apt-get install -y --no-install-recommends build-essential) as_root=()
+  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+  if ! command -v apt-get > /dev/null; then fail "A C compiler and make are needed. Install them with your system's package manager, then run this again."; fi
+  if [ "$(id -u)" != 0 ] && ! sudo -n true 2> /dev/null; then
+    fail "A C compiler and make are needed. Install them, then run this again:" "  sudo apt-get update && sudo ${install[*]}"
+  fi
+  say "Installing a C compiler (build-essential) ..."
+  local log
+  log=$(mktemp)
+  if ! DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get update > "$log" 2>&1 ||
+    ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}" >> "$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    rm -f "$log"
+    fail "The C compiler could not be installed. Install build-essential, then run this again."
+  fi
+  rm -f "$log"
+}
+
+# build WHAT CARGO-ARGUMENTS...: runs cargo and tells how far it is; its own words only when it fails.
+build() {
+  local what=$1
+  shift
+  local log pid status=0 began=$SECONDS passed told=0
+  log=$(mktemp)
+  cargo "$@" > "$log" 2>&1 &
+  pid=$!
+  # A background process does not hear Ctrl-C: it is told.
+  trap 'kill "$pid" 2> /dev/null; rm -f "$log"; exit 130' INT TERM
+  # Ends with cargo; the first word comes only when there is something to wait for.
+  while kill -0 "$pid" 2> /dev/null; do
+    sleep 0.5
+    passed=$((SECONDS - began))
+    if ((passed < 2)); then continue; fi
+    if ((told == 0)); then say "$what ..."; told=1; fi
+    local so_far="$((passed / 60)) min $((passed % 60)) s, $(grep -Ec '^ *(Compiling|Checking) ' "$log" || true) crates so far"
+    if [ -t 2 ]; then printf '\r  %s ' "$so_far" >&2; elif ((passed / 30 > told - 1)); then say "  $so_far"; told=$((passed / 30 + 1)); fi
+  done
+  if ((told > 0)) && [ -t 2 ]; then say ""; fi
+  wait "$pid" || status=$?
+  trap - INT TERM
+  if ((status != 0)); then grep -Ev '^ *(Compiling|Downloaded|Downloading|Checking|Updating|Locking|Blocking|Finished|Executable) ' "$log" >&2 || true; fi
+  rm -f "$log"
+  return "$status"
+}
+
+# The programs of benches/: one a file in src/bin, or as its manifest names them.
+programs() {
+  { ls benches/src/bin 2> /dev/null | sed 's/\.rs$//'; awk '/^\[\[bin\]\]/{ bin = 1 } bin && /^name *=/{ gsub(/.*= *"|"/, ""); print; bin = 0 }' benches/Cargo.toml; } | sort -u
+}
+
+# dispatch PREFIX [NAME [ARGUMENTS...]]: becomes the program PREFIX-NAME, or lists the names there are.
+dispatch() {
+  local prefix=$1 names
+  shift
+  if [ "$prefix" = "" ]; then names=$(programs | grep -v '^prove-' || true); else names=$(programs | sed -n "s/^$prefix//p"); fi
+  case ${1:-} in
+    "" | -h | --help)
+      echo "usage: $(basename "$0") NAME [ARGUMENTS], where NAME is one of:"
+      sed 's/^/  /' <<< "${names:-(none yet)}"
+      return ;;
+  esac
+  local name=$1
+  shift
+  grep -qx -- "$name" <<< "$names" || fail "There is no '$name'. There are:" "$(sed 's/^/  /' <<< "$names")"
+  require_rust
+  require_c
+  build "Building the server and $name (release)" build --release --locked -p jari -p jari-benches --bin jari --bin "$prefix$name"
+  exec "target/release/$prefix$name" "$@"
+}
