@@ -56,7 +56,7 @@ impl OwnerRoute {
         if let Some((_, channel)) = kept.as_ref().filter(|(address, _)| *address == owner.address) {
             return Some(channel.clone());
         }
-        let endpoint = Endpoint::from_shared(format!("http://{}", owner.address)).ok()?;
+        let endpoint = Endpoint::from_shared(owner.address.to_string()).ok()?;
         let channel = endpoint.connect_timeout(Duration::from_secs(2)).tcp_nodelay(true).connect_lazy();
         *kept = Some((owner.address, channel.clone()));
         Some(channel)

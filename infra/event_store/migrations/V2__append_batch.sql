@@ -17,7 +17,7 @@ CREATE FUNCTION append_batch(
     OUT base bigint, OUT stamped_at timestamptz, OUT fallen integer[], OUT repeated integer[], OUT lease_lost boolean, OUT stale boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path FROM CURRENT
-SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET jari.appending = 'on'
+SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off
 AS $$
 DECLARE
     event_total integer := cardinality(e_sequence);
@@ -41,6 +41,8 @@ BEGIN
         RETURN;
     END IF;
     PERFORM lock_log_head();
+    -- the trigger that records the batches of other writers stands aside until this transaction ends
+    PERFORM set_config('jari.appending', 'on', true);
     SELECT e.position, greatest(e.recorded_at, clock_timestamp()) INTO base, stamped_at FROM events e ORDER BY e.position DESC LIMIT 1;
     base := coalesce(base, 0);
     stamped_at := coalesce(stamped_at, clock_timestamp());

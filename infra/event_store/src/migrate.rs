@@ -24,7 +24,7 @@ pub async fn migrate(owner: &Database, server_role: Option<&str>) -> Result<(), 
         None => Ok(()),
     };
     client.execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK]).await?;
-    migrated.map_err(|e| LogError::Migration(e.to_string()))?;
+    migrated.map_err(|e| LogError::Migration(in_full(&e)))?;
     granted
 }
 
@@ -36,4 +36,10 @@ async fn grant(client: &tokio_postgres::Client, role: &str) -> Result<(), LogErr
         client.batch_execute(&statement).await?;
     }
     Ok(())
+}
+
+/// An error with its causes: the outermost one does not say what the database said.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

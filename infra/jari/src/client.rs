@@ -71,7 +71,7 @@ impl Shop {
     /// # Errors
     /// A server that does not answer.
     pub async fn connect(server: &str, connections: usize) -> anyhow::Result<Self> {
-        let endpoint = Endpoint::from_shared(format!("http://{server}"))?.tcp_nodelay(true).http2_adaptive_window(true);
+        let endpoint = Endpoint::from_shared(if server.contains("://") { server.to_owned() } else { format!("http://{server}") })?.tcp_nodelay(true).http2_adaptive_window(true);
         let mut channels = Vec::with_capacity(connections);
         for _ in 0..connections {
             let channel = endpoint.connect().await.with_context(|| format!("nobody answers on {server}; start a server with `jari serve`"))?;

@@ -1,2 +1,2 @@
-UPDATE leases SET expires_at = clock_timestamp() + $4 * interval '1 millisecond'
+UPDATE leases SET expires_at = clock_timestamp() + $4::bigint * interval '1 millisecond'
 WHERE name = $1 AND holder = $2 AND epoch = $3
