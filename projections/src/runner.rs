@@ -252,7 +252,7 @@ impl Runner {
                     build.version,
                     view.version()
                 )));
-                return Ok(self.rest().await);
+                return self.rest().await;
             }
             Some(_) => {}
         }
@@ -273,14 +273,15 @@ impl Runner {
         match rebuild::rebuild(&self.inner.database, name, progress, &self.inner.stop).await {
             Ok(_) => Ok(()),
             // Another node does it.
-            Err(RebuildError::UnderWay(_)) => Ok(self.rest().await),
+            Err(RebuildError::UnderWay(_)) => self.rest().await,
             Err(RebuildError::Stopped | RebuildError::ViewUnknown { .. }) => Ok(()),
             Err(RebuildError::Halted(_)) => Err(Fault::Halted),
             Err(RebuildError::Away(error)) => Err(Fault::Away(error)),
         }
     }
 
-    async fn rest(&self) {
+    async fn rest(&self) -> Result<(), Fault> {
         tokio::select! { () = self.inner.stop.cancelled() => {} () = tokio::time::sleep(LOOK) => {} }
+        Ok(())
     }
 }

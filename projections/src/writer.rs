@@ -141,17 +141,17 @@ impl Writer {
     async fn split(&mut self, sorted: &mut Sorted<'_>, error: &str) -> Result<(), Fault> {
         let streams = by_stream(&sorted.kept);
         let mut found = Vec::new();
-        let mut suspects = vec![0..streams.len()];
+        let mut suspects = vec![(0, streams.len())];
         // Ends: each round halves a range, or is done with it.
-        while let Some(range) = suspects.pop() {
-            let mut events: Vec<&RecordedEvent> = streams[range.clone()].iter().flatten().copied().collect();
+        while let Some((start, end)) = suspects.pop() {
+            let mut events: Vec<&RecordedEvent> = streams[start..end].iter().flatten().copied().collect();
             events.sort_unstable_by_key(|event| event.position);
             match self.pen.rehearse(&self.view.fold(&events)).await {
                 Ok(()) => {}
-                Err(Fault::Refused(error)) if range.len() == 1 => found.push(self.first_refused(&streams[range.start], error).await?),
+                Err(Fault::Refused(error)) if end - start == 1 => found.push(self.first_refused(&streams[start], error).await?),
                 Err(Fault::Refused(_)) => {
-                    let middle = range.start + range.len() / 2;
-                    suspects.extend([range.start..middle, middle..range.end]);
+                    let middle = start + (end - start) / 2;
+                    suspects.extend([(start, middle), (middle, end)]);
                 }
                 Err(other) => return Err(other),
             }

@@ -43,10 +43,16 @@ pub struct AvailabilityQueries {
 }
 
 impl AvailabilityQueries {
+    /// Answers from `views`.
+    #[must_use]
+    pub fn new(views: Views) -> Self {
+        Self { views }
+    }
+
     /// The gRPC server over `views`.
     #[must_use]
     pub fn server(views: Views) -> AvailabilityServiceServer<Self> {
-        AvailabilityServiceServer::new(Self { views })
+        AvailabilityServiceServer::new(Self::new(views))
     }
 }
 

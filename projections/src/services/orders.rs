@@ -34,10 +34,16 @@ pub struct OrderQueries {
 }
 
 impl OrderQueries {
+    /// Answers from `views`; `watchers` wake those who follow an order.
+    #[must_use]
+    pub fn new(views: Views, watchers: StreamWatchers) -> Self {
+        Self { views, watchers }
+    }
+
     /// The gRPC server over `views`; `watchers` wake those who follow an order.
     #[must_use]
     pub fn server(views: Views, watchers: StreamWatchers) -> OrderQueryServiceServer<Self> {
-        OrderQueryServiceServer::new(Self { views, watchers })
+        OrderQueryServiceServer::new(Self::new(views, watchers))
     }
 }
 

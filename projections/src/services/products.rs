@@ -27,10 +27,16 @@ pub struct ProductQueries {
 }
 
 impl ProductQueries {
+    /// Answers from `views`.
+    #[must_use]
+    pub fn new(views: Views) -> Self {
+        Self { views }
+    }
+
     /// The gRPC server over `views`.
     #[must_use]
     pub fn server(views: Views) -> ProductQueryServiceServer<Self> {
-        ProductQueryServiceServer::new(Self { views })
+        ProductQueryServiceServer::new(Self::new(views))
     }
 }
 

@@ -1,1 +1,10 @@
-//! placeholder
+//! The views on a real PostgreSQL: one server for all tests of the run, a database for each test.
+
+mod history;
+mod nodes;
+mod pages;
+mod place;
+mod quarantine;
+mod queries;
+mod rebuild;
+mod speed;

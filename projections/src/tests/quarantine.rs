@@ -1,0 +1,157 @@
+//! A stream that a view cannot read waits alone.
+
+use jari_domain::{
+    AnyEvent, StreamId,
+    ids::{CustomerRef, OrderId, PoolId, SlotId},
+    order::{Order, OrderCommand, OrderEvent},
+};
+use jari_proto::order::v1::{GetOrderRequest, ListOrdersRequest, Order as Told, OrderState, order_query_service_server::OrderQueryService};
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Status};
+
+use super::{
+    history::{first, line},
+    place::{Node, Pencil, database, refused, rows, settings},
+};
+use crate::{QuarantinePage, RetryError, rebuild};
+
+fn id(text: &str) -> OrderId {
+    OrderId::parse(text).unwrap()
+}
+
+fn placed(customer: &str) -> Vec<AnyEvent> {
+    let slot = SlotId::of(&PoolId::parse("gallery").unwrap(), None);
+    let customer = CustomerRef::parse(customer).unwrap();
+    first::<Order>(&[OrderCommand::PlaceOrder { customer, lines: vec![line(&[&slot], 1)], hold_seconds: 600 }], Timestamp::now())
+}
+
+fn held() -> Vec<AnyEvent> {
+    vec![AnyEvent::Order(OrderEvent::OrderHeld { expires_at: Timestamp::now() + SignedDuration::from_secs(600) })]
+}
+
+fn confirmed() -> Vec<AnyEvent> {
+    vec![AnyEvent::Order(OrderEvent::OrderConfirmed {})]
+}
+
+async fn get(node: &Node, order: &str) -> Result<Told, Status> {
+    let asked = GetOrderRequest { order_id: order.into(), min_position: 0 };
+    node.orders.get_order(Request::new(asked)).await.map(|answer| answer.into_inner().order.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_cannot_be_read_holds_its_own_stream_back_and_no_other() {
+    let database = database().await;
+    let mut pencil = Pencil::new(&database).await;
+    pencil.say(&id("good"), placed("kim")).await;
+    pencil.say(&id("bad"), placed("lee")).await;
+    let failed = pencil.scrawl(&id("bad"), "OrderTeleported", r#"{"OrderTeleported":{}}"#).await;
+    pencil.say(&id("bad"), confirmed()).await;
+    pencil.say(&id("good"), held()).await;
+    let node = Node::start(&database, "one", settings()).await;
+    node.caught_up().await;
+    // also what comes in another batch waits
+    pencil.say(&id("bad"), held()).await;
+    pencil.say(&id("later"), placed("kim")).await;
+    node.caught_up().await;
+
+    assert_eq!(get(&node, "good").await.unwrap().state(), OrderState::Held);
+    assert_eq!(get(&node, "later").await.unwrap().state(), OrderState::Accepted);
+    assert_eq!(refused(get(&node, "bad").await), (Code::FailedPrecondition, "VIEW_STREAM_QUARANTINED".into()));
+    let list = |customer: &str| node.orders.list_orders(Request::new(ListOrdersRequest { customer: customer.into(), ..Default::default() }));
+    assert_eq!(list("kim").await.unwrap().get_ref().orders.len(), 2, "a list that does not need the stream is answered");
+    assert_eq!(refused(list("lee").await), (Code::FailedPrecondition, "VIEW_STREAM_QUARANTINED".into()));
+
+    let held_back = node.views.quarantined(&QuarantinePage { view: None, after: None, limit: 10 }).await.unwrap();
+    assert_eq!(held_back.len(), 1);
+    let shown = &held_back[0];
+    assert_eq!((shown.view.as_str(), shown.aggregate_id.as_str(), shown.failed_position), ("orders", "bad", failed));
+    assert_eq!((shown.code.as_str(), shown.waiting_events), ("EVENT_UNREADABLE", 3));
+    let status = node.views.status().await.unwrap();
+    assert_eq!(status.iter().map(|view| (view.quarantined, view.lag)).collect::<Vec<_>>(), [(0, 0), (0, 0), (1, 0)]);
+    assert!(matches!(node.views.retry_quarantined("orders", &StreamId::from(&id("bad"))).await, Err(RetryError::Still(_))));
+    assert!(matches!(node.views.retry_quarantined("orders", &StreamId::from(&id("good"))).await, Err(RetryError::NotQuarantined(_))));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_the_database_refuses_is_found_in_a_batch_of_many() {
+    let database = database().await;
+    let mut pencil = Pencil::new(&database).await;
+    let order = |n: usize| id(&format!("order-{n:03}"));
+    for n in 0..200 {
+        pencil.say(&order(n), placed("kim")).await;
+        if n == 57 || n == 140 {
+            // text with a NUL is JSON, and no text that PostgreSQL stores
+            pencil.say(&order(n), held()).await;
+            pencil.scrawl(&order(n), "OrderCancelled", r#"{"OrderCancelled":{"reason":"a\u0000b","was":"HELD"}}"#).await;
+        }
+    }
+    let node = Node::start(&database, "one", settings()).await;
+    node.caught_up().await;
+    let held_back = node.views.quarantined(&QuarantinePage { limit: 10, ..Default::default() }).await.unwrap();
+    let shown: Vec<_> = held_back.iter().map(|s| (s.aggregate_id.as_str(), s.code.as_str(), s.waiting_events)).collect();
+    assert_eq!(shown, [("order-057", "VIEW_ROW_REFUSED", 1), ("order-140", "VIEW_ROW_REFUSED", 1)]);
+    assert_eq!(rows(&database, "orders").await.len(), 200, "what came before the refused event is there");
+    assert_eq!(get(&node, "order-199").await.unwrap().state(), OrderState::Accepted);
+    assert_eq!(refused(get(&node, "order-140").await).1, "VIEW_STREAM_QUARANTINED");
+    let page = QuarantinePage { view: Some("orders".into()), after: Some(("orders".into(), "Order".into(), "order-057".into())), limit: 1 };
+    assert_eq!(node.views.quarantined(&page).await.unwrap()[0].aggregate_id, "order-140");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_can_be_read_again_catches_up_while_the_view_goes_on() {
+    let database = database().await;
+    let one = Node::start(&database, "one", settings()).await;
+    let two = Node::start(&database, "two", settings()).await;
+    let mut pencil = Pencil::new(&database).await;
+    pencil.say(&id("early"), placed("kim")).await;
+    one.caught_up().await;
+    // a table that refuses one customer, as a defect of a view would
+    let client = database.connection().await.unwrap();
+    let row =
+        client.query_one("SELECT format('views.orders_v%s_%s_orders', version, build) FROM views.builds WHERE view = 'orders'", &[]).await.unwrap();
+    let table: String = row.get(0);
+    client.batch_execute(&format!("ALTER TABLE {table} ADD CONSTRAINT no_lee CHECK (customer <> 'lee')")).await.unwrap();
+    pencil.say(&id("odd"), placed("lee")).await;
+    pencil.say(&id("odd"), held()).await;
+    pencil.say(&id("even"), placed("kim")).await;
+    one.caught_up().await;
+    assert_eq!(refused(get(&one, "odd").await).1, "VIEW_STREAM_QUARANTINED");
+    let stream = StreamId::from(&id("odd"));
+    assert!(matches!(two.views.retry_quarantined("orders", &stream).await, Err(RetryError::Still(_))));
+    client.batch_execute(&format!("ALTER TABLE {table} DROP CONSTRAINT no_lee")).await.unwrap();
+
+    // on whichever node: the one that writes finds out
+    two.views.retry_quarantined("orders", &stream).await.unwrap();
+    assert_eq!(get(&one, "odd").await.unwrap().state(), OrderState::Held);
+    pencil.say(&id("odd"), confirmed()).await;
+    one.caught_up().await;
+    assert_eq!(get(&one, "odd").await.unwrap().state(), OrderState::Confirmed, "later events do not wait any more");
+    assert!(one.views.quarantined(&QuarantinePage { limit: 10, ..Default::default() }).await.unwrap().is_empty());
+    let live = rows(&database, "orders").await;
+    rebuild(&database, "orders", |_| {}, &CancellationToken::new()).await.unwrap();
+    assert_eq!(rows(&database, "orders").await, live);
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_were_folded_before_change_nothing() {
+    let database = database().await;
+    let node = Node::start(&database, "one", settings()).await;
+    let (mut pencil, mut history) = (Pencil::new(&database).await, super::history::History::new(21));
+    pencil.append(history.go_on(800)).await;
+    node.caught_up().await;
+    let before = [rows(&database, "products").await, rows(&database, "availability").await, rows(&database, "orders").await];
+    node.stop().await;
+    // as if somebody had set the checkpoints back: the whole log is folded over the rows that came of it
+    let client = database.connection().await.unwrap();
+    client.batch_execute("UPDATE views.builds SET position = 0").await.unwrap();
+    let node = Node::start(&database, "one", settings()).await;
+    node.caught_up().await;
+    assert!(node.views.status().await.unwrap().iter().all(|view| view.quarantined == 0));
+    assert_eq!([rows(&database, "products").await, rows(&database, "availability").await, rows(&database, "orders").await], before);
+    node.stop().await;
+}
