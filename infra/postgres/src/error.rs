@@ -53,12 +53,57 @@ pub enum PostgresError {
     /// It runs as root, and no account is there that the server could run as.
     #[error("PostgreSQL does not run as root, and there is neither a user postgres nor nobody to run it as")]
     NoAccount,
+    /// The account of the server cannot come to its folder.
+    #[error("PostgreSQL runs as another account than root, and {} lets only its owner through to {}; choose another folder", closed.display(), folder.display())]
+    Unreachable {
+        /// Of the server.
+        folder: PathBuf,
+        /// On the way to it.
+        closed: PathBuf,
+    },
+    /// The passwords are gone, and the cluster knows no others.
+    #[error("{} is gone or broken, and the server in the same folder cannot be entered without it; bring it back, or move the folder away", path.display())]
+    SecretsLost {
+        /// Where they were.
+        path: PathBuf,
+    },
+    /// A folder for the socket in a place that others write to belongs to somebody else.
+    #[error("{} is no folder of ours; remove it, or choose a data folder with a shorter path", path.display())]
+    ForeignFolder {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A server that should stop did not.
+    #[error("the server with process id {pid} does not stop")]
+    Stuck {
+        /// Its process.
+        pid: i32,
+    },
     /// The server does not answer.
     #[error("the private PostgreSQL does not answer: {0}")]
     Connect(#[from] tokio_postgres::Error),
 }
 
 impl PostgresError {
+    /// Stable, for programs and for searching.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "POSTGRES_FILE",
+            Self::Fetch { .. } => "POSTGRES_FETCH",
+            Self::Checksum { .. } => "POSTGRES_CHECKSUM",
+            Self::Platform(_) => "POSTGRES_PLATFORM",
+            Self::Owned { .. } => "POSTGRES_OWNED",
+            Self::Program { .. } => "POSTGRES_PROGRAM",
+            Self::NoAccount => "POSTGRES_NO_ACCOUNT",
+            Self::Unreachable { .. } => "POSTGRES_UNREACHABLE",
+            Self::SecretsLost { .. } => "POSTGRES_SECRETS_LOST",
+            Self::ForeignFolder { .. } => "POSTGRES_FOREIGN_FOLDER",
+            Self::Stuck { .. } => "POSTGRES_STUCK",
+            Self::Connect(_) => "POSTGRES_CONNECT",
+        }
+    }
+
     pub(crate) fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { what, path, source }

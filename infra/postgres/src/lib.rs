@@ -4,11 +4,13 @@
 
 mod account;
 mod archive;
+mod cluster;
 mod error;
 mod place;
+mod process;
 mod server;
 
 pub use archive::VERSION;
 pub use error::PostgresError;
-pub use place::{Access, Place};
+pub use place::{Access, Place, Standing};
 pub use server::{Lifetime, PrivatePostgres, Settings};

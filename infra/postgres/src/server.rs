@@ -1,36 +1,34 @@
-//! Starting, finding and stopping the server.
+//! A server that this process started: from nothing to ready, and to its end.
 
 use std::{
     fs::{self, File},
-    os::unix::process::CommandExt,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::mpsc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
-
-use rustix::process::{Pid, Signal};
-use tokio_postgres::{Client, NoTls};
 
 use crate::{
     Access, Place, PostgresError,
     account::{self, Account},
-    archive,
+    archive, cluster,
+    place::Secrets,
+    process,
 };
 
-/// How long a killed predecessor may take to leave.
+/// How long a killed predecessor may take to leave: what it held in memory and on disk goes with its last process.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long a server may take to be ready: crash recovery included.
-const READY: Duration = Duration::from_secs(120);
-/// How long a fast shutdown may take before it is made an immediate one.
-const FAST: Duration = Duration::from_secs(30);
+/// How often it is looked after meanwhile.
+const LOOK: Duration = Duration::from_millis(100);
+/// Temporary places begin with this; a random name of 32 digits follows.
+const TEMPORARY: &str = "jari-";
+/// A temporary place that nobody has is swept away when it is older than this: a younger one may be in the making.
+const LEFT_BEHIND: Duration = Duration::from_secs(120);
 
 /// How long the server lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
     /// As long as this process: it ends with it, also when the process is killed.
     Owned,
-    /// Until it is stopped from its place: for proofs that kill the program and keep its database.
+    /// Until it is stopped from its place, by [`Place::stop_apart`] or by whoever started it: for proofs that kill the program and keep its
+    /// database.
     Apart,
 }
 
@@ -60,17 +58,11 @@ impl Settings {
 pub struct PrivatePostgres {
     place: Place,
     access: Access,
-    server: Option<Server>,
-    /// Held for as long as the server is ours.
-    _lock: File,
-    temporary: bool,
-}
-
-#[derive(Debug)]
-struct Server {
-    pid: Pid,
-    gone: mpsc::Receiver<()>,
+    server: Option<process::Server>,
     lifetime: Lifetime,
+    is_temporary: bool,
+    /// Held for as long as the server is ours, and given back after it is gone.
+    _lock: File,
 }
 
 impl PrivatePostgres {
@@ -84,27 +76,44 @@ impl PrivatePostgres {
         fs::create_dir_all(place.root()).map_err(PostgresError::file("create", place.root()))?;
         let lock = place.lock()?;
         let programs = archive::install(&Place::cache()).await?;
+        if account.is_some() {
+            account::must_reach(&programs)?;
+        }
         place.prepare(account)?;
         let secrets = place.secrets()?;
-        wait_for_predecessor(&place).await?;
-        if !place.data().join("PG_VERSION").exists() {
-            make_cluster(&programs, &place, &secrets.superuser, account)?;
+        let began = Instant::now();
+        wait_for_predecessor(&place, began).await?;
+        if !place.has_cluster() {
+            let _ = fs::remove_file(place.complete());
+            tracing::info!(folder = %place.root().display(), "making a new PostgreSQL cluster");
+            cluster::make(&programs, &place, &secrets.superuser, account).await?;
         }
-        let server = launch(&programs, &settings, account).await?;
+        let server = launch(&programs.join("bin/postgres"), &settings, account, began).await?;
         let access = place.access(&secrets);
-        let started = Self { place, access, server: Some(server), _lock: lock, temporary: false };
-        started.make_database(&secrets).await?;
+        let mut started = Self { place, access, server: Some(server), lifetime: settings.lifetime, is_temporary: false, _lock: lock };
+        if let Err(error) = started.complete(&secrets).await {
+            started.shut_down();
+            return Err(error);
+        }
         Ok(started)
     }
 
-    /// A server in a temporary folder, which goes with it.
+    /// Makes what is missing of roles and database; only then others find the server.
+    async fn complete(&self, secrets: &Secrets) -> Result<(), PostgresError> {
+        cluster::make_database(&self.access.superuser, secrets).await?;
+        let complete = self.place.complete();
+        fs::write(&complete, "").map_err(PostgresError::file("write", &complete))
+    }
+
+    /// A server in a temporary folder, which goes with it. Sweeps away what killed processes have left of theirs.
     ///
     /// # Errors
     /// As [`PrivatePostgres::start`].
     pub async fn temporary(fsync: bool, lifetime: Lifetime) -> Result<Self, PostgresError> {
-        let place = Place::new(std::env::temp_dir().join(format!("jari-{}", uuid::Uuid::new_v4().simple())));
+        sweep();
+        let place = Place::new(std::env::temp_dir().join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple())));
         let mut started = Self::start(Settings { lifetime, fsync, max_connections: 400, ..Settings::new(place) }).await?;
-        started.temporary = true;
+        started.is_temporary = true;
         Ok(started)
     }
 
@@ -123,218 +132,110 @@ impl PrivatePostgres {
     /// The server's process.
     #[must_use]
     pub fn pid(&self) -> Option<i32> {
-        self.server.as_ref().map(|server| server.pid.as_raw_nonzero().get())
+        self.server.as_ref().map(process::Server::id)
     }
 
-    /// Stops the server and waits until it is gone.
+    /// Stops the server and waits until it is gone, at most about a minute. Blocks.
     pub fn stop(mut self) {
         self.shut_down();
     }
 
     fn shut_down(&mut self) {
         let Some(server) = self.server.take() else { return };
-        let _ = rustix::process::kill_process(server.pid, Signal::INT);
-        if server.gone.recv_timeout(FAST).is_err() {
-            let _ = rustix::process::kill_process(server.pid, Signal::QUIT);
-            let _ = server.gone.recv_timeout(FAST);
+        if let Err(error) = server.stop() {
+            tracing::error!(%error, code = error.code(), "the private PostgreSQL was not stopped");
         }
         let _ = fs::remove_file(self.place.apart());
-        if self.temporary {
+        if self.is_temporary {
             let _ = fs::remove_dir_all(self.place.root());
         }
-    }
-
-    async fn make_database(&self, secrets: &crate::place::Secrets) -> Result<(), PostgresError> {
-        let client = connect(&self.access.superuser).await?;
-        for (role, password, rights) in [("jari_owner", &secrets.owner, "CREATEROLE"), ("jari", &secrets.server, "")] {
-            let known = client.query_opt("SELECT 1 FROM pg_roles WHERE rolname = $1", &[&role]).await?;
-            if known.is_none() {
-                // the names are constants and the passwords generated hexadecimal digits: nothing here can need quoting
-                client.batch_execute(&format!("CREATE ROLE {role} LOGIN {rights} PASSWORD '{password}'")).await?;
-            }
-        }
-        if client.query_opt("SELECT 1 FROM pg_database WHERE datname = 'jari'", &[]).await?.is_none() {
-            client.batch_execute("CREATE DATABASE jari OWNER jari_owner").await?;
-        }
-        Ok(())
     }
 }
 
 impl Drop for PrivatePostgres {
     fn drop(&mut self) {
-        let owned = self.server.as_ref().is_some_and(|server| server.lifetime == Lifetime::Owned);
-        if owned || self.temporary {
+        if self.lifetime == Lifetime::Owned || self.is_temporary {
             self.shut_down();
         }
     }
 }
 
-async fn connect(config: &tokio_postgres::Config) -> Result<Client, PostgresError> {
-    let (client, connection) = config.connect(NoTls).await?;
-    // joined by nobody: it ends with the client
-    tokio::spawn(connection);
-    Ok(client)
-}
-
-/// The end of a text file, for error messages.
-fn end_of(path: &Path) -> String {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().rev().take(8).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
-}
-
-/// The process that the cluster's own file names, when it still lives.
-fn running(place: &Place) -> Option<Pid> {
-    let text = fs::read_to_string(place.data().join("postmaster.pid")).ok()?;
-    let pid = Pid::from_raw(text.lines().next()?.trim().parse().ok()?)?;
-    rustix::process::test_kill_process(pid).ok()?;
-    // another program may have the number by now
-    let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default();
-    name.trim().starts_with("postgres").then_some(pid)
+impl Place {
+    /// Stops a server that runs here apart from any process; says whether there was one. Blocks, at most about a minute.
+    ///
+    /// # Errors
+    /// `Owned` when a process owns the server: it is that one's to stop. `Stuck` when it does not stop.
+    pub fn stop_apart(&self) -> Result<bool, PostgresError> {
+        let Some(pid) = self.running() else {
+            let _ = fs::remove_file(self.apart());
+            return Ok(false);
+        };
+        if let Some(owner) = self.standing().owner.filter(|_| !self.apart().exists()) {
+            return Err(PostgresError::Owned { place: self.root().to_owned(), owner });
+        }
+        process::stop(pid, |patience| {
+            let began = Instant::now();
+            while self.running() == Some(pid) && began.elapsed() < patience {
+                std::thread::sleep(LOOK);
+            }
+            self.running() != Some(pid)
+        })?;
+        let _ = fs::remove_file(self.apart());
+        Ok(true)
+    }
 }
 
 /// A server whose owner was killed shuts down by itself; its file is never removed by us.
-async fn wait_for_predecessor(place: &Place) -> Result<(), PostgresError> {
-    let began = Instant::now();
-    while running(place).is_some() {
-        if began.elapsed() > PATIENCE {
-            let owner = "nobody: a server still runs there that was started apart, or hangs".to_owned();
+async fn wait_for_predecessor(place: &Place, began: Instant) -> Result<(), PostgresError> {
+    while place.running().is_some() {
+        if place.apart().exists() || began.elapsed() > PATIENCE {
+            let owner = "nobody: a server runs there that was started apart, or hangs".to_owned();
             return Err(PostgresError::Owned { place: place.root().to_owned(), owner });
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(LOOK).await;
     }
     Ok(())
 }
 
-fn as_account(command: &mut Command, account: Option<Account>) {
-    if let Some(account) = account {
-        command.uid(account.uid).gid(account.gid);
-    }
-}
-
-/// Makes the cluster aside and moves it into place: one that was begun and not finished is never mistaken for a whole one.
-fn make_cluster(programs: &Path, place: &Place, password: &str, account: Option<Account>) -> Result<(), PostgresError> {
-    let aside = place.base().join("being-made");
-    let _ = fs::remove_dir_all(&aside);
-    let word = place.base().join("password");
-    fs::write(&word, password).map_err(PostgresError::file("write", &word))?;
-    if let Some(account) = account {
-        std::os::unix::fs::chown(&word, Some(account.uid), Some(account.gid)).map_err(PostgresError::file("hand over", &word))?;
-    }
-    let program = programs.join("bin/initdb");
-    let mut command = Command::new(&program);
-    command.arg("-D").arg(&aside).args(["-U", "postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--data-checksums"]);
-    command.arg(format!("--pwfile={}", word.display())).current_dir(place.base()).stdin(Stdio::null());
-    as_account(&mut command, account);
-    let output = command.output().map_err(PostgresError::file("run", &program));
-    let _ = fs::remove_file(&word);
-    let output = output?;
-    if !output.status.success() {
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        return Err(PostgresError::Program { program: "initdb", output: said });
-    }
-    fs::rename(&aside, place.data()).map_err(PostgresError::file("move", &aside))
-}
-
-fn arguments(settings: &Settings) -> Vec<String> {
+/// Starts the server, again and again while the remains of a killed one are in its way, bounded by [`PATIENCE`].
+async fn launch(program: &std::path::Path, settings: &Settings, account: Option<Account>, began: Instant) -> Result<process::Server, PostgresError> {
     let place = &settings.place;
-    let switch = |on: bool| if on { "on" } else { "off" };
-    let options = [
-        ("listen_addresses", String::new()),
-        ("port", crate::place::PORT.to_string()),
-        ("unix_socket_directories", place.sockets().display().to_string()),
-        ("max_connections", settings.max_connections.to_string()),
-        ("fsync", switch(settings.fsync).into()),
-        ("synchronous_commit", switch(settings.fsync).into()),
-        ("full_page_writes", switch(settings.fsync).into()),
-        ("shared_buffers", "256MB".into()),
-        // fewer checkpoints: each makes the next write of every page a whole page of WAL
-        ("max_wal_size", "4GB".into()),
-        ("checkpoint_timeout", "15min".into()),
-        ("jit", "off".into()),
-        ("log_min_messages", "warning".into()),
-        ("log_min_error_statement", "panic".into()),
-    ];
-    let mut arguments = vec!["-D".to_owned(), place.data().display().to_string()];
-    for (name, value) in options {
-        arguments.push("-c".into());
-        arguments.push(format!("{name}={value}"));
-    }
-    arguments
-}
-
-/// Starts the server from a thread that lives as long as the server does: the wish to be told of the parent's death is bound to that thread.
-async fn launch(programs: &Path, settings: &Settings, account: Option<Account>) -> Result<Server, PostgresError> {
-    let place = &settings.place;
-    let log = place.log();
-    let output = File::options().create(true).append(true).open(&log).map_err(PostgresError::file("open", &log))?;
-    let errors = output.try_clone().map_err(PostgresError::file("open", &log))?;
-    let program = programs.join("bin/postgres");
-    let mut command = Command::new(&program);
-    command.args(arguments(settings)).current_dir(place.base()).stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
-    as_account(&mut command, account);
-    if settings.lifetime == Lifetime::Owned {
-        end_with_parent(&mut command);
-    } else {
+    let is_apart = settings.lifetime == Lifetime::Apart;
+    if is_apart {
         fs::write(place.apart(), "").map_err(PostgresError::file("write", place.apart()))?;
+    } else {
+        let _ = fs::remove_file(place.apart());
     }
-    let (spawned, started) = tokio::sync::oneshot::channel();
-    let (left, gone) = mpsc::channel();
-    // Joined through `gone`: the thread ends when the server does.
-    std::thread::Builder::new()
-        .name("postgres".into())
-        .spawn(move || match command.spawn() {
-            Ok(mut child) => {
-                let _ = spawned.send(Ok(child.id()));
-                wait(&mut child);
-                let _ = left.send(());
-            }
-            Err(error) => {
-                let _ = spawned.send(Err(error));
-            }
-        })
-        .map_err(PostgresError::file("start a thread for", &program))?;
-    let lost = || std::io::Error::other("the thread that starts the server is gone");
-    let id = started.await.map_err(|_| lost()).and_then(|spawned| spawned).map_err(PostgresError::file("run", &program))?;
-    let pid = i32::try_from(id).ok().and_then(Pid::from_raw).ok_or_else(lost).map_err(PostgresError::file("run", &program))?;
-    wait_until_ready(place, pid, &gone).await?;
-    Ok(Server { pid, gone, lifetime: settings.lifetime })
-}
-
-fn wait(child: &mut Child) {
-    if let Err(error) = child.wait() {
-        tracing::warn!(%error, "the private PostgreSQL could not be waited for");
-    }
-}
-
-/// Asks the kernel to interrupt the server (a clean, fast shutdown) when the thread that started it is gone, however it went.
-#[allow(unsafe_code, reason = "between fork and exec nothing else can run; the one call made there is a plain system call")]
-fn end_with_parent(command: &mut Command) {
-    let parent = rustix::process::getpid();
-    // SAFETY: the closure allocates nothing and takes no lock; it makes two system calls.
-    unsafe {
-        command.pre_exec(move || {
-            rustix::process::set_parent_process_death_signal(Some(Signal::INT))?;
-            // the parent may have died before the wish was heard
-            if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(std::io::ErrorKind::BrokenPipe.into()) }
-        });
-    }
-}
-
-async fn wait_until_ready(place: &Place, pid: Pid, gone: &mpsc::Receiver<()>) -> Result<(), PostgresError> {
-    let began = Instant::now();
-    let file: PathBuf = place.data().join("postmaster.pid");
+    // Ends with the server, an error of another kind, or PATIENCE.
     loop {
-        let text = fs::read_to_string(&file).unwrap_or_default();
-        let mut lines = text.lines();
-        let ours = lines.next().is_some_and(|first| first.trim() == pid.as_raw_nonzero().to_string());
-        if ours && lines.nth(6).is_some_and(|status| status.trim() == "ready") {
-            return Ok(());
+        let failed = match process::Server::start(program, place, cluster::arguments(settings), account, is_apart).await {
+            Ok(server) => return Ok(server),
+            Err(error) => error,
+        };
+        if !is_in_the_way_of_remains(&failed) || began.elapsed() > PATIENCE {
+            let _ = fs::remove_file(place.apart());
+            return Err(failed);
         }
-        // bounded by READY; a server that ends says why in its log
-        if gone.try_recv().is_ok() || began.elapsed() > READY {
-            return Err(PostgresError::Program { program: "postgres", output: end_of(&place.log()) });
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// After SIGKILL of the first process its children see that only at their next wait, and keep the shared memory until then.
+fn is_in_the_way_of_remains(error: &PostgresError) -> bool {
+    let signs = ["is still in use", "lock file \"postmaster.pid\" already exists"];
+    matches!(error, PostgresError::Program { output, .. } if signs.iter().any(|sign| output.contains(sign)))
+}
+
+/// Removes temporary places whose process was killed before it could do so itself.
+fn sweep() {
+    let is_ours = |name: &str| name.strip_prefix(TEMPORARY).is_some_and(|id| id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()));
+    let entries = fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_str().is_some_and(is_ours)) {
+        let place = Place::new(entry.path());
+        let age = fs::symlink_metadata(place.root().join("owner")).and_then(|owner| owner.modified()).ok();
+        let is_old = age.and_then(|made| SystemTime::now().duration_since(made).ok()).is_some_and(|age| age > LEFT_BEHIND);
+        if is_old && place.running().is_none() && !place.is_taken() {
+            let _ = fs::remove_dir_all(place.root());
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
