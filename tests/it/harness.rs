@@ -1,6 +1,9 @@
 //! One PostgreSQL for the whole run, a database for each test, and an engine on it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use jari_commands::engine::{Engine, EngineSettings, Origin, Outcome, UnitOfWork};
 use jari_domain::{
@@ -10,21 +13,34 @@ use jari_domain::{
     slot::{InventorySlot, SlotCommand, Window},
 };
 use jari_event_store::{CommandKey, Database, LoadRequest, LogTail, PoolSettings, Reader, RecordedEvent, SnapshotWriter, TailSettings, migrate};
+use jari_postgres::{Lifetime, Place, PrivatePostgres, Settings};
 use tokio::{sync::OnceCell, task::JoinHandle};
 use tokio_postgres::{Config, NoTls};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-static SERVER: OnceCell<Config> = OnceCell::const_new();
+static SERVER: OnceCell<(Config, Mutex<Option<PrivatePostgres>>)> = OnceCell::const_new();
 
-/// The server that all tests of this run share.
+/// The server that all tests of this run share: the one that `JARI_TEST_DATABASE_URL` names, or a private one that ends with this process.
 pub async fn server() -> Config {
-    SERVER
+    let (config, _) = SERVER
         .get_or_init(|| async {
-            std::env::var("JARI_TEST_DATABASE_URL").expect("the address of a PostgreSQL for tests").parse().unwrap()
+            if let Ok(url) = std::env::var("JARI_TEST_DATABASE_URL") {
+                return (url.parse().unwrap(), Mutex::new(None));
+            }
+            let root = std::env::temp_dir().join("jari-tests");
+            let place = Place::new(&root);
+            let server = if place.find().is_some() {
+                PrivatePostgres::temporary(true, Lifetime::Owned).await.unwrap()
+            } else {
+                // what an earlier run left behind
+                let _ = std::fs::remove_dir_all(&root);
+                PrivatePostgres::start(Settings { max_connections: 400, ..Settings::new(place) }).await.unwrap()
+            };
+            (server.access().superuser.clone(), Mutex::new(Some(server)))
         })
-        .await
-        .clone()
+        .await;
+    config.clone()
 }
 
 /// A new, empty database of this test's own.

@@ -1,4 +1,6 @@
 //! The real engine on a real PostgreSQL: one server for all tests, a database for each.
 
+mod booking;
 mod engine;
 mod harness;
+mod serving;

@@ -169,7 +169,8 @@ impl ProductEntry {
                 let price = Money { minor: unit.price, currency };
                 Ok(Unit { unit_id: UnitId::parse(&unit.id)?, title: unit.title.clone(), price, heads: unit.heads })
             };
-            let draw = |(pool, per_head): (&String, &u32)| -> anyhow::Result<Draw> { Ok(Draw { pool_id: PoolId::parse(pool)?, per_head: *per_head }) };
+            let draw =
+                |(pool, per_head): (&String, &u32)| -> anyhow::Result<Draw> { Ok(Draw { pool_id: PoolId::parse(pool)?, per_head: *per_head }) };
             commands.push(ProductCommand::DefineOption(ProductOption {
                 option_id: OptionId::parse(&option.id)?,
                 title: option.title.clone(),

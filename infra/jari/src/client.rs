@@ -71,7 +71,9 @@ impl Shop {
     /// # Errors
     /// A server that does not answer.
     pub async fn connect(server: &str, connections: usize) -> anyhow::Result<Self> {
-        let endpoint = Endpoint::from_shared(if server.contains("://") { server.to_owned() } else { format!("http://{server}") })?.tcp_nodelay(true).http2_adaptive_window(true);
+        let endpoint = Endpoint::from_shared(if server.contains("://") { server.to_owned() } else { format!("http://{server}") })?
+            .tcp_nodelay(true)
+            .http2_adaptive_window(true);
         let mut channels = Vec::with_capacity(connections);
         for _ in 0..connections {
             let channel = endpoint.connect().await.with_context(|| format!("nobody answers on {server}; start a server with `jari serve`"))?;
@@ -115,12 +117,8 @@ impl Shop {
             cut_off_seconds: 0,
         };
         products.create_product(create).await?;
-        let unit = Unit {
-            unit_id: "seat".into(),
-            title: "Seat".into(),
-            price: Some(Money { currency: "KRW".into(), minor_units: 10_000 }),
-            heads: 1,
-        };
+        let unit =
+            Unit { unit_id: "seat".into(), title: "Seat".into(), price: Some(Money { currency: "KRW".into(), minor_units: 10_000 }), heads: 1 };
         let draws = vec![Draw { pool_id: name.clone(), per_head: 1 }];
         let option = ProductOption { option_id: "one".into(), title: "One".into(), units: vec![unit], draws };
         products.define_option(DefineOptionRequest { request_id: id(), product_id: name.clone(), option: Some(option) }).await?;

@@ -1,15 +1,4 @@
-//! The program: configuration, telemetry, wiring, command line. It alone sees every part.
-
-mod catalogue;
-mod cli;
-mod client;
-mod cmd;
-mod config;
-mod database;
-mod node;
-mod operations;
-mod proof;
-mod telemetry;
+//! The program `jari`.
 
 use clap::Parser;
 
@@ -18,8 +7,7 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
-    let cli = cli::Cli::parse();
-    match cmd::run(cli) {
+    match jari::cmd::run(jari::cli::Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("jari: {error:#}");

@@ -17,8 +17,15 @@ use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
 /// The codes that this service gives by itself.
-#[allow(dead_code, reason = "the house rules read it: each code has its page")]
-pub const CODES: &[&str] = &["ORDER_NOT_PARKED", "PROJECTIONS_OFF", "DATABASE_UNAVAILABLE", "VIEW_UNKNOWN", "STREAM_NOT_QUARANTINED", "STREAM_STILL_QUARANTINED", "VIEW_SWITCHED"];
+pub const CODES: &[&str] = &[
+    "ORDER_NOT_PARKED",
+    "PROJECTIONS_OFF",
+    "DATABASE_UNAVAILABLE",
+    "VIEW_UNKNOWN",
+    "STREAM_NOT_QUARANTINED",
+    "STREAM_STILL_QUARANTINED",
+    "VIEW_SWITCHED",
+];
 
 const PAGE: u32 = 50;
 const MAX_PAGE: u32 = 1_000;

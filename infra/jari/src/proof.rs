@@ -73,7 +73,10 @@ impl Proof {
         let told = told_counts(typed);
         let counted = stream.state.as_ref().and_then(InventorySlot::of).map(InventorySlot::counts);
         if event.sequence != expected {
-            self.found(format!("position {}: sequence {} of {}/{} where {expected} should be", event.position, event.sequence, event.aggregate_type, event.aggregate_id));
+            self.found(format!(
+                "position {}: sequence {} of {}/{} where {expected} should be",
+                event.position, event.sequence, event.aggregate_type, event.aggregate_id
+            ));
         }
         if let Some(broken) = broken {
             self.found(format!("position {}: slot {} is oversold: {broken}", event.position, event.aggregate_id));

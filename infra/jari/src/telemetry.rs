@@ -11,13 +11,19 @@ use crate::config::{Log, LogFormat};
 /// When the level is neither a level nor a filter, or logging runs already.
 pub fn start(log: &Log) -> anyhow::Result<()> {
     let filter = filter(&log.level)?;
-    let to_stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    let to_stderr = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     let started = match log.format {
         LogFormat::Text => to_stderr.with_target(false).compact().finish().try_init(),
         LogFormat::Json => to_stderr.json().flatten_event(true).with_span_list(false).finish().try_init(),
     };
     started.context("logging cannot be started twice")
 }
+
+/// What libraries say that nobody asked for: a notice that a table is there already, a migration that was not needed.
+const QUIET: &str = "tokio_postgres=warn,refinery_core=warn";
 
 fn filter(level: &str) -> anyhow::Result<EnvFilter> {
     EnvFilter::builder()

@@ -39,7 +39,7 @@ pub async fn run(config: &Config, options: &Demo) -> anyhow::Result<ExitCode> {
         let (shop, stock) = (shop.clone(), stock.clone());
         customers.spawn(async move { customer(&shop, &stock, n).await });
     }
-    let mut latencies = Histogram::<u64>::new(3)?;
+    let mut latencies = Histogram::<u64>::new_with_bounds(1, 300_000_000, 3)?;
     let (mut sold, mut refused, mut other) = (0_u32, 0_u32, 0_u32);
     while let Some(done) = customers.join_next().await {
         let (answer, micros) = done?;

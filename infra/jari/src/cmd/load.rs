@@ -81,7 +81,9 @@ pub async fn run(config: &Config, options: &Load) -> anyhow::Result<()> {
         print(&format!("  {answer:<24} {count}\n"));
     }
     if dropped > 0 {
-        print(&format!("  {dropped} orders were due while {OPEN_LOOP_LIMIT} were under way, and were not sent: the server is too slow for this rate\n"));
+        print(&format!(
+            "  {dropped} orders were due while {OPEN_LOOP_LIMIT} were under way, and were not sent: the server is too slow for this rate\n"
+        ));
     }
     Ok(())
 }

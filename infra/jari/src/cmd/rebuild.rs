@@ -18,9 +18,14 @@ pub async fn run(config: &Config, options: &Rebuild) -> anyhow::Result<()> {
             interrupted.cancel();
         }
     });
-    let rebuilt = jari_projections::rebuild(&home.database, &options.view, |progress| {
-        print(&format!("\r{} of {} events, {:.0} a second   ", progress.position, progress.head, progress.events_per_second));
-    }, &stop)
+    let rebuilt = jari_projections::rebuild(
+        &home.database,
+        &options.view,
+        |progress| {
+            print(&format!("\r{} of {} events, {:.0} a second   ", progress.position, progress.head, progress.events_per_second));
+        },
+        &stop,
+    )
     .await?;
     print(&format!("\n{} was rebuilt up to position {} and is live\n", options.view, rebuilt.position));
     Ok(())

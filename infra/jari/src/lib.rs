@@ -1,0 +1,16 @@
+//! The program: configuration, telemetry, wiring, command line. It alone sees every part.
+//!
+//! Must never know: how anything is decided, stored or shown. It only puts the parts together.
+
+pub mod catalogue;
+pub mod cli;
+pub mod client;
+pub mod cmd;
+pub mod config;
+pub mod database;
+pub mod node;
+mod operations;
+pub mod proof;
+pub mod telemetry;
+
+pub use operations::CODES;
