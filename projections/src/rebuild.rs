@@ -101,7 +101,9 @@ pub async fn rebuild(
     let rebuilt = loop {
         match attempt(database, &reader, view, &mut pace, &mut progress, stop).await {
             Ok(rebuilt) => break rebuilt,
-            Err(Fault::Away(error)) if error.is_connection_loss() && !lock.is_closed() => tokio::time::sleep(PAUSE).await,
+            Err(Fault::Away(error)) if error.is_connection_loss() && !lock.is_closed() => {
+                tokio::select! { () = stop.cancelled() => return Err(RebuildError::Stopped), () = tokio::time::sleep(PAUSE) => {} }
+            }
             Err(Fault::Away(error)) => return Err(error.into()),
             // The build was taken from under us, which the lock forbids, or the switch found more to read than it may: again.
             Err(Fault::Moved) if !stop.is_cancelled() => {}

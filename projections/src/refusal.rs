@@ -14,7 +14,7 @@ pub const CODES: &[&str] = &[
     VIEW_BEHIND,
     VIEW_NOT_READY,
     VIEW_STREAM_QUARANTINED,
-    VIEW_UNAVAILABLE,
+    DATABASE_UNAVAILABLE,
     VIEW_ROW_UNREADABLE,
     PAGE_TOKEN_INVALID,
     PAGE_SIZE_INVALID,
@@ -31,7 +31,7 @@ pub const CODES: &[&str] = &[
 pub(crate) const VIEW_BEHIND: &str = "VIEW_BEHIND";
 pub(crate) const VIEW_NOT_READY: &str = "VIEW_NOT_READY";
 pub(crate) const VIEW_STREAM_QUARANTINED: &str = "VIEW_STREAM_QUARANTINED";
-pub(crate) const VIEW_UNAVAILABLE: &str = "VIEW_UNAVAILABLE";
+pub(crate) const DATABASE_UNAVAILABLE: &str = "DATABASE_UNAVAILABLE";
 pub(crate) const VIEW_ROW_UNREADABLE: &str = "VIEW_ROW_UNREADABLE";
 pub(crate) const PAGE_TOKEN_INVALID: &str = "PAGE_TOKEN_INVALID";
 pub(crate) const PAGE_SIZE_INVALID: &str = "PAGE_SIZE_INVALID";
@@ -137,7 +137,7 @@ impl QueryError {
             Self::Behind { .. } => VIEW_BEHIND,
             Self::NotReady { .. } => VIEW_NOT_READY,
             Self::Quarantined { .. } => VIEW_STREAM_QUARANTINED,
-            Self::Away(_) => VIEW_UNAVAILABLE,
+            Self::Away(_) => DATABASE_UNAVAILABLE,
             Self::RowUnreadable { .. } => VIEW_ROW_UNREADABLE,
             Self::TimeZoneUnknown { .. } => TIME_ZONE_UNKNOWN,
             Self::Field { code, .. } => code,
@@ -193,5 +193,31 @@ fn grpc(kind: RefusalKind) -> Code {
         RefusalKind::FailedPrecondition => Code::FailedPrecondition,
         RefusalKind::ResourceExhausted => Code::ResourceExhausted,
         RefusalKind::Aborted => Code::Aborted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_of_a_query_has_its_page() {
+        for code in CODES {
+            let path = format!("{}/../docs/errors/{code}.md", env!("CARGO_MANIFEST_DIR"));
+            let page = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}. Write a page for the code, like its neighbours"));
+            assert!(page.starts_with(&format!("# {code}\n")), "{path} must begin with the title `# {code}`");
+        }
+    }
+
+    #[test]
+    fn a_delay_is_told_exactly_when_a_moment_may_help() {
+        let told = |error: QueryError| jari_proto::status::retry_after(&Status::from(error)).is_some();
+        assert!(told(QueryError::Behind { view: "orders", min_position: 7, position: 3 }));
+        assert!(told(QueryError::NotReady { view: "orders" }));
+        assert!(told(QueryError::ShuttingDown));
+        assert!(told(QueryError::WatchesExhausted { limit: 1 }));
+        assert!(told(QueryError::Away(LogError::Pool("no connection".into()))));
+        assert!(!told(QueryError::Quarantined { view: "orders", stream: "Order/x".into() }));
+        assert!(!told(QueryError::RowUnreadable { view: "orders", reason: "?".into() }));
     }
 }

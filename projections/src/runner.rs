@@ -89,6 +89,7 @@ impl Views {
         }
         let watches = Arc::new(Semaphore::new(settings.watches));
         let inner = Arc::new(Inner { database, tail, settings, stop, watches, states });
+        // Joined by the caller, who gets the handles; ended by `stop`.
         let tasks = inner.states.iter().map(|state| tokio::spawn(Runner::new(&inner, state, &node).run())).collect();
         Ok((Self { inner }, tasks))
     }

@@ -2,6 +2,7 @@
 
 use std::{borrow::Borrow, collections::HashSet};
 
+use jari_domain::{AnyEvent, order::OrderEvent};
 use jari_event_store::{Body, Database, Reader, RecordedEvent};
 
 use crate::{
@@ -14,6 +15,9 @@ use crate::{
 const LOCK_LIVE: &str = "SELECT position FROM views.builds WHERE view = $1 AND state = 'live' FOR UPDATE";
 const RETIRE: &str = "UPDATE views.builds SET state = 'retired' WHERE view = $1 AND state = 'live'";
 const GO_LIVE: &str = "UPDATE views.builds SET state = 'live', position = $3 WHERE build = $1 AND state = 'building' AND position = $2";
+
+/// Lines of orders in one transaction: some ten megabytes of rows.
+const MOST_LINES: usize = 20_000;
 
 /// Writes one build from its checkpoint on.
 pub(crate) struct Writer {
@@ -61,11 +65,20 @@ impl Writer {
         Ok(self.pen.checkpoint(self.state).await?.as_ref() == Some(&self.at))
     }
 
-    /// Takes `events`, which follow on the checkpoint without a gap, in one transaction.
+    /// Takes `events`, which follow on the checkpoint without a gap: in one transaction, or in several when they are heavy.
     ///
     /// # Errors
     /// [`Fault::Away`] and [`Fault::Moved`]: open a new writer. [`Fault::Halted`]: somebody has to look.
-    pub async fn take<E: Borrow<RecordedEvent>>(&mut self, events: &[E]) -> Result<(), Fault> {
+    pub async fn take<E: Borrow<RecordedEvent>>(&mut self, mut events: &[E]) -> Result<(), Fault> {
+        while !events.is_empty() {
+            let (now, later) = events.split_at(load(events));
+            self.take_load(now).await?;
+            events = later;
+        }
+        Ok(())
+    }
+
+    async fn take_load<E: Borrow<RecordedEvent>>(&mut self, events: &[E]) -> Result<(), Fault> {
         let Some(last) = events.last() else { return Ok(()) };
         let to = last.borrow().position;
         let mut sorted = sort(self.view, &self.waiting, events);
@@ -181,6 +194,18 @@ impl Writer {
         }
         Ok(HeldBack::new(events[bad - 1], VIEW_ROW_REFUSED, &error))
     }
+}
+
+/// How many of the events, at least one, make a transaction of bounded size: an order may have a hundred lines.
+fn load<E: Borrow<RecordedEvent>>(events: &[E]) -> usize {
+    let mut lines = 0;
+    let fits = events.iter().take_while(|event| {
+        if let Some(AnyEvent::Order(OrderEvent::OrderPlaced { lines: more, .. })) = Borrow::<RecordedEvent>::borrow(*event).event() {
+            lines += more.len();
+        }
+        lines <= MOST_LINES
+    });
+    fits.count().max(1)
 }
 
 /// Sets aside what cannot be read, and what waits behind it.

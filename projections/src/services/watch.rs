@@ -71,18 +71,25 @@ impl Follower {
         // Ends with a change, with the node, or with an error.
         loop {
             self.wait().await?;
-            let wanted = Wanted { position: self.seen, until: Instant::now() + self.views.inner.settings.wait };
-            let (order, position) = match find(&self.views, &self.id, wanted).await {
-                Ok(found) => found,
-                // The view follows more slowly than the log grows: the watcher is patient, and its call has its own deadline.
-                Err(QueryError::Behind { .. } | QueryError::NotReady { .. }) if !self.views.inner.stop.is_cancelled() => continue,
-                Err(error) => return Err(error),
-            };
+            let (order, position) = self.look().await?;
             self.seen = self.seen.max(position);
             if self.sent.as_ref() != Some(&order) {
                 self.is_over = reached(&order, self.until);
                 self.sent = Some(order.clone());
                 return Ok(WatchOrderResponse { order: Some(order), position: signed(position) });
+            }
+        }
+    }
+
+    /// The order as the view has it once it has seen the last news. The view may follow more slowly than the log grows: the watcher is patient,
+    /// and its call has its own deadline.
+    async fn look(&self) -> Result<(Order, u64), QueryError> {
+        // Ends with an answer or with the node; each round waits for the view as long as a query does.
+        loop {
+            let wanted = Wanted { position: self.seen, until: Instant::now() + self.views.inner.settings.wait };
+            match find(&self.views, &self.id, wanted).await {
+                Err(QueryError::Behind { .. } | QueryError::NotReady { .. }) if !self.views.inner.stop.is_cancelled() => {}
+                done => return done,
             }
         }
     }
