@@ -13,6 +13,7 @@ pub struct Cli {
     /// The configuration file [default: ./jari.toml, then /etc/jari/jari.toml, where there is one]
     #[arg(long, global = true, env = "JARI_CONFIG", hide_env_values = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }

@@ -17,6 +17,7 @@ pub struct Home {
     pub private: Option<PrivatePostgres>,
 }
 
+/// Where the private PostgreSQL lives.
 pub fn place(config: &Config) -> Place {
     let root = &config.database.data_dir;
     Place::new(if root.as_os_str().is_empty() { Place::default_root() } else { root.clone() })

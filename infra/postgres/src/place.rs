@@ -149,8 +149,8 @@ impl Place {
         let mut file =
             OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(PostgresError::file("open", &path))?;
         let mut tries = 0..LOCK_AGAIN.0;
+        // Bounded by LOCK_AGAIN: what it waits for is gone in an instant, unless there is an owner.
         loop {
-            // bounded by LOCK_AGAIN; what it waits for is gone in an instant, unless there is an owner
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) if tries.next().is_some() => std::thread::sleep(LOCK_AGAIN.1),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jari_postgres::{Place, VERSION};
+use jari_postgres::{Standing, VERSION};
 use jari_proto::operations::v1::{GetStatusRequest, GetStatusResponse, operations_service_client::OperationsServiceClient};
 
 use super::print;
@@ -29,9 +29,16 @@ fn database_lines(config: &Config) -> String {
     if !config.database.url.is_empty() {
         return "PostgreSQL   your own, as database.url says\n".to_owned();
     }
-    let place: Place = database::place(config);
-    let running = if place.find().is_some() { "running" } else { "not running" };
-    format!("PostgreSQL   private, {VERSION}, {running}\n")
+    let Standing { server, is_ready, owner, may_enter, psql, log } = database::place(config).standing();
+    let (log, owner) = (log.display(), owner.map_or_else(String::new, |owner| format!(", owned by {owner}")));
+    match server {
+        None => format!("PostgreSQL   private, {VERSION}, not running; `jari serve` starts it\n"),
+        Some(pid) if !is_ready => format!("PostgreSQL   private, {VERSION}, process {pid}, starting or stopping{owner}; see {log}\n"),
+        Some(pid) => {
+            let way = if may_enter { psql } else { "only the account that started it may enter".to_owned() };
+            format!("PostgreSQL   private, {VERSION}, process {pid}, ready{owner}\n             log   {log}\n             psql  {way}\n")
+        }
+    }
 }
 
 async fn ask(address: String) -> anyhow::Result<GetStatusResponse> {
