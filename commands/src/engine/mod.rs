@@ -152,6 +152,7 @@ impl Engine {
         // Every submission of a caller holds a place, and the engine's own are few: the queue cannot be what overflows.
         let (intake, arrivals) = mpsc::channel(settings.admission.places + 4_096);
         let driver = Driver::new(settings.limits, database, tail, snapshots, appender, shared.clone());
+        // joined by whoever started the engine; it ends after `stop`, when what was accepted is settled
         let task = tokio::spawn(driver.run(arrivals, stop.clone()));
         let admission = Arc::new(Admission::new(settings.admission));
         Ok((Self { intake, admission, shared, answer_within: settings.answer_within, stop }, task))

@@ -45,7 +45,7 @@ macro_rules! on_slot {
     }};
 }
 
-#[tonic::async_trait]
+#[async_trait::async_trait]
 impl InventoryService for InventoryCommands {
     async fn open_slot(&self, request: Request<pb::OpenSlotRequest>) -> Result<Response<pb::OpenSlotResponse>, Status> {
         let (metadata, _, mut request) = request.into_parts();

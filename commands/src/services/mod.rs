@@ -16,9 +16,9 @@ use jari_proto::{
     product::v1::product_service_server::ProductServiceServer,
 };
 use prost::Message;
+pub use shed::ShedLayer;
 use tonic::{Status, metadata::MetadataMap};
 use tracing::Instrument;
-pub use shed::ShedLayer;
 pub use wire::CODES;
 
 use crate::engine::{Digester, Engine, Origin, Outcome, UnitOfWork};

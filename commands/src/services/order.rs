@@ -26,7 +26,7 @@ use crate::{
 #[derive(Debug)]
 pub struct OrderCommands(pub(super) Arc<WriteContext>);
 
-#[tonic::async_trait]
+#[async_trait::async_trait]
 impl OrderService for OrderCommands {
     async fn place_order(&self, request: Request<pb::PlaceOrderRequest>) -> Result<Response<pb::PlaceOrderResponse>, Status> {
         let (metadata, _, mut request) = request.into_parts();

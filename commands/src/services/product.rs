@@ -45,7 +45,7 @@ macro_rules! plain {
     }};
 }
 
-#[tonic::async_trait]
+#[async_trait::async_trait]
 impl ProductService for ProductCommands {
     async fn create_product(&self, request: Request<pb::CreateProductRequest>) -> Result<Response<pb::CreateProductResponse>, Status> {
         let (metadata, _, mut request) = request.into_parts();

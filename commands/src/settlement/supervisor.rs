@@ -90,6 +90,7 @@ impl Settlement {
         let (retries, waiting) = mpsc::channel(RETRIES);
         let this = Self { lease, store, figures, retries };
         let supervisor = this.clone().supervise(engine, tail, Reader::new(database), waiting, stop);
+        // joined by whoever started settlement; it ends with `stop`
         let task = tokio::spawn(async move {
             supervisor.await;
             release.cancel();
@@ -107,6 +108,7 @@ impl Settlement {
                 tokio::select! { _ = lease.changed() => continue, () = stop.cancelled() => return }
             };
             let lost = CancellationToken::new();
+            // ends with the lease, or with the owner's work just below
             let watcher = tokio::spawn(tell_loss(self.lease.watch(), epoch, lost.clone()));
             let figures = self.figures.clone();
             let owner = Owner { engine: engine.clone(), tail: tail.clone(), reader: reader.clone(), store: self.store.clone(), epoch, figures };

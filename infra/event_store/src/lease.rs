@@ -68,6 +68,7 @@ impl LeaseKeeper {
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (sender, state) = watch::channel(Lease::Unknown);
         let keeper = Keeper { database, name, holder: node.0, address: node.1, lasts, state: sender };
+        // joined by the caller; it ends with `stop`
         (Self { state }, tokio::spawn(keeper.run(wants, stop)))
     }
 

@@ -35,6 +35,7 @@ impl SnapshotWriter {
     /// Starts the writer; the task ends when `stop` is cancelled. Join it to be sure that it has.
     pub fn start(database: Database, stop: CancellationToken) -> (Self, tokio::task::JoinHandle<()>) {
         let (queue, mut waiting) = mpsc::channel::<StateSnapshot>(WAITING);
+        // joined by the caller; it ends with `stop`
         let task = tokio::spawn(async move {
             // Ends with `stop`; each round writes one snapshot.
             while let Some(snapshot) = tokio::select! { s = waiting.recv() => s, () = stop.cancelled() => None } {

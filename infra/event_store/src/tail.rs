@@ -68,9 +68,12 @@ impl LogTail {
         let (told, head) = watch::channel(start);
         let (offers, offered) = mpsc::channel(OFFERS);
         let tail = Self { ring: ring.clone(), head, offers, reader: reader.clone(), settings };
+        // one waiting notice stands for any number of them: more are dropped
         let (woken, wake) = mpsc::channel(1);
+        // ended by the follower below when it ends itself
         let listener = tokio::spawn(listen(database, woken, stop.clone()));
         let follower = Follower { ring, told, reader, settings };
+        // joined by the caller; it ends with `stop`
         let task = tokio::spawn(async move {
             follower.run(offered, wake, stop).await;
             listener.abort();

@@ -49,6 +49,7 @@ impl StreamWatchers {
     pub fn start(tail: LogTail, stop: CancellationToken) -> (Self, tokio::task::JoinHandle<()>) {
         let watchers = Self::default();
         let shared = watchers.clone();
+        // joined by the caller; it ends with `stop`
         let task = tokio::spawn(async move {
             let mut seen = tail.head();
             // Ends with `stop`.

@@ -73,6 +73,7 @@ impl Node {
             }
             false => None,
         };
+        // joined when the node stops; it ends with `work_stop`
         work.push(tokio::spawn(prune(database.clone(), config.engine.retention_days, work_stop.clone())));
         let context = WriteContext {
             engine: engine.clone(),
@@ -84,6 +85,7 @@ impl Node {
         };
         let operations = Operations::new(node_id, identity.log_id, tail, engine.clone(), settlement.clone(), views.clone());
         let services = Services { context, views, watchers, operations, settlement };
+        // joined when the node stops, or when it fails
         let server = tokio::spawn(serve(config.clone(), listener, services, server_stop.clone()));
         let foundation = vec![following, snapshotting, watching, deciding];
         let drain = Duration::from_secs(config.server.drain_seconds);

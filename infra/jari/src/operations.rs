@@ -80,7 +80,7 @@ fn page_size(asked: i32) -> u32 {
     }
 }
 
-#[tonic::async_trait]
+#[async_trait::async_trait]
 impl OperationsService for Operations {
     async fn get_status(&self, request: Request<pb::GetStatusRequest>) -> Result<Response<pb::GetStatusResponse>, Status> {
         let wanted = u64::try_from(request.get_ref().min_position).unwrap_or(0);

@@ -100,9 +100,9 @@ struct Counted {
 async fn count(reader: &Reader, after: u64, slot: &SlotId) -> anyhow::Result<Counted> {
     let mut counted = Counted { position: after, ..Counted::default() };
     let mut ours = std::collections::HashSet::new();
+    // ends at the log's head: each round reads a page further
     loop {
         let page = reader.log_after(counted.position, PAGE).await?;
-        // ends at the log's head
         let Some(last) = page.last() else { return Ok(counted) };
         counted.position = last.position;
         for event in &page {
