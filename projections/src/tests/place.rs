@@ -13,33 +13,46 @@ use uuid::Uuid;
 
 use crate::{AvailabilityQueries, OrderQueries, ProductQueries, ViewSettings, Views, bookkeeping::Build, views::VIEWS};
 
-/// The server, and what keeps it: as long as the process of the tests.
-static SERVER: OnceCell<(Config, Mutex<Option<PrivatePostgres>>)> = OnceCell::const_new();
+/// How to reach the server of this run, in the three roles that a real one has.
+#[derive(Clone)]
+struct Roles {
+    superuser: Config,
+    owner: Config,
+    server: Config,
+}
 
-async fn server() -> Config {
+/// The roles, and the server itself for as long as the process of the tests.
+static SERVER: OnceCell<(Roles, Mutex<Option<PrivatePostgres>>)> = OnceCell::const_new();
+
+async fn server() -> Roles {
     let start = || async {
         if let Ok(url) = std::env::var("JARI_TEST_DATABASE_URL") {
-            return (url.parse().unwrap(), Mutex::new(None));
+            let config: Config = url.parse().unwrap();
+            return (Roles { superuser: config.clone(), owner: config.clone(), server: config }, Mutex::new(None));
         }
         let server = PrivatePostgres::temporary(false, Lifetime::Owned).await.unwrap();
-        (server.access().superuser.clone(), Mutex::new(Some(server)))
+        let access = server.access().clone();
+        (Roles { superuser: access.superuser, owner: access.owner, server: access.server }, Mutex::new(Some(server)))
     };
     SERVER.get_or_init(start).await.0.clone()
 }
 
-/// A new database with an empty log.
+/// A new database with an empty log, reached as the program's own role.
 pub async fn database() -> Database {
-    let mut config = server().await;
-    let (client, connection) = config.connect(NoTls).await.unwrap();
+    let mut roles = server().await;
+    let (client, connection) = roles.superuser.connect(NoTls).await.unwrap();
     let driver = tokio::spawn(connection);
     let name = format!("v_{}", Uuid::now_v7().simple());
-    client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    let owner = roles.owner.get_user().unwrap().to_owned();
+    client.batch_execute(&format!("CREATE DATABASE {name} OWNER {owner}")).await.unwrap();
     drop(client);
     driver.await.unwrap().unwrap();
-    config.dbname(&name);
-    let database = Database::new(config, PoolSettings::default()).unwrap();
-    migrate(&database, None).await.unwrap();
-    database
+    roles.owner.dbname(&name);
+    roles.server.dbname(&name);
+    let connect = |config: &Config| Database::new(config.clone(), PoolSettings::default()).unwrap();
+    let role = roles.server.get_user().filter(|user| *user != owner);
+    migrate(&connect(&roles.owner), role).await.unwrap();
+    connect(&roles.server)
 }
 
 /// Settings that make a test quick.
