@@ -28,6 +28,11 @@ pub trait Decider: Default + Clone + Serialize + DeserializeOwned + Send + Sync 
 
     /// Folds one event into the state.
     fn apply(&mut self, event: &Self::Event);
+
+    /// How much the state holds beyond a fixed size, in entries. A snapshot is worth its bytes only after about as many events.
+    fn weight(&self) -> usize {
+        0
+    }
 }
 
 /// How an event is named and versioned in storage. The payload is the externally tagged JSON of the enum, which stock cqrs-es reads too.

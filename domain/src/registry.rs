@@ -84,6 +84,9 @@ macro_rules! aggregates {
             /// See [`Decider::SNAPSHOT_VERSION`].
             #[must_use]
             pub fn snapshot_version(&self) -> u32 { match self { $(Self::$name(_) => $name::SNAPSHOT_VERSION,)* } }
+            /// See [`Decider::weight`].
+            #[must_use]
+            pub fn weight(&self) -> usize { match self { $(Self::$name(s) => s.weight(),)* } }
             /// The state as JSON.
             ///
             /// # Errors

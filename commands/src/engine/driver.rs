@@ -23,7 +23,7 @@ const TURN: usize = 1_024;
 /// Between two tries to reach the database.
 const RETRY: Duration = Duration::from_millis(200);
 /// An append that takes longer is taken for a stalled database: new callers are told to come back.
-const STALL: Duration = Duration::from_secs(2);
+const STALL: Duration = Duration::from_secs(3);
 /// How long the loop goes on after it was asked to stop, for what it has accepted.
 const DRAIN: Duration = Duration::from_secs(20);
 /// Events of the log looked at in one turn.
@@ -83,15 +83,15 @@ impl Driver {
             tokio::time::sleep(DRAIN).await;
         };
         tokio::pin!(drained);
+        let mut closed = false;
         // Ends as the method's comment says; each turn takes what has come and lets go what can go.
         loop {
             tokio::select! {
                 biased;
                 Some((number, result)) = self.appends.next(), if !self.appends.is_empty() => self.appended(number, result),
                 Some(answer) = self.answers.next(), if !self.answers.is_empty() => self.answered(answer),
-                taken = intake.recv_many(&mut arrivals, TURN) => {
-                    if taken == 0 && self.core.units.is_empty() { return; }
-                }
+                taken = intake.recv_many(&mut arrivals, TURN), if !closed => closed = taken == 0,
+                () = std::future::ready(()), if closed && self.core.units.is_empty() => return,
                 Ok(()) = head.changed() => self.follow().await,
                 _ = pulse.tick() => self.look_at_health(),
                 () = stop.cancelled(), if self.core.units.is_empty() => return,
@@ -140,7 +140,10 @@ impl Driver {
 
     /// Looks at what the log has taken from others. A page that cannot be read now is read at the next change of the head.
     async fn follow(&mut self) {
-        if let Ok(events) = self.tail.read_now(self.seen, TAIL_PAGE).await {
+        while self.seen < self.tail.head()
+            && let Ok(events) = self.tail.read_now(self.seen, TAIL_PAGE).await
+            && !events.is_empty()
+        {
             for event in &events {
                 if let Some(stream) = event.stream() {
                     self.core.seen(&stream, event.sequence);

@@ -198,7 +198,7 @@ impl Core {
             cell.landed(&used.events, decided_at);
             let stale = cell.is_stale();
             if let Some(durable) = cell.durable()
-                && durable.number >= cell.snapshot_number + self.limits.snapshot_every
+                && durable.number >= cell.snapshot_number + self.limits.snapshot_every.max(durable.state.weight() as u64)
             {
                 let snapshot = StateSnapshot {
                     stream: used.stream.clone(),

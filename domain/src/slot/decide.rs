@@ -65,6 +65,10 @@ impl Decider for InventorySlot {
     fn apply(&mut self, event: &SlotEvent) {
         self.fold(event);
     }
+
+    fn weight(&self) -> usize {
+        self.live_holds()
+    }
 }
 
 impl InventorySlot {

@@ -35,13 +35,12 @@ pub enum LogError {
 }
 
 impl LogError {
-    /// Whether the connection is gone, so that what was under way on it may or may not have happened.
+    /// Whether the database is away rather than says no: the connection is gone, or the server stops, has no room, or only reads. What was
+    /// under way may or may not have happened.
     #[must_use]
     pub fn is_connection_loss(&self) -> bool {
         match self {
-            Self::Database(e) => {
-                e.is_closed() || e.as_db_error().is_none_or(|db| db.code().code().starts_with("57P") || db.code().code().starts_with("08"))
-            }
+            Self::Database(e) => e.is_closed() || e.as_db_error().is_none_or(|db| AWAY.iter().any(|class| db.code().code().starts_with(class))),
             Self::Pool(_) => true,
             Self::Migration(_) | Self::Unreadable { .. } | Self::NotDurable { .. } => false,
         }
@@ -53,6 +52,9 @@ impl LogError {
         matches!(self, Self::Database(e) if e.code() == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION))
     }
 }
+
+/// SQLSTATE classes that time mends: connection, read-only (a standby), rolled back for another's sake, resources, operator's intervention.
+const AWAY: &[&str] = &["08", "25006", "40", "53", "57"];
 
 /// tokio-postgres' own `Display` hides what the server said.
 fn describe(error: &tokio_postgres::Error) -> String {

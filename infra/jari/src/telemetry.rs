@@ -27,7 +27,7 @@ const QUIET: &str = "tokio_postgres=warn,refinery_core=warn";
 
 fn filter(level: &str) -> anyhow::Result<EnvFilter> {
     EnvFilter::builder()
-        .parse(level)
+        .parse(format!("{QUIET},{level}"))
         .with_context(|| format!("log.level is {level:?}: write a level, or a filter such as \"info,jari_commands=debug\""))
 }
 

@@ -85,25 +85,6 @@ pub enum PostgresError {
 }
 
 impl PostgresError {
-    /// Stable, for programs and for searching.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::File { .. } => "POSTGRES_FILE",
-            Self::Fetch { .. } => "POSTGRES_FETCH",
-            Self::Checksum { .. } => "POSTGRES_CHECKSUM",
-            Self::Platform(_) => "POSTGRES_PLATFORM",
-            Self::Owned { .. } => "POSTGRES_OWNED",
-            Self::Program { .. } => "POSTGRES_PROGRAM",
-            Self::NoAccount => "POSTGRES_NO_ACCOUNT",
-            Self::Unreachable { .. } => "POSTGRES_UNREACHABLE",
-            Self::SecretsLost { .. } => "POSTGRES_SECRETS_LOST",
-            Self::ForeignFolder { .. } => "POSTGRES_FOREIGN_FOLDER",
-            Self::Stuck { .. } => "POSTGRES_STUCK",
-            Self::Connect(_) => "POSTGRES_CONNECT",
-        }
-    }
-
     pub(crate) fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { what, path, source }

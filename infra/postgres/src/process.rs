@@ -5,8 +5,8 @@ use std::{
     io::{Read, Seek, SeekFrom},
     os::unix::process::CommandExt,
     path::Path,
-    process::{Command, Stdio},
-    sync::mpsc,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -23,12 +23,34 @@ const STOP: Duration = Duration::from_secs(30);
 /// The server's log is begun anew at a start when it is longer than this, and the last one kept; it grows by a few lines an hour.
 const LONG_LOG: u64 = 10 << 20;
 
-/// A running server.
+/// How long is waited before a server that died is started again, at first and at most; it doubles while it dies again at once.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// One that lived so long did not die at once.
+const LIVED: Duration = Duration::from_secs(60);
+
+/// A running server, and the thread that started it and starts it again when it dies.
 #[derive(Debug)]
-pub(crate) struct Server {
-    pid: Pid,
-    /// Hears once that the process is gone.
-    gone: mpsc::Receiver<()>,
+pub(crate) struct Server(Arc<Watch>);
+
+/// What the thread and its owner share. The lock is held for instants only, never while the process is waited for.
+#[derive(Debug, Default)]
+struct Watch {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Of the process, while there is one.
+    pid: Option<Pid>,
+    /// Whether one that dies is replaced: once it was ready, and when it is owned.
+    is_kept: bool,
+    /// Told to stop: nothing is started any more.
+    is_stopping: bool,
+    /// The thread has ended, and the process before it.
+    is_over: bool,
+    /// Why it could not be started.
+    error: Option<std::io::Error>,
 }
 
 impl Server {
@@ -54,9 +76,18 @@ impl Server {
         if !is_apart {
             end_with_parent(&mut command);
         }
-        let server = spawn(command).await.map_err(PostgresError::file("run", program))?;
-        match server.wait_until_ready(place, || end_of(&log, said_before)).await {
-            Ok(()) => Ok(server),
+        let watch = Arc::new(Watch::default());
+        let shared = watch.clone();
+        // The wish to be told of the parent's death is bound to the thread that starts the process: this one lives as long as the process does.
+        // Joined through `is_over`: it ends with the process.
+        let thread = std::thread::Builder::new().name("postgres".into()).spawn(move || shared.run(&mut command));
+        thread.map_err(PostgresError::file("start a thread for", program))?;
+        let server = Self(watch);
+        match server.wait_until_ready(program, place, || end_of(&log, said_before)).await {
+            Ok(()) => {
+                server.0.lock().is_kept = !is_apart;
+                Ok(server)
+            }
             Err(error) => {
                 let _ = server.stop();
                 Err(error)
@@ -64,21 +95,37 @@ impl Server {
         }
     }
 
-    pub(crate) fn id(&self) -> i32 {
-        self.pid.as_raw_nonzero().get()
+    /// Its process; none in the moment between a death and the next start.
+    pub(crate) fn id(&self) -> Option<i32> {
+        self.0.lock().pid.map(|pid| pid.as_raw_nonzero().get())
     }
 
-    /// Stops it. Blocks until it is gone, at most twice [`STOP`].
+    /// Stops it: a fast shutdown, then an immediate one. Blocks until it is gone, at most twice [`STOP`].
     pub(crate) fn stop(&self) -> Result<(), PostgresError> {
-        // A sender that is gone means that the process is: the thread drops it last.
-        stop(self.pid, |patience| !matches!(self.gone.recv_timeout(patience), Err(mpsc::RecvTimeoutError::Timeout)))
+        self.0.lock().is_stopping = true;
+        self.0.changed.notify_all();
+        let pid = self.0.lock().pid;
+        let tell = |signal| pid.map_or(Ok(()), |pid| rustix::process::kill_process(pid, signal));
+        stop(tell, |patience| self.0.wait(patience, |state| state.is_over).is_over)
+            .map_err(|()| PostgresError::Stuck { pid: pid.map_or(0, |pid| pid.as_raw_nonzero().get()) })
     }
 
-    async fn wait_until_ready(&self, place: &Place, said: impl Fn() -> String) -> Result<(), PostgresError> {
+    async fn wait_until_ready(&self, program: &Path, place: &Place, said: impl Fn() -> String) -> Result<(), PostgresError> {
         let began = Instant::now();
         let mut told = 0;
-        while !place.is_ready(self.pid) {
-            if !matches!(self.gone.try_recv(), Err(mpsc::TryRecvError::Empty)) || began.elapsed() > READY {
+        // Ends with the process, when it is ready, or after READY.
+        loop {
+            let (pid, is_over, error) = {
+                let mut state = self.0.lock();
+                (state.pid, state.is_over, state.error.take())
+            };
+            if let Some(error) = error {
+                return Err(PostgresError::file("run", program)(error));
+            }
+            if pid.is_some_and(|pid| place.is_ready(pid)) {
+                return Ok(());
+            }
+            if is_over || began.elapsed() > READY {
                 return Err(PostgresError::Program { program: "postgres", output: said() });
             }
             if began.elapsed().as_secs() / SAY.as_secs() > told {
@@ -87,20 +134,68 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Ok(())
     }
 }
 
-/// Asks for a fast shutdown, then for an immediate one; `is_gone` waits so long for the end and says whether it came.
-pub(crate) fn stop(pid: Pid, is_gone: impl Fn(Duration) -> bool) -> Result<(), PostgresError> {
+impl Watch {
+    /// Nothing panics while it holds the lock, and what it guards is whole after each statement.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `is_so`, at most `patience`.
+    fn wait(&self, patience: Duration, is_so: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let waited = self.changed.wait_timeout_while(self.lock(), patience, |state| !is_so(state));
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// The thread: starts the process, waits for its end, and starts it again while it is to be kept.
+    fn run(&self, command: &mut Command) {
+        let mut pause = AGAIN.0;
+        while let Some(mut child) = self.begin(command) {
+            let began = Instant::now();
+            let ended = child.wait();
+            self.lock().pid = None;
+            if !self.lock().is_kept || self.lock().is_stopping {
+                break;
+            }
+            tracing::error!(?ended, "the private PostgreSQL died; it is started again");
+            pause = if began.elapsed() > LIVED { AGAIN.0 } else { (pause * 2).min(AGAIN.1) };
+            drop(self.wait(pause, |state| state.is_stopping));
+        }
+        self.lock().is_over = true;
+        self.changed.notify_all();
+    }
+
+    /// Starts the process, unless it shall stop: who stops it sees either the process or that none will come.
+    fn begin(&self, command: &mut Command) -> Option<Child> {
+        let mut state = self.lock();
+        if state.is_stopping {
+            return None;
+        }
+        match command.spawn() {
+            Ok(child) => {
+                state.pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+                Some(child)
+            }
+            Err(error) => {
+                state.error = Some(error);
+                None
+            }
+        }
+    }
+}
+
+/// Asks for a fast shutdown, then for an immediate one. `is_gone` waits so long for the end and says whether it came.
+pub(crate) fn stop(tell: impl Fn(Signal) -> rustix::io::Result<()>, is_gone: impl Fn(Duration) -> bool) -> Result<(), ()> {
     for signal in [Signal::INT, Signal::QUIT] {
         // One that is gone already cannot be told.
-        let _ = rustix::process::kill_process(pid, signal);
+        let _ = tell(signal);
         if is_gone(STOP) {
             return Ok(());
         }
     }
-    Err(PostgresError::Stuck { pid: pid.as_raw_nonzero().get() })
+    Err(())
 }
 
 /// Runs the command as `account`.
@@ -108,30 +203,6 @@ pub(crate) fn run_as(command: &mut Command, account: Option<Account>) {
     if let Some(account) = account {
         command.uid(account.uid).gid(account.gid);
     }
-}
-
-/// Starts the process from a thread that lives as long as it: the wish to be told of the parent's death is bound to the thread that made it.
-async fn spawn(mut command: Command) -> std::io::Result<Server> {
-    let (spawned, started) = tokio::sync::oneshot::channel();
-    // holds one message: that the process is gone
-    let (left, gone) = mpsc::sync_channel(1);
-    // Joined through `gone`: the thread ends with the process.
-    std::thread::Builder::new().name("postgres".into()).spawn(move || match command.spawn() {
-        Ok(mut child) => {
-            let _ = spawned.send(Ok(child.id()));
-            if let Err(error) = child.wait() {
-                tracing::warn!(%error, "the private PostgreSQL could not be waited for");
-            }
-            let _ = left.try_send(());
-        }
-        Err(error) => {
-            let _ = spawned.send(Err(error));
-        }
-    })?;
-    let lost = || std::io::Error::other("the thread that starts the server is gone");
-    let id = started.await.map_err(|_| lost())??;
-    let pid = i32::try_from(id).ok().and_then(Pid::from_raw).ok_or_else(lost)?;
-    Ok(Server { pid, gone })
 }
 
 /// Asks the kernel to interrupt the server (a clean, fast shutdown) when the thread that started it is gone, however it went.

@@ -25,7 +25,7 @@ const LEFT_BEHIND: Duration = Duration::from_secs(120);
 /// How long the server lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
-    /// As long as this process: it ends with it, also when the process is killed.
+    /// As long as this process: it ends with it, also when the process is killed; and it is started again when it dies before.
     Owned,
     /// Until it is stopped from its place, by [`Place::stop_apart`] or by whoever started it: for proofs that kill the program and keep its
     /// database.
@@ -129,10 +129,10 @@ impl PrivatePostgres {
         &self.place
     }
 
-    /// The server's process.
+    /// The server's process; another one after it died and was started again.
     #[must_use]
     pub fn pid(&self) -> Option<i32> {
-        self.server.as_ref().map(process::Server::id)
+        self.server.as_ref().and_then(process::Server::id)
     }
 
     /// Stops the server and waits until it is gone, at most about a minute. Blocks.
@@ -143,7 +143,7 @@ impl PrivatePostgres {
     fn shut_down(&mut self) {
         let Some(server) = self.server.take() else { return };
         if let Err(error) = server.stop() {
-            tracing::error!(%error, code = error.code(), "the private PostgreSQL was not stopped");
+            tracing::error!(%error, "the private PostgreSQL was not stopped");
         }
         let _ = fs::remove_file(self.place.apart());
         if self.is_temporary {
@@ -173,13 +173,15 @@ impl Place {
         if let Some(owner) = self.standing().owner.filter(|_| !self.apart().exists()) {
             return Err(PostgresError::Owned { place: self.root().to_owned(), owner });
         }
-        process::stop(pid, |patience| {
+        let is_gone = |patience| {
             let began = Instant::now();
             while self.running() == Some(pid) && began.elapsed() < patience {
                 std::thread::sleep(LOOK);
             }
             self.running() != Some(pid)
-        })?;
+        };
+        process::stop(|signal| rustix::process::kill_process(pid, signal), is_gone)
+            .map_err(|()| PostgresError::Stuck { pid: pid.as_raw_nonzero().get() })?;
         let _ = fs::remove_file(self.apart());
         Ok(true)
     }

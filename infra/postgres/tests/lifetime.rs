@@ -204,19 +204,52 @@ async fn an_owned_server_is_not_stopped_by_others() {
     assert_eq!(number(&server.access().server, "SELECT 1").await, 1);
 }
 
+/// Sends SIGKILL to the server's first process.
+fn kill_server(pid: i32) {
+    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_was_killed_is_replaced_and_nothing_is_lost() {
+async fn a_server_that_was_killed_comes_back_and_nothing_is_lost() {
     let folder = Folder::new("crashed");
-    let first = PrivatePostgres::start(Settings::new(folder.place())).await.unwrap();
-    let owner = client(&first.access().owner).await;
+    let server = PrivatePostgres::start(Settings::new(folder.place())).await.unwrap();
+    let owner = client(&server.access().owner).await;
     owner.batch_execute("CREATE TABLE kept (n int); INSERT INTO kept VALUES (7)").await.unwrap();
-    let pid = first.pid().unwrap().to_string();
-    assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    for _ in 0..2 {
+        let killed = server.pid().unwrap();
+        kill_server(killed);
+        wait_until("the next server", || server.pid().is_some_and(|pid| pid != killed) && folder.place().find().is_some());
+        assert_eq!(number(&server.access().owner, "SELECT n FROM kept").await, 7);
+    }
+    server.stop();
+    assert_eq!(folder.place().standing().server, None, "one that is stopped does not come back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_waits_for_what_a_killed_server_left() {
+    let folder = Folder::new("remains");
+    let apart = || PrivatePostgres::start(Settings { lifetime: Lifetime::Apart, ..Settings::new(folder.place()) });
+    let first = apart().await.unwrap();
+    // Its backend sees the end of the first process only at its next wait.
+    let busy = client(&first.access().owner).await;
+    let working = tokio::spawn(async move { busy.batch_execute("SELECT count(*) FROM generate_series(1, 20000000)").await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    kill_server(first.pid().unwrap());
+    drop(first);
+    let second = apart().await.unwrap();
+    assert_eq!(number(&second.access().server, "SELECT 1").await, 1);
+    second.stop();
+    let _ = working.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_server_is_not_found_whatever_its_file_says() {
+    let folder = Folder::new("dead");
+    let server = PrivatePostgres::start(Settings { lifetime: Lifetime::Apart, ..Settings::new(folder.place()) }).await.unwrap();
+    kill_server(server.pid().unwrap());
     wait_until("the end of the killed server", || folder.place().standing().server.is_none());
-    assert!(folder.place().find().is_none(), "a dead server is not found, whatever its file says");
-    first.stop();
-    let second = PrivatePostgres::start(Settings::new(folder.place())).await.unwrap();
-    assert_eq!(number(&second.access().owner, "SELECT n FROM kept").await, 7);
+    assert!(folder.place().find().is_none());
+    assert!(folder.0.join("postgres/data/postmaster.pid").exists(), "the file is left to the next server");
 }
 
 #[tokio::test(flavor = "multi_thread")]
