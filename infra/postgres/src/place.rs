@@ -186,12 +186,14 @@ impl Place {
         fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default()
     }
 
-    /// The process that the cluster's own file names, while it is there. One that was killed and not yet waited for counts as there.
+    /// The process that the cluster's own file names, while it lives: one that was killed and not yet waited for does not.
     pub(crate) fn running(&self) -> Option<Pid> {
         let pid = Pid::from_raw(self.pid_file().lines().next()?.trim().parse().ok()?)?;
-        // Another program may have the number by now.
-        let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok()?;
-        name.trim().starts_with("postgres").then_some(pid)
+        // `PID (name) state ...`: another program may have the number by now.
+        let told = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+        let (name, state) = told.split_once('(')?.1.rsplit_once(')')?;
+        let is_alive = !state.trim_start().starts_with(['Z', 'X']);
+        (is_alive && name.starts_with("postgres")).then_some(pid)
     }
 
     /// Whether the process `pid` says in the cluster's file that it takes connections.

@@ -190,7 +190,9 @@ impl Place {
 /// A server whose owner was killed shuts down by itself; its file is never removed by us.
 async fn wait_for_predecessor(place: &Place, began: Instant) -> Result<(), PostgresError> {
     while place.running().is_some() {
-        if place.apart().exists() || began.elapsed() > PATIENCE {
+        // One that runs apart will not leave by itself; but it may have been killed just now.
+        let patience = if place.apart().exists() { Duration::from_secs(1) } else { PATIENCE };
+        if began.elapsed() > patience {
             let owner = "nobody: a server runs there that was started apart, or hangs".to_owned();
             return Err(PostgresError::Owned { place: place.root().to_owned(), owner });
         }
