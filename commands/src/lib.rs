@@ -4,5 +4,6 @@
 
 pub mod booking;
 pub mod engine;
+pub mod names;
 pub mod services;
 pub mod settlement;

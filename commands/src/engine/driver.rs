@@ -11,12 +11,14 @@ use jari_domain::{StreamId, Timestamp};
 use jari_event_store::{Appended, Appender, CommandKey, Database, LoadedStream, LogError, LogTail, Reader, RecordedCommand, SnapshotWriter};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::{
     Health, Shared, Submission,
     core::{Core, CoreLimits},
     flight::{AppendFailure, Departure},
 };
+use crate::names;
 
 /// Submissions taken in one turn, so that answers from the log are not kept waiting.
 const TURN: usize = 1_024;
@@ -188,12 +190,14 @@ impl Driver {
         let Departure { number, after, careful, batch } = departure;
         self.shared.count_batch(batch.groups.len());
         let appender = self.appender.clone();
+        let span = tracing::debug_span!(names::APPEND, batch = number, groups = batch.groups.len());
         let mut append = async move {
             let result = appender.append(&batch, number, after, careful).await;
             // dropped before the answer is looked at, so that the loop owns the batch alone and can take it apart
             drop(batch);
             (number, result.map_err(failure))
         }
+        .instrument(span)
         .boxed();
         // A batch is written to the connection when its future is first polled: here, so that batches leave in the order of their numbers.
         match append.as_mut().now_or_never() {

@@ -22,6 +22,7 @@ use tracing::Instrument;
 pub use wire::CODES;
 
 use crate::engine::{Digester, Engine, Origin, Outcome, UnitOfWork};
+use crate::names;
 
 /// What every write service works with.
 #[derive(Clone, Debug)]
@@ -73,7 +74,7 @@ impl WriteContext {
             key: Some(CommandKey { caller, id }),
             ..Origin::default()
         };
-        let span = tracing::info_span!("command", name, command_id = %id, position = tracing::field::Empty, code = tracing::field::Empty);
+        let span = tracing::info_span!(names::COMMAND, name, command_id = %id, position = tracing::field::Empty, code = tracing::field::Empty);
         let outcome = self.engine.execute(work, origin).instrument(span.clone()).await;
         match &outcome {
             Ok(outcome) => {

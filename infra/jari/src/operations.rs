@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jari_commands::{
     engine::Engine,
+    names,
     settlement::{Settlement, SettlementStatus},
 };
 use jari_domain::{StreamId, Timestamp, ids::OrderId};
@@ -101,12 +102,12 @@ impl OperationsService for Operations {
         let parked = self.0.settlement.parked_count().await.map_err(|e| away(&e))?;
         let engine = self.0.engine.status();
         let counters = [
-            ("units_under_way", engine.units as u64),
-            ("streams_in_memory", engine.cells as u64),
-            ("callers_with_a_place", engine.occupied as u64),
-            ("callers_sent_away", engine.refused),
-            ("batches", engine.batches),
-            ("groups", engine.groups),
+            (names::UNITS_UNDER_WAY, engine.units as u64),
+            (names::STREAMS_IN_MEMORY, engine.cells as u64),
+            (names::CALLERS_WITH_A_PLACE, engine.occupied as u64),
+            (names::CALLERS_SENT_AWAY, engine.refused),
+            (names::BATCHES, engine.batches),
+            (names::GROUPS, engine.groups),
         ];
         let position = self.position();
         Ok(Response::new(pb::GetStatusResponse {
