@@ -1,6 +1,6 @@
 //! A catalogue in YAML: products, options, the slots of the coming days, and stock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, bail};
 use jari_commands::{
@@ -93,18 +93,49 @@ pub struct Put {
     pub slots: usize,
 }
 
-/// Reads a catalogue.
+/// Reads a catalogue, and sees to it that what it names is in it.
 ///
 /// # Errors
-/// Where it is not one, with line and column.
+/// Where it is not one, with line and column, or what does not fit together, by name.
 pub fn read(text: &str) -> anyhow::Result<Catalogue> {
     let catalogue: Catalogue = serde_saphyr::from_str(text)?;
-    for pool in catalogue.pools.iter().filter_map(|pool| pool.daily.as_ref()) {
-        if pool.days_ahead > MAX_DAYS {
-            bail!("days_ahead is at most {MAX_DAYS}, not {}", pool.days_ahead);
-        }
-    }
+    catalogue.check()?;
     Ok(catalogue)
+}
+
+/// The first of `ids` that was there before.
+fn twice<'a>(ids: impl Iterator<Item = &'a String>) -> Option<&'a String> {
+    let mut seen = BTreeSet::new();
+    let mut ids = ids;
+    ids.find(|id| !seen.insert(*id))
+}
+
+impl Catalogue {
+    /// What the domain cannot see, since it takes one command at a time.
+    fn check(&self) -> anyhow::Result<()> {
+        if let Some(id) = twice(self.products.iter().map(|product| &product.id)).or_else(|| twice(self.pools.iter().map(|pool| &pool.id))) {
+            bail!("{id} is there twice");
+        }
+        for pool in &self.pools {
+            pool.check().with_context(|| format!("pool {}", pool.id))?;
+        }
+        for product in &self.products {
+            jiff::tz::TimeZone::get(&product.time_zone).with_context(|| format!("product {}", product.id))?;
+            if let Some(id) = twice(product.options.iter().map(|option| &option.id)) {
+                bail!("product {}: option {id} is there twice", product.id);
+            }
+            for (option, pool) in product.options.iter().flat_map(|option| option.draws.keys().map(move |pool| (option, pool))) {
+                let place = format!("product {}, option {}", product.id, option.id);
+                let Some(known) = self.pools.iter().find(|known| known.id == *pool) else { bail!("{place}: there is no pool {pool}") };
+                match (product.sale_mode, &known.daily) {
+                    (SaleMode::Realtime, Some(_)) => bail!("{place}: {pool} has times, and a REALTIME product is sold from stock"),
+                    (SaleMode::Reservation, None) => bail!("{place}: {pool} is stock, and a RESERVATION product is sold for a time"),
+                    (SaleMode::Realtime, None) | (SaleMode::Reservation, Some(_)) => {}
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Catalogue {
@@ -184,6 +215,17 @@ impl ProductEntry {
 }
 
 impl PoolEntry {
+    /// Whether slots can be made of it: what it says of times is right, and not too much.
+    fn check(&self) -> anyhow::Result<()> {
+        if let Some(daily) = self.daily.as_ref().filter(|daily| daily.days_ahead > MAX_DAYS || daily.minutes == 0) {
+            bail!("days_ahead is at most {MAX_DAYS} and minutes are at least 1, not {} and {}", daily.days_ahead, daily.minutes);
+        }
+        if let Some(start) = self.daily.as_ref().and_then(|daily| twice(daily.starts.iter())) {
+            bail!("it starts twice at {start}");
+        }
+        self.windows(Timestamp::UNIX_EPOCH).map(|_| ())
+    }
+
     /// The slots from now on; those that have started are past.
     fn windows(&self, now: Timestamp) -> anyhow::Result<Vec<Option<Window>>> {
         let Some(daily) = &self.daily else { return Ok(vec![None]) };
@@ -225,5 +267,37 @@ mod tests {
     fn a_key_that_is_not_known_is_told_with_its_place() {
         let error = read("products: []\npools: []\nprodcts: 1\n").unwrap_err().to_string();
         assert!(error.contains("prodcts"), "{error}");
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_named_before_anything_is_sold() {
+        let example = include_str!("../../../examples/catalogue.yaml");
+        for (from, to, expected) in [
+            ("draws: { posters: 1 }", "draws: { poster: 1 }", "product souvenirs, option poster: there is no pool poster"),
+            ("draws: { posters: 1 }", "draws: { gallery: 1 }", "gallery has times"),
+            ("ferry-deck: 1, ferry-vehicles: 1", "ferry-deck: 1, posters: 1", "posters is stock"),
+            ("- id: magnets", "- id: posters", "posters is there twice"),
+            ("- id: special\n", "- id: general\n", "option general is there twice"),
+            ("\"08:30\"", "\"8.30\"", "\"8.30\" is not a time"),
+            ("\"08:30\"", "\"13:00\"", "starts twice at 13:00"),
+            ("days_ahead: 14", "days_ahead: 400", "days_ahead is at most 366"),
+            ("time_zone: Asia/Seoul\n", "time_zone: Asia/Soul\n", "Asia/Soul"),
+        ] {
+            assert!(example.contains(from), "{from}");
+            let error = format!("{:#}", read(&example.replacen(from, to, 1)).err().expect(to));
+            assert!(error.contains(expected), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn slots_follow_the_local_clock_across_a_change_of_time() {
+        let daily = Daily { time_zone: "Europe/Paris".into(), days_ahead: 3, starts: vec!["09:00".into()], minutes: 60 };
+        let pool = PoolEntry { id: "p".into(), capacity: 1, daily: Some(daily) };
+        // Summer time ends in the night to the 25th; the first slot of the day in which now lies is past.
+        let windows = pool.windows("2026-10-24T08:00:00Z".parse().unwrap()).unwrap();
+        let starts: Vec<String> = windows.into_iter().map(|window| window.unwrap().starts_at.to_string()).collect();
+        assert_eq!(starts, ["2026-10-25T08:00:00Z", "2026-10-26T08:00:00Z"]);
+        let today = pool.windows("2026-10-24T06:00:00Z".parse().unwrap()).unwrap();
+        assert_eq!(today[0].unwrap().starts_at.to_string(), "2026-10-24T07:00:00Z", "still summer");
     }
 }
