@@ -100,7 +100,7 @@ fn order_events() -> Vec<OrderEvent> {
         retryable: true,
     };
     vec![
-        OrderEvent::OrderPlaced { customer: CustomerRef::parse("c-81723").unwrap(), lines: vec![line], total: won(24_000), hold_seconds: 600 },
+        OrderEvent::OrderPlaced { customer: CustomerRef::parse("c-81723").unwrap(), lines: [line].into(), total: won(24_000), hold_seconds: 600 },
         OrderEvent::OrderHeld { expires_at: t(-86_400) },
         OrderEvent::OrderRejected { failures: vec![failure] },
         OrderEvent::OrderConfirmed {},

@@ -436,7 +436,7 @@ fn group(unit: &Unit, uses: Vec<StreamUse>, refusal: Option<Refusal>, now: Times
         causation: origin.causation.map(|position| position.to_string()),
         actor: origin.actor.as_deref().map(str::to_owned),
         trace: origin.trace.clone(),
-        decided_at: Some(now.to_string()),
+        decided_at: Some(now),
         other: Default::default(),
     };
     let row = origin.key.as_ref().map(|key| CommandRow { id: key.id, caller: key.caller.clone(), digest: origin.digest, refusal });

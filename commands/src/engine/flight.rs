@@ -127,7 +127,7 @@ impl Core {
         let Some(sent) = self.flight.sent.pop_front_if(|s| s.number == number) else { return };
         match result {
             Ok(appended) if appended.stale => self.put_back(sent),
-            Ok(appended) => self.arrived(&sent, &appended, now),
+            Ok(appended) => self.arrived(sent, &appended, now),
             Err(AppendFailure::UniqueKey) => self.try_again(sent, usize::MAX),
             Err(AppendFailure::Refused(reason)) if sent.units.len() == 1 => {
                 self.release(&sent.batch.groups[0]);
@@ -168,18 +168,19 @@ impl Core {
         self.flight.again.push_back((sent.units.into_iter().zip(groups).collect(), piece));
     }
 
-    fn arrived(&mut self, sent: &Sent, appended: &Appended, now: Timestamp) {
+    fn arrived(&mut self, sent: Sent, appended: &Appended, now: Timestamp) {
         let heads = appended.heads(&sent.batch);
-        for ((number, group), head) in sent.units.iter().zip(&sent.batch.groups).zip(heads) {
+        let groups = Arc::unwrap_or_clone(sent.batch).groups;
+        for ((number, group), head) in sent.units.iter().copied().zip(groups).zip(heads) {
             match head {
-                Some(head) => self.landed(*number, group, head, appended, now),
+                Some(head) => self.landed(number, group, head, appended, now),
                 None => {
-                    self.release(group);
+                    self.release(&group);
                     self.flight.rollback_needed = true;
                     if appended.lease_lost && group.lease.is_some() {
-                        self.finish(*number, Err(ExecuteError::LeaseLost));
+                        self.finish(number, Err(ExecuteError::LeaseLost));
                     } else {
-                        self.fell(*number);
+                        self.fell(number);
                     }
                 }
             }
@@ -190,8 +191,8 @@ impl Core {
         self.evict();
     }
 
-    fn landed(&mut self, number: u64, group: &Group, head: u64, appended: &Appended, now: Timestamp) {
-        let decided_at = group.metadata.decided_at().unwrap_or(appended.recorded_at);
+    fn landed(&mut self, number: u64, mut group: Group, head: u64, appended: &Appended, now: Timestamp) {
+        let decided_at = group.metadata.decided_at.unwrap_or(appended.recorded_at);
         for used in &group.uses {
             let Some(cell) = self.cells.get_mut(&used.stream) else { continue };
             cell.in_flight -= 1;
@@ -213,12 +214,13 @@ impl Core {
                 self.refresh(&used.stream);
             }
         }
-        self.effects.recorded.extend(appended.recorded(group, head).map(Arc::new));
-        let refusal = group.command.as_ref().and_then(|c| c.refusal.clone());
-        if let Some(row) = &group.command {
-            let key = jari_event_store::CommandKey { caller: row.caller.clone(), id: row.id };
-            self.recent.put(key, RecordedCommand { digest: row.digest, position: head, refusal: refusal.clone() }, now);
+        let mut refusal = None;
+        if let Some(row) = group.command.take() {
+            refusal.clone_from(&row.refusal);
+            let key = jari_event_store::CommandKey { caller: row.caller, id: row.id };
+            self.recent.put(key, RecordedCommand { digest: row.digest, position: head, refusal: row.refusal }, now);
         }
+        self.effects.recorded.extend(appended.recorded(group, head).map(Arc::new));
         self.finish(number, Ok(Outcome { position: head, refusal }));
     }
 

@@ -75,7 +75,7 @@ impl Order {
         if let Some((slot_id, _)) = draws.into_iter().find(|(_, quantity)| *quantity > MAX_CAPACITY) {
             return Err(OrderError::DrawTooLarge { slot_id });
         }
-        Ok(vec![OrderEvent::OrderPlaced { customer: customer.clone(), lines: lines.to_vec(), total, hold_seconds }])
+        Ok(vec![OrderEvent::OrderPlaced { customer: customer.clone(), lines: lines.into(), total, hold_seconds }])
     }
 
     fn record_hold(&self, expires_at: Timestamp, now: Timestamp) -> Result<Vec<OrderEvent>, OrderError> {

@@ -1,5 +1,7 @@
 //! What happened to an order.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +20,7 @@ pub enum OrderEvent {
         /// For whom.
         customer: CustomerRef,
         /// With the prices of that moment.
-        lines: Vec<OrderLine>,
+        lines: Arc<[OrderLine]>,
         /// The sum of the lines.
         total: Money,
         /// Seconds.

@@ -139,7 +139,7 @@ impl Order {
             OrderEvent::OrderPlaced { customer, lines, total, hold_seconds } => {
                 self.status = OrderStatus::Placed;
                 self.customer = Some(customer.clone());
-                self.lines = lines.as_slice().into();
+                self.lines = lines.clone();
                 self.total = Some(*total);
                 self.hold_seconds = *hold_seconds;
             }

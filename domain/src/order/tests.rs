@@ -97,7 +97,7 @@ fn one_of_each() -> [(OrderStatus, Given<Order>); 6] {
 #[test]
 fn an_order_is_placed_once_with_the_sum_of_its_lines() {
     let lines = vec![line(vec![draw("gallery", 2), draw("headset", 4)]), line(vec![draw("gallery", 3)])];
-    let event = E::OrderPlaced { customer: CustomerRef::parse("c-1").unwrap(), lines: lines.clone(), total: won(48_000), hold_seconds: 600 };
+    let event = E::OrderPlaced { customer: CustomerRef::parse("c-1").unwrap(), lines: lines.clone().into(), total: won(48_000), hold_seconds: 600 };
     given::<Order>().when(t(0), &place(lines.clone())).then(&[event]);
     for (_, order) in one_of_each() {
         order.when(t(0), &place(vec![])).refused("ORDER_EXISTS");

@@ -166,20 +166,23 @@ impl Appended {
     }
 
     /// The events of a landed group as they now stand in the log. `head` is the group's from [`Appended::heads`].
-    pub fn recorded<'a>(&'a self, group: &'a Group, head: u64) -> impl Iterator<Item = RecordedEvent> + 'a {
+    pub fn recorded(&self, group: Group, head: u64) -> impl Iterator<Item = RecordedEvent> + use<> {
         let first = head + 1 - group.event_count() as u64;
-        let numbered =
-            group.uses.iter().flat_map(|used| used.events.iter().zip(used.expected + 1..).map(move |(event, sequence)| (used, event, sequence)));
-        numbered.zip(first..).map(move |((used, event, sequence), position)| RecordedEvent {
+        let (metadata, recorded_at) = (group.metadata, self.recorded_at);
+        let numbered = group.uses.into_iter().flat_map(|used| {
+            let stream = used.stream;
+            used.events.into_iter().zip(used.expected + 1..).map(move |(event, sequence)| (stream.clone(), event, sequence))
+        });
+        numbered.zip(first..).map(move |((stream, event, sequence), position)| RecordedEvent {
             position,
-            aggregate_type: used.stream.aggregate_type.into(),
-            aggregate_id: used.stream.aggregate_id.clone(),
+            aggregate_type: stream.aggregate_type.into(),
+            aggregate_id: stream.aggregate_id,
             sequence,
             event_type: event.event_type().into(),
             event_version: event.event_version().into(),
-            body: Body::Known(event.clone()),
-            metadata: group.metadata.clone(),
-            recorded_at: self.recorded_at,
+            body: Body::Known(event),
+            metadata: metadata.clone(),
+            recorded_at,
         })
     }
 }

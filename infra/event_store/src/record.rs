@@ -27,9 +27,9 @@ pub struct Metadata {
     /// W3C `traceparent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
-    /// The time by which it was decided (RFC 3339).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub decided_at: Option<String>,
+    /// The time by which it was decided (RFC 3339). Another writer may have put anything here: what is no time is none.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "time_if_it_is_one")]
+    pub decided_at: Option<Timestamp>,
     /// Whatever other writers put there.
     #[serde(flatten)]
     pub other: BTreeMap<String, serde_json::Value>,
@@ -41,11 +41,11 @@ impl Metadata {
     pub fn causation_position(&self) -> Option<u64> {
         self.causation.as_deref()?.parse().ok()
     }
-    /// The time by which the event was decided.
-    #[must_use]
-    pub fn decided_at(&self) -> Option<Timestamp> {
-        self.decided_at.as_deref()?.parse().ok()
-    }
+}
+
+fn time_if_it_is_one<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(value.as_str().and_then(|text| text.parse().ok()))
 }
 
 /// An event's content.
@@ -105,7 +105,7 @@ impl RecordedEvent {
     /// The time by which it was decided; the time of its recording when its writer did not say.
     #[must_use]
     pub fn decided_at(&self) -> Timestamp {
-        self.metadata.decided_at().unwrap_or(self.recorded_at)
+        self.metadata.decided_at.unwrap_or(self.recorded_at)
     }
 
     /// Columns: position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, metadata::text, recorded_at.

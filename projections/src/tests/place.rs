@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use jari_domain::{AnyEvent, StreamId, Timestamp};
 use jari_event_store::{Appender, Batch, Database, Group, LogTail, Metadata, PoolSettings, StreamUse, StreamWatchers, TailSettings, migrate};
-use jari_postgres::{Lifetime, PrivatePostgres};
+use jari_postgres::{Lifetime, Place, PrivatePostgres, Settings};
 use tokio::{sync::OnceCell, task::JoinHandle};
 use tokio_postgres::{Config, NoTls};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,15 @@ async fn server() -> Roles {
             let config: Config = url.parse().unwrap();
             return (Roles { superuser: config.clone(), owner: config.clone(), server: config }, Mutex::new(None));
         }
-        let server = PrivatePostgres::temporary(false, Lifetime::Owned).await.unwrap();
+        let root = std::env::temp_dir().join("jari-projections-tests");
+        let place = Place::new(&root);
+        let server = if place.find().is_some() {
+            PrivatePostgres::temporary(false, Lifetime::Owned).await.unwrap()
+        } else {
+            // what an earlier run left behind
+            let _ = std::fs::remove_dir_all(&root);
+            PrivatePostgres::start(Settings { fsync: false, max_connections: 400, ..Settings::new(place) }).await.unwrap()
+        };
         let access = server.access().clone();
         (Roles { superuser: access.superuser, owner: access.owner, server: access.server }, Mutex::new(Some(server)))
     };
@@ -119,7 +127,7 @@ impl Pencil {
             let version = self.versions.entry(stream.clone()).or_default();
             let expected = *version;
             *version += events.len() as u64;
-            let metadata = Metadata { decided_at: Some(at.to_string()), ..Metadata::default() };
+            let metadata = Metadata { decided_at: Some(at), ..Metadata::default() };
             Group::new(vec![StreamUse { stream, expected, events, claims: true }], None, metadata.into(), None).unwrap()
         };
         let batch = Batch { groups: groups.into_iter().map(group).collect() };

@@ -19,7 +19,7 @@ const BOOKINGS: usize = 60_000;
 fn bookings(slots: usize, confirm: bool) -> Vec<RecordedEvent> {
     let mut events: Vec<RecordedEvent> = Vec::with_capacity(BOOKINGS * 3);
     let mut say = |stream: StreamId, event: AnyEvent, at: Timestamp| {
-        let metadata = Metadata { decided_at: Some(at.to_string()), ..Metadata::default() };
+        let metadata = Metadata { decided_at: Some(at), ..Metadata::default() };
         events.push(RecordedEvent {
             position: events.len() as u64 + 1,
             aggregate_type: stream.aggregate_type.into(),
@@ -47,7 +47,7 @@ fn bookings(slots: usize, confirm: bool) -> Vec<RecordedEvent> {
         let total = lines[0].total;
         let expires_at = now + SignedDuration::from_secs(600);
         let hold_id = HoldId::from(order);
-        say(order.into(), AnyEvent::Order(OrderEvent::OrderPlaced { customer, lines, total, hold_seconds: 600 }), now);
+        say(order.into(), AnyEvent::Order(OrderEvent::OrderPlaced { customer, lines: lines.into(), total, hold_seconds: 600 }), now);
         let held = SlotEvent::UnitsHeld { hold_id, quantity: 1, expires_at, counts: counts(n as u32) };
         say(slot.into(), AnyEvent::InventorySlot(held), now);
         say(order.into(), AnyEvent::Order(OrderEvent::OrderHeld { expires_at }), now);
