@@ -48,13 +48,17 @@ async fn an_event_that_cannot_be_read_holds_its_own_stream_back_and_no_other() {
     let failed = pencil.scrawl(&id("bad"), "OrderTeleported", r#"{"OrderTeleported":{}}"#).await;
     pencil.say(&id("bad"), confirmed()).await;
     pencil.say(&id("good"), held()).await;
+    let is_bad = |row: &String| row.contains("bad");
     let node = Node::start(&database, "one", settings()).await;
     node.caught_up().await;
+    let before: Vec<_> = rows(&database, "orders").await.into_iter().filter(is_bad).collect();
     // also what comes in another batch waits
     pencil.say(&id("bad"), held()).await;
     pencil.say(&id("later"), placed("kim")).await;
     node.caught_up().await;
 
+    let after: Vec<_> = rows(&database, "orders").await.into_iter().filter(is_bad).collect();
+    assert!(after == before && after.len() == 1, "{before:?} became {after:?}");
     assert_eq!(get(&node, "good").await.unwrap().state(), OrderState::Held);
     assert_eq!(get(&node, "later").await.unwrap().state(), OrderState::Accepted);
     assert_eq!(refused(get(&node, "bad").await), (Code::FailedPrecondition, "VIEW_STREAM_QUARANTINED".into()));
