@@ -284,7 +284,7 @@ mod tests {
             ("time_zone: Asia/Seoul\n", "time_zone: Asia/Soul\n", "Asia/Soul"),
         ] {
             assert!(example.contains(from), "{from}");
-            let error = format!("{:#}", read(&example.replacen(from, to, 1)).err().expect(to));
+            let error = format!("{:#}", read(&example.replacen(from, to, 1)).expect_err(to));
             assert!(error.contains(expected), "{to}: {error}");
         }
     }

@@ -24,7 +24,7 @@ fn keys(known: &Table) -> impl Iterator<Item = String> {
 fn unknown(known: &Table, key: String) -> UnknownKey {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let distance = |of: &String| strsim::damerau_levenshtein(of, &key).min(strsim::damerau_levenshtein(&last(of), &last(&key)));
-    let sections = known.keys().cloned().filter(|_| !key.contains('.'));
+    let sections = known.keys().filter(|_| !key.contains('.')).cloned();
     let nearest = keys(known).chain(sections).min_by_key(distance).filter(|near| is_near(distance(near), &key));
     UnknownKey { key, nearest }
 }
