@@ -57,7 +57,7 @@ impl OwnerRoute {
             return Some(channel.clone());
         }
         let endpoint = Endpoint::from_shared(owner.address.to_string()).ok()?;
-        let channel = endpoint.connect_timeout(Duration::from_secs(2)).tcp_nodelay(true).connect_lazy();
+        let channel = endpoint.connect_timeout(Duration::from_secs(2)).tcp_nodelay(true).initial_connection_window_size(64 << 20).connect_lazy();
         *kept = Some((owner.address, channel.clone()));
         Some(channel)
     }

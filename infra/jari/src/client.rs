@@ -73,7 +73,7 @@ impl Shop {
     pub async fn connect(server: &str, connections: usize) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(if server.contains("://") { server.to_owned() } else { format!("http://{server}") })?
             .tcp_nodelay(true)
-            .http2_adaptive_window(true);
+            .initial_connection_window_size(64 << 20);
         let mut channels = Vec::with_capacity(connections);
         for _ in 0..connections {
             let channel = endpoint.connect().await.with_context(|| format!("nobody answers on {server}; start a server with `jari serve`"))?;

@@ -24,6 +24,11 @@ use crate::{config::Config, operations::Operations};
 const PRUNE_ROWS: u64 = 200_000;
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
+/// Bytes on their way on one connection and on one call. The first also bounds how many small requests may be buffered at once: half of it,
+/// each counted as a kilobyte; with the usual 64 KiB a client that sends a few dozen calls at once would be cut off for flooding.
+const CONNECTION_WINDOW: u32 = 64 << 20;
+const STREAM_WINDOW: u32 = 1 << 20;
+
 /// A running node.
 pub struct Node {
     /// For what starts beside the server.
@@ -150,7 +155,8 @@ async fn serve(config: Config, listener: TcpListener, services: Services, stop: 
         .http2_keepalive_interval(Some(keepalive))
         .http2_keepalive_timeout(Some(keepalive))
         .max_concurrent_streams(Some(config.server.max_streams))
-        .http2_adaptive_window(Some(true))
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
         .layer(jari_proto::limits::layer())
         .layer(ShedLayer(context.engine.clone()))
         .layer(ForwardLayer(OwnerRoute::new(settlement.watch())))
