@@ -13,7 +13,7 @@ use jari_domain::{
     slot::{InventorySlot, SlotCommand, Window},
 };
 use jari_event_store::{CommandKey, Database, LoadRequest, LogTail, PoolSettings, Reader, RecordedEvent, SnapshotWriter, TailSettings, migrate};
-use jari_postgres::{Lifetime, Place, PrivatePostgres, Settings};
+use jari_postgres::{Lifetime, PrivatePostgres};
 use tokio::{sync::OnceCell, task::JoinHandle};
 use tokio_postgres::{Config, NoTls};
 use tokio_util::sync::CancellationToken;
@@ -28,15 +28,7 @@ pub async fn server() -> Config {
             if let Ok(url) = std::env::var("JARI_TEST_DATABASE_URL") {
                 return (url.parse().unwrap(), Mutex::new(None));
             }
-            let root = std::env::temp_dir().join("jari-tests");
-            let place = Place::new(&root);
-            let server = if place.find().is_some() {
-                PrivatePostgres::temporary(true, Lifetime::Owned).await.unwrap()
-            } else {
-                // what an earlier run left behind
-                let _ = std::fs::remove_dir_all(&root);
-                PrivatePostgres::start(Settings { max_connections: 400, ..Settings::new(place) }).await.unwrap()
-            };
+            let server = PrivatePostgres::temporary(true, Lifetime::Owned).await.unwrap();
             (server.access().superuser.clone(), Mutex::new(Some(server)))
         })
         .await;

@@ -32,11 +32,14 @@ const TO_OWNER: &[&str] = &[
 /// Marks a call that was handed over, so that two nodes that disagree about the owner do not hand it to and fro.
 const FORWARDED: &str = "x-jari-forwarded";
 
+/// An address and the channel to it.
+type Route = (Arc<str>, Channel);
+
 /// Who owns settlement, and the channel to it.
 #[derive(Clone, Debug)]
 pub struct OwnerRoute {
     lease: tokio::sync::watch::Receiver<Lease>,
-    channel: Arc<Mutex<Option<(Arc<str>, Channel)>>>,
+    channel: Arc<Mutex<Option<Route>>>,
 }
 
 impl OwnerRoute {
