@@ -7,9 +7,8 @@ use jari_domain::{
     ids::{CustomerRef, OptionId, OrderId, ProductId, UnitId},
     order::{MAX_LINES, Order, OrderEvent, OrderStatus},
     product::{LineRequest, MAX_UNITS, UnitRequest},
-    registry::AsAggregate,
 };
-use jari_event_store::{LoadRequest, RecordedEvent, StreamWatch};
+use jari_event_store::{RecordedEvent, StreamWatch};
 use jari_proto::order::v1::{self as pb, order_service_server::OrderService};
 use tonic::{Request, Response, Status};
 
@@ -21,6 +20,9 @@ use crate::{
     booking::{CancelOrder, ConfirmOrder, PlaceLine, PlaceOrder},
     engine::ExecuteError,
 };
+
+/// More events than any order has: placed, settled, confirmed or expired, cancelled.
+const MOST_EVENTS: usize = 16;
 
 /// The service.
 #[derive(Debug)]
@@ -104,14 +106,15 @@ impl OrderCommands {
         }
     }
 
-    /// Reads the order's stream; says whether it is settled.
+    /// Reads the order's stream, which is a handful of events; says whether it is settled. A repeat hears how the order stands now.
     async fn read(&self, answer: &mut Answer) -> bool {
-        let request = LoadRequest { stream: StreamId::from(&answer.order_id), from: None };
-        let Ok(mut loaded) = self.0.reader.load(vec![request]).await else { return false };
-        let Some(Ok(loaded)) = loaded.pop() else { return false };
-        let Some(order) = Order::of(&loaded.state).filter(|o| o.status() != OrderStatus::Absent) else { return false };
-        answer.order = order.clone();
-        order.status() != OrderStatus::Placed
+        let Ok(events) = self.0.reader.stream_after(&StreamId::from(&answer.order_id), 0, MOST_EVENTS).await else { return false };
+        answer.order = Order::default();
+        let mut settled = false;
+        for event in &events {
+            settled |= answer.fold(event);
+        }
+        settled
     }
 }
 
@@ -148,7 +151,7 @@ impl Answer {
             self.placed_at = Some(event.decided_at());
             return false;
         }
-        self.settled_at = Some(event.decided_at());
+        self.settled_at = self.settled_at.or(Some(event.decided_at()));
         true
     }
 

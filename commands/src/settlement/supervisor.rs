@@ -146,11 +146,11 @@ impl Settlement {
         }
     }
 
-    /// Orders that could not be settled, by id after `after`.
+    /// Orders that could not be settled, by their place in line (position, then id) after `after`.
     ///
     /// # Errors
     /// [`LogError::Database`].
-    pub async fn parked(&self, after: &str, limit: u32) -> Result<Vec<ParkedWork>, LogError> {
+    pub async fn parked(&self, after: (u64, &str), limit: u32) -> Result<Vec<ParkedWork>, LogError> {
         self.store.parked(after, limit).await
     }
 

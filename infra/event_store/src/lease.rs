@@ -2,17 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Database, LogError,
-    record::{signed, unsigned},
+    record::{signed, timestamp, unsigned},
 };
 
 const TAKE: &str = include_str!("sql/take_lease.sql");
 const RENEW: &str = include_str!("sql/renew_lease.sql");
 const RELEASE: &str = "UPDATE leases SET expires_at = clock_timestamp() WHERE name = $1 AND holder = $2 AND epoch = $3";
+const READ: &str = "SELECT holder, address, epoch, expires_at > clock_timestamp(), expires_at FROM leases WHERE name = $1";
 const LOOK: &str = "SELECT holder, address, epoch, expires_at > clock_timestamp() FROM leases WHERE name = $1";
 
 /// Who holds a role.
@@ -52,6 +54,18 @@ struct Keeper {
     address: String,
     lasts: Duration,
     state: watch::Sender<Lease>,
+}
+
+/// Who holds `name`, and when the lease runs out unless it is renewed; `None` when nobody ever held it.
+///
+/// # Errors
+/// [`LogError::Database`].
+pub async fn read_lease(database: &Database, name: &str) -> Result<Option<(LeaseRow, Timestamp)>, LogError> {
+    let client = database.connection().await?;
+    let Some(row) = client.query_opt(READ, &[&name]).await? else { return Ok(None) };
+    let (holder, address): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+    let lease = LeaseRow { holder: holder.into(), address: address.into(), epoch: unsigned(row.try_get(2)?), live: row.try_get(3)? };
+    Ok(Some((lease, timestamp(row.try_get(4)?))))
 }
 
 impl LeaseKeeper {

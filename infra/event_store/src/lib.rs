@@ -22,7 +22,7 @@ pub use batch::{Batch, BatchLimits, CommandRow, Group, LeaseStamp, StreamUse};
 pub use connect::{Database, PoolSettings};
 pub use cqrs::{LogContext, LogStore};
 pub use error::LogError;
-pub use lease::{Lease, LeaseKeeper, LeaseRow};
+pub use lease::{Lease, LeaseKeeper, LeaseRow, read_lease};
 pub use migrate::migrate;
 pub use process::{ParkedWork, ProcessMemory, ProcessStore};
 pub use prune::prune_commands;

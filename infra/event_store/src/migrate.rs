@@ -33,7 +33,10 @@ async fn grant(client: &tokio_postgres::Client, role: &str) -> Result<(), LogErr
     if known.is_some() {
         // A role's name cannot be a parameter; `quote_ident` is the server's own.
         let statement: String = client.query_one("SELECT format('GRANT jari_server TO %I', $1::text)", &[&role]).await?.try_get(0)?;
-        client.batch_execute(&statement).await?;
+        client.batch_execute(&statement).await.map_err(|error| {
+            let said = LogError::Database(error);
+            LogError::Migration(format!("{said}; the role jari_server belongs to another owner of this server: let its superuser run `{statement}`"))
+        })?;
     }
     Ok(())
 }

@@ -108,13 +108,13 @@ impl ProcessStore {
         Ok(client.query_opt(UNPARK, &[&self.process, &key]).await?.map(|row| row.try_get(0).map(unsigned)).transpose()?)
     }
 
-    /// What is parked, by key after `after`, at most `limit`.
+    /// What is parked, by position and key after `after`, at most `limit`.
     ///
     /// # Errors
     /// [`LogError::Database`].
-    pub async fn parked(&self, after: &str, limit: u32) -> Result<Vec<ParkedWork>, LogError> {
+    pub async fn parked(&self, after: (u64, &str), limit: u32) -> Result<Vec<ParkedWork>, LogError> {
         let client = self.database.connection().await?;
-        let rows = client.query(LIST_PARKED, &[&self.process, &after, &i64::from(limit)]).await?;
+        let rows = client.query(LIST_PARKED, &[&self.process, &signed(after.0), &after.1, &i64::from(limit)]).await?;
         rows.iter()
             .map(|row| {
                 Ok(ParkedWork {

@@ -88,7 +88,7 @@ impl Node {
             longest_wait: Duration::from_millis(config.engine.longest_wait_ms),
             max_message_bytes: config.server.max_message_bytes,
         };
-        let operations = Operations::new(node_id, identity.log_id, tail, engine.clone(), settlement.clone(), views.clone());
+        let operations = Operations::new((node_id, identity.log_id), database.clone(), tail, engine.clone(), settlement.clone(), views.clone());
         let services = Services { context, views, watchers, operations, settlement };
         // joined when the node stops, or when it fails
         let server = tokio::spawn(serve(config.clone(), listener, services, server_stop.clone()));

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jari_commands::{
     engine::Engine,
     names,
-    settlement::{Settlement, SettlementStatus},
+    settlement::{SETTLEMENT, Settlement, SettlementStatus},
 };
 use jari_domain::{StreamId, Timestamp, ids::OrderId};
-use jari_event_store::{Lease, LogError, LogTail};
+use jari_event_store::{Database, LogError, LogTail, read_lease};
 use jari_projections::{QuarantinePage, RetryError, Views};
 use jari_proto::{
     operations::v1::{self as pb, operations_service_server::OperationsService},
@@ -28,6 +28,8 @@ pub const CODES: &[&str] = &[
     "VIEW_SWITCHED",
 ];
 
+/// How long an answer waits for the position that it must have seen.
+const REACH: Duration = Duration::from_secs(2);
 const PAGE: u32 = 50;
 const MAX_PAGE: u32 = 1_000;
 
@@ -38,6 +40,7 @@ pub struct Operations(Arc<Inner>);
 struct Inner {
     node: String,
     log_id: Uuid,
+    database: Database,
     tail: LogTail,
     engine: Engine,
     settlement: Settlement,
@@ -47,13 +50,32 @@ struct Inner {
 
 impl Operations {
     /// Speaks for this node.
-    pub fn new(node: String, log_id: Uuid, tail: LogTail, engine: Engine, settlement: Settlement, views: Option<Views>) -> Self {
-        Self(Arc::new(Inner { node, log_id, tail, engine, settlement, views, started_at: Timestamp::now() }))
+    pub fn new(
+        (node, log_id): (String, Uuid),
+        database: Database,
+        tail: LogTail,
+        engine: Engine,
+        settlement: Settlement,
+        views: Option<Views>,
+    ) -> Self {
+        Self(Arc::new(Inner { node, log_id, database, tail, engine, settlement, views, started_at: Timestamp::now() }))
     }
 
     fn views(&self) -> Result<&Views, Status> {
         let off = || refusal_status("PROJECTIONS_OFF", Code::FailedPrecondition, "this node keeps no views", BTreeMap::new(), None);
         self.0.views.as_ref().ok_or_else(off)
+    }
+
+    /// Waits, bounded, until this node has seen the position.
+    async fn reach(&self, wanted: i64) -> Result<(), Status> {
+        let wanted = u64::try_from(wanted).unwrap_or(0);
+        let mut head = self.0.tail.watch();
+        let seen = tokio::time::timeout(REACH, head.wait_for(|head| *head >= wanted)).await;
+        if matches!(seen, Ok(Ok(_))) {
+            return Ok(());
+        }
+        let message = "this node has not seen that position of the log yet";
+        Err(refusal_status("VIEW_BEHIND", Code::Unavailable, message, BTreeMap::new(), Some(Duration::from_secs(1))))
     }
 
     fn position(&self) -> i64 {
@@ -84,21 +106,20 @@ fn page_size(asked: i32) -> u32 {
 #[async_trait::async_trait]
 impl OperationsService for Operations {
     async fn get_status(&self, request: Request<pb::GetStatusRequest>) -> Result<Response<pb::GetStatusResponse>, Status> {
-        let wanted = u64::try_from(request.get_ref().min_position).unwrap_or(0);
-        if let Some(views) = &self.0.views {
-            // the answer says how far they are, whether or not they came that far in time
-            let _ = views.reach(wanted, Duration::from_secs(2)).await;
-        }
+        self.reach(request.get_ref().min_position).await?;
         let projections = match &self.0.views {
             Some(views) => views.status().await.map_err(|e| away(&e))?.into_iter().map(projection).collect(),
             None => Vec::new(),
         };
-        let SettlementStatus { lease, waiting, .. } = self.0.settlement.status();
-        let (owner, epoch) = match lease {
-            Lease::Mine(epoch) => (self.0.node.clone(), epoch),
-            Lease::Theirs(row) => (row.holder.to_string(), row.epoch),
-            Lease::Unknown => (String::new(), 0),
+        let SettlementStatus { waiting, .. } = self.0.settlement.status();
+        let lease = read_lease(&self.0.database, SETTLEMENT).await.map_err(|e| away(&e))?;
+        let (owner, epoch, expires_at) = match lease {
+            Some((row, until)) if row.live => (row.holder.to_string(), row.epoch, Some(time(until))),
+            Some((row, _)) => (String::new(), row.epoch, None),
+            None => (String::new(), 0, None),
         };
+        let head = self.0.tail.head();
+        let last = self.0.tail.read_now(head.saturating_sub(1), 1).await.map_err(|e| away(&e))?;
         let parked = self.0.settlement.parked_count().await.map_err(|e| away(&e))?;
         let engine = self.0.engine.status();
         let counters = [
@@ -109,16 +130,19 @@ impl OperationsService for Operations {
             (names::BATCHES, engine.batches),
             (names::GROUPS, engine.groups),
         ];
-        let position = self.position();
         Ok(Response::new(pb::GetStatusResponse {
-            log: Some(pb::LogStatus { log_id: self.0.log_id.to_string(), head_position: position, ..pb::LogStatus::default() }),
+            log: Some(pb::LogStatus {
+                log_id: self.0.log_id.to_string(),
+                head_position: count(head),
+                head_recorded_at: last.first().map(|event| time(event.recorded_at)),
+            }),
             projections,
             settlement: Some(pb::SettlementStatus {
                 owner,
                 epoch: count(epoch),
+                lease_expires_at: expires_at,
                 queued_orders: count(waiting as u64),
                 parked_orders: count(parked),
-                ..pb::SettlementStatus::default()
             }),
             engine: Some(pb::EngineStatus {
                 node: self.0.node.clone(),
@@ -126,15 +150,23 @@ impl OperationsService for Operations {
                 started_at: Some(time(self.0.started_at)),
                 counters: counters.into_iter().map(|(name, n)| (name.to_owned(), count(n))).collect(),
             }),
-            position,
+            position: count(head),
         }))
     }
 
     async fn list_parked_orders(&self, request: Request<pb::ListParkedOrdersRequest>) -> Result<Response<pb::ListParkedOrdersResponse>, Status> {
         let request = request.into_inner();
+        self.reach(request.min_position).await?;
         let size = page_size(request.page_size);
-        let parked = self.0.settlement.parked(&request.page_token, size).await.map_err(|e| away(&e))?;
-        let next_page_token = if parked.len() == size as usize { parked.last().map(|p| p.key.clone()).unwrap_or_default() } else { String::new() };
+        let after = match request.page_token.split_once('.') {
+            Some((position, key)) => position.parse().ok().map(|position| (position, key)),
+            None if request.page_token.is_empty() => Some((0, "")),
+            None => None,
+        };
+        let after = after.ok_or_else(|| invalid(vec![("page_token", "is not one of this list's")], "PAGE_TOKEN_INVALID"))?;
+        let parked = self.0.settlement.parked(after, size).await.map_err(|e| away(&e))?;
+        let full = parked.len() == size as usize;
+        let next_page_token = parked.last().filter(|_| full).map(|p| format!("{}.{}", p.position, p.key)).unwrap_or_default();
         let order = |parked: jari_event_store::ParkedWork| pb::ParkedOrder {
             order_id: parked.key,
             accepted_position: count(parked.position),
@@ -161,6 +193,7 @@ impl OperationsService for Operations {
         request: Request<pb::ListQuarantinedStreamsRequest>,
     ) -> Result<Response<pb::ListQuarantinedStreamsResponse>, Status> {
         let request = request.into_inner();
+        self.reach(request.min_position).await?;
         let size = page_size(request.page_size);
         let after: Vec<&str> = request.page_token.split('\t').collect();
         let after = match after.as_slice() {
