@@ -26,7 +26,7 @@ pub use lease::{Lease, LeaseKeeper, LeaseRow, read_lease};
 pub use migrate::migrate;
 pub use process::{ParkedWork, ProcessMemory, ProcessStore};
 pub use prune::prune_commands;
-pub use read::{CommandKey, LoadRequest, LoadedStream, LogIdentity, Reader, RecordedCommand};
+pub use read::{CODES, CommandKey, LoadRequest, LoadedStream, LogIdentity, Reader, RecordedCommand};
 pub use record::{Body, Metadata, RecordedEvent};
 pub use snapshot::{SnapshotWriter, StateSnapshot};
 pub use tail::{LogTail, TailSettings};

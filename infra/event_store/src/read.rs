@@ -17,6 +17,11 @@ const READ_LOG: &str = include_str!("sql/read_log.sql");
 const READ_HEAD: &str = include_str!("sql/read_head.sql");
 const LOOK_UP_COMMANDS: &str = include_str!("sql/look_up_commands.sql");
 
+/// A recorded refusal that this program cannot read.
+const COMMAND_REFUSED: &str = "COMMAND_REFUSED";
+/// The codes that the log gives by itself.
+pub const CODES: &[&str] = &[COMMAND_REFUSED];
+
 /// Streams are read in pages of so many events a query, so that a long one does not fill memory with rows.
 const PAGE_EVENTS: i64 = 20_000;
 
@@ -240,7 +245,7 @@ impl Reader {
 /// A refusal that a newer program recorded in a shape that this one does not know.
 fn unreadable_refusal() -> Refusal {
     Refusal {
-        code: "COMMAND_REFUSED".into(),
+        code: COMMAND_REFUSED.into(),
         kind: jari_domain::RefusalKind::FailedPrecondition,
         message: "the command was refused; the reason was recorded by a newer version of this program".into(),
         details: Default::default(),
