@@ -82,10 +82,13 @@ enum Lookup {
 pub(super) struct Unit {
     pub work: Arc<dyn UnitOfWork>,
     pub origin: Arc<Origin>,
+    /// First those that are known beforehand, `own` of them; then those that their states name.
     touches: Vec<Touch>,
-    discovered: bool,
+    own: usize,
     lookup: Lookup,
     pub attempts: u32,
+    /// It fell too many times: it is not decided again, only looked up once more.
+    pub exhausted: bool,
     replies: Vec<Reply>,
 }
 
@@ -155,7 +158,8 @@ impl Core {
             self.by_key.insert(key.clone(), number);
         }
         let touches = work.touches();
-        let unit = Unit { work, origin: Arc::new(origin), touches, discovered: false, lookup, attempts: 0, replies: vec![reply] };
+        let own = touches.len();
+        let unit = Unit { work, origin: Arc::new(origin), touches, own, lookup, attempts: 0, exhausted: false, replies: vec![reply] };
         self.units.insert(number, unit);
         self.line_up(number, now);
         self.wake(now);
@@ -252,23 +256,26 @@ impl Core {
         }
     }
 
-    /// The unit's turn: finds out whether it needs more streams, else decides.
+    /// The unit's turn: finds out whether it needs other streams, else decides.
+    ///
+    /// Asked anew at each turn: what its first streams name may have changed while it waited for the others, or when it fell. An order
+    /// that was thought to be absent names no slots, and would be confirmed without them. Ends: it goes back in line only when the answer changed.
     fn go_on(&mut self, number: u64, now: Timestamp) {
-        let Some(unit) = self.units.get_mut(&number) else { return };
-        if !unit.discovered {
-            unit.discovered = true;
-            let work = unit.work.clone();
-            let known = self.units.get(&number).map(|u| self.states(&u.touches)).unwrap_or_default();
-            let more = work.discover(&States(known));
-            if !more.is_empty() {
-                if let Some(unit) = self.units.get_mut(&number) {
-                    unit.touches.extend(more);
-                }
-                self.line_up(number, now);
-                return;
-            }
+        let Some(unit) = self.units.get(&number) else { return };
+        let known = States(self.states(&unit.touches[..unit.own]));
+        // as in `decide`
+        let Ok(more) = catch_unwind(AssertUnwindSafe(|| unit.work.discover(&known))) else {
+            let name = unit.work.name();
+            self.finish(number, Err(ExecuteError::DecisionFailed { name }));
+            return;
+        };
+        if more.iter().map(|t| &t.stream).eq(unit.touches[unit.own..].iter().map(|t| &t.stream)) {
+            self.decide(number, now);
+        } else if let Some(unit) = self.units.get_mut(&number) {
+            unit.touches.truncate(unit.own);
+            unit.touches.extend(more);
+            self.line_up(number, now);
         }
-        self.decide(number, now);
     }
 
     fn states(&self, touches: &[Touch]) -> Vec<&jari_domain::AnyState> {
@@ -353,6 +360,11 @@ impl Core {
             if let Some(known) = self.recent.get(key) {
                 let result = repeat(known, &unit.origin);
                 self.finish(number, result);
+                continue;
+            }
+            if unit.exhausted {
+                let attempts = unit.attempts;
+                self.finish(number, Err(ExecuteError::Contention { attempts }));
                 continue;
             }
             match unit.touches.first() {

@@ -171,7 +171,7 @@ impl Core {
     fn arrived(&mut self, sent: Sent, appended: &Appended, now: Timestamp) {
         let heads = appended.heads(&sent.batch);
         let groups = Arc::unwrap_or_clone(sent.batch).groups;
-        for ((number, group), head) in sent.units.iter().copied().zip(groups).zip(heads) {
+        for (index, ((number, group), head)) in sent.units.iter().copied().zip(groups).zip(heads).enumerate() {
             match head {
                 Some(head) => self.landed(number, group, head, appended, now),
                 None => {
@@ -179,14 +179,14 @@ impl Core {
                     self.flight.rollback_needed = true;
                     if appended.lease_lost && group.lease.is_some() {
                         self.finish(number, Err(ExecuteError::LeaseLost));
+                    } else if appended.repeated.contains(&index) {
+                        self.ask_again(number);
+                        self.flight.fallen.push(number);
                     } else {
                         self.fell(number);
                     }
                 }
             }
-        }
-        for repeated in &appended.repeated {
-            self.ask_again(sent.units[*repeated]);
         }
         self.evict();
     }
@@ -229,6 +229,10 @@ impl Core {
         unit.attempts += 1;
         if unit.attempts < self.limits.attempts {
             self.flight.fallen.push(number);
+        } else if unit.origin.key.is_some() {
+            // "nothing was done" is said only after a look: another node, or an earlier try whose answer was lost, may have done it
+            unit.exhausted = true;
+            self.ask_again(number);
         } else {
             let attempts = unit.attempts;
             self.finish(number, Err(ExecuteError::Contention { attempts }));
