@@ -51,6 +51,8 @@ pub(super) struct Cell {
     /// Raised with each read that is asked for.
     pub generation: u64,
     pub snapshot_number: u64,
+    /// The greatest sequence that the log was seen to have: what was read before it is old.
+    heard: u64,
 }
 
 impl Cell {
@@ -65,6 +67,7 @@ impl Cell {
             touched: 0,
             generation: 0,
             snapshot_number: 0,
+            heard: 0,
         }
     }
 
@@ -83,6 +86,11 @@ impl Cell {
     }
     pub fn is_stale(&self) -> bool {
         matches!(self.phase, Phase::Stale)
+    }
+    /// Takes note of an event in the log. Says whether this copy is behind it.
+    pub fn hear(&mut self, sequence: u64) -> bool {
+        self.heard = self.heard.max(sequence);
+        !self.is_loading() && self.durable.as_ref().is_none_or(|v| v.number < self.heard)
     }
     /// Nobody waits for it and nothing of it is under way.
     pub fn is_idle(&self) -> bool {
@@ -138,13 +146,13 @@ impl Cell {
         (LoadRequest { stream: stream.clone(), from }, self.generation)
     }
 
-    /// Takes what was read.
+    /// Takes what was read. It is stale at once when the log was meanwhile seen to have gone on.
     pub fn take(&mut self, loaded: LoadedStream) {
         if loaded.snapshot_version > 0 || self.durable.is_none() {
             self.snapshot_number = loaded.snapshot_version;
         }
+        self.phase = if loaded.version < self.heard { Phase::Stale } else { Phase::Ready };
         self.durable = Some(Version { state: loaded.state, number: loaded.version, last_time: loaded.last_time });
         self.ahead = None;
-        self.phase = Phase::Ready;
     }
 }

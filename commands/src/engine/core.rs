@@ -344,6 +344,7 @@ impl Core {
                 self.cells.remove(stream);
             }
         }
+        self.refresh(stream);
         self.wakeups.push_back(stream.clone());
         self.wake(now);
     }
@@ -378,7 +379,7 @@ impl Core {
     /// Hears of an event in the log. One that this node did not write makes its copy of the stream old.
     pub fn seen(&mut self, stream: &StreamId, sequence: u64) {
         let Some(cell) = self.cells.get_mut(stream) else { return };
-        if cell.is_loading() || cell.durable().is_some_and(|v| v.number >= sequence) {
+        if !cell.hear(sequence) {
             return;
         }
         if cell.is_idle() {

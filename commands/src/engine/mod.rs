@@ -9,6 +9,8 @@ mod flight;
 mod recent;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 mod unit;
 
 use std::{

@@ -261,6 +261,8 @@ impl Node {
         assert!(self.core.units.is_empty() && self.core.pending.is_empty() && self.core.flight.is_empty());
         for (stream, cell) in &self.core.cells {
             assert!(cell.in_flight == 0 && cell.queue.is_empty(), "{stream}: {} under way, {} wait", cell.in_flight, cell.queue.len());
+            let known = cell.durable().map_or(0, |v| v.number);
+            assert_eq!(known, model.version(stream), "{stream}: what others wrote has been told, and is not known");
             for version in [cell.durable(), cell.newest()].into_iter().flatten() {
                 assert_eq!(version.state, model.state_at(stream, version.number), "{stream} in memory is not what it is in the log");
             }

@@ -1,0 +1,200 @@
+//! The loop alone, one turn after the other: races that need their order.
+
+use std::sync::Arc;
+
+use jari_domain::{
+    AnyEvent, AnyState, Decider, StreamId, Timestamp,
+    ids::{HoldId, OrderId, PoolId, SlotId},
+    order::Order,
+    slot::{InventorySlot, SlotCommand},
+};
+use jari_event_store::{Appended, CommandKey, LoadRequest, LoadedStream, RecordedCommand};
+use jiff::SignedDuration;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{
+    core::{Core, CoreLimits, Reply},
+    flight::{AppendFailure, Departure},
+    unit::{ExecuteError, Origin, Outcome, UnitOfWork},
+};
+use crate::booking::{ConfirmOrder, OneStream};
+
+type Answer = oneshot::Receiver<Result<Outcome, ExecuteError>>;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn core(attempts: u32) -> Core {
+    Core::new(CoreLimits { attempts, ..CoreLimits::default() }, at(0))
+}
+
+fn key(n: u128) -> CommandKey {
+    CommandKey { caller: "c".into(), id: Uuid::from_u128(n) }
+}
+
+fn submit(core: &mut Core, work: impl UnitOfWork, key: CommandKey) -> Answer {
+    let (to, answer) = oneshot::channel();
+    core.submit(Arc::new(work), Origin { key: Some(key.clone()), ..Origin::default() }, Reply { to, place: None }, at(1));
+    core.effects.lookups.clear();
+    core.looked_up(&[key], vec![], at(1));
+    answer
+}
+
+fn slot(pool: &str) -> SlotId {
+    SlotId::of(&PoolId::parse(pool).unwrap(), None)
+}
+
+fn hold(pool: &str, hold: &str) -> OneStream<InventorySlot> {
+    let expires_at = at(0) + SignedDuration::from_secs(60);
+    OneStream::on("hold", &slot(pool), SlotCommand::HoldUnits { hold_id: HoldId::parse(hold).unwrap(), quantity: 1, expires_at })
+}
+
+/// An open slot's stream with `more` holds in it.
+fn opened(pool: &str, more: u64) -> LoadedStream {
+    let mut slot_state = InventorySlot::default();
+    let mut version = 0;
+    let open = SlotCommand::OpenSlot { pool_id: PoolId::parse(pool).unwrap(), window: None, capacity: 10 };
+    let expires_at = at(0) + SignedDuration::from_secs(60);
+    let holds = (0..more).map(|n| SlotCommand::HoldUnits { hold_id: HoldId::parse(&format!("other-{n}")).unwrap(), quantity: 1, expires_at });
+    for command in std::iter::once(open).chain(holds) {
+        for event in slot_state.decide(&command, at(0)).unwrap() {
+            slot_state.apply(&event);
+            version += 1;
+        }
+    }
+    let state = AnyState::InventorySlot(Box::new(slot_state));
+    LoadedStream { stream: StreamId::from(&slot(pool)), state, version, last_time: at(0), snapshot_version: 0 }
+}
+
+fn load(core: &mut Core, loaded: LoadedStream) {
+    let asked: Vec<(LoadRequest, u64)> = std::mem::take(&mut core.effects.loads);
+    let (request, generation) = asked.into_iter().find(|(r, _)| r.stream == loaded.stream).expect("the stream was asked for");
+    core.loaded(&request.stream, generation, Ok(loaded), at(1));
+}
+
+fn land(departure: Departure, base: u64) -> (u64, Result<Appended, AppendFailure>) {
+    let appended = Appended { base, recorded_at: at(1), fallen: vec![], repeated: vec![], lease_lost: false, stale: false };
+    (departure.number, Ok(appended))
+}
+
+fn fall(departure: Departure, repeated: bool) -> (u64, Result<Appended, AppendFailure>) {
+    let repeated = if repeated { vec![0] } else { vec![] };
+    let appended = Appended { base: 9, recorded_at: at(1), fallen: vec![0], repeated, lease_lost: false, stale: false };
+    (departure.number, Ok(appended))
+}
+
+#[test]
+fn an_event_of_another_writer_that_passes_a_read_under_way_is_read_after_it() {
+    let mut core = core(32);
+    let answer = submit(&mut core, hold("seats", "mine"), key(1));
+    let read_before = opened("seats", 0);
+    core.seen(&StreamId::from(&slot("seats")), 2);
+    load(&mut core, read_before);
+    assert!(core.depart(at(1)).is_none(), "nothing is decided on a state that is known to be old");
+    load(&mut core, opened("seats", 1));
+    let departure = core.depart(at(1)).expect("decided on the newest state");
+    assert_eq!(departure.batch.groups[0].uses[0].expected, 2);
+    drop(answer);
+}
+
+#[test]
+fn an_order_that_turns_out_to_exist_is_never_confirmed_without_its_slots() {
+    let mut core = core(32);
+    let order_id = OrderId::parse("o").unwrap();
+    let mut answer = submit(&mut core, ConfirmOrder { order_id: order_id.clone() }, key(1));
+    let stream = StreamId::from(&order_id);
+    let absent = AnyState::new(Order::TYPE).unwrap();
+    load(&mut core, LoadedStream { stream: stream.clone(), state: absent.clone(), version: 0, last_time: at(0), snapshot_version: 0 });
+    let departure = core.depart(at(1)).expect("refused: no such order");
+    let (number, fallen) = fall(departure, false);
+    core.appended(number, fallen, at(1));
+    assert!(core.depart(at(1)).is_none());
+    let mut held = absent;
+    for json in [
+        r#"{"OrderPlaced":{"customer":"c","lines":[{"product_id":"p","option_id":"one","starts_at":null,"units":[{"unit_id":"u","quantity":1,"price":{"minor":1,"currency":"KRW"}}],"draws":[{"slot_id":"seats@stock","quantity":1}],"total":{"minor":1,"currency":"KRW"}}],"total":{"minor":1,"currency":"KRW"},"hold_seconds":60}}"#,
+        r#"{"OrderHeld":{"expires_at":"2027-01-15T08:01:00Z"}}"#,
+    ] {
+        held.apply(&AnyEvent::Order(serde_json::from_str(json).unwrap()));
+    }
+    load(&mut core, LoadedStream { stream, state: held, version: 2, last_time: at(0), snapshot_version: 0 });
+    assert!(core.depart(at(1)).is_none(), "it waits for the slot that the order names");
+    load(&mut core, opened("seats", 0));
+    let departure = core.depart(at(1)).unwrap();
+    assert_eq!(departure.batch.groups[0].uses.len(), 2);
+    assert!(answer.try_recv().is_err(), "no answer before it is durable");
+}
+
+#[test]
+fn a_repeat_found_at_the_last_attempt_gives_its_recorded_outcome() {
+    let mut core = core(1);
+    let mut answer = submit(&mut core, hold("seats", "mine"), key(1));
+    load(&mut core, opened("seats", 0));
+    let (number, fallen) = fall(core.depart(at(1)).unwrap(), true);
+    core.appended(number, fallen, at(1));
+    core.looked_up(&[key(1)], vec![(key(1), RecordedCommand { digest: [0; 16], position: 7, refusal: None })], at(1));
+    assert_eq!(answer.try_recv().unwrap(), Ok(Outcome { position: 7, refusal: None }));
+}
+
+#[test]
+fn a_command_that_fell_too_often_is_looked_up_before_it_hears_that_nothing_was_done() {
+    for recorded in [false, true] {
+        let mut core = core(1);
+        let mut answer = submit(&mut core, hold("seats", "mine"), key(1));
+        load(&mut core, opened("seats", 0));
+        let (number, fallen) = fall(core.depart(at(1)).unwrap(), false);
+        core.appended(number, fallen, at(1));
+        assert!(answer.try_recv().is_err());
+        assert_eq!(core.effects.lookups, [key(1)]);
+        let outcome = RecordedCommand { digest: [0; 16], position: 7, refusal: None };
+        core.looked_up(&[key(1)], if recorded { vec![(key(1), outcome)] } else { vec![] }, at(1));
+        let expected = if recorded { Ok(Outcome { position: 7, refusal: None }) } else { Err(ExecuteError::Contention { attempts: 1 }) };
+        assert_eq!(answer.try_recv().unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_refusal_goes_out_only_when_what_it_was_decided_on_is_durable() {
+    let mut core = core(32);
+    let mut first = submit(&mut core, hold("seats", "same"), key(1));
+    let mut second = submit(&mut core, hold("seats", "same"), key(2));
+    load(&mut core, opened("seats", 0));
+    let departure = core.depart(at(1)).unwrap();
+    assert_eq!(departure.batch.groups.len(), 2, "the refusal travels behind what it was decided on");
+    assert!(second.try_recv().is_err());
+    let (number, landed) = land(departure, 9);
+    core.appended(number, landed, at(1));
+    assert_eq!(first.try_recv().unwrap().unwrap().refusal, None);
+    assert_eq!(second.try_recv().unwrap().unwrap().refusal.unwrap().code, "HOLD_EXISTS");
+}
+
+#[test]
+fn a_decision_that_breaks_is_answered_alone_and_the_loop_goes_on() {
+    #[derive(Debug)]
+    struct Broken(bool);
+    impl UnitOfWork for Broken {
+        fn name(&self) -> &'static str {
+            "broken"
+        }
+        fn touches(&self) -> Vec<super::Touch> {
+            vec![super::Touch::existing(&slot("seats"))]
+        }
+        fn discover(&self, _: &super::States<'_>) -> Vec<super::Touch> {
+            assert!(self.0, "a mistake in what it discovers");
+            vec![]
+        }
+        fn decide(&self, _: &super::States<'_>, _: Timestamp) -> Result<super::Changes, jari_domain::Refusal> {
+            panic!("a mistake in what it decides")
+        }
+    }
+    let mut core = core(32);
+    let mut broken: Vec<Answer> = (1..=2).map(|n| submit(&mut core, Broken(n == 1), key(n))).collect();
+    let sound = submit(&mut core, hold("seats", "mine"), key(3));
+    load(&mut core, opened("seats", 0));
+    for answer in &mut broken {
+        assert_eq!(answer.try_recv().unwrap(), Err(ExecuteError::DecisionFailed { name: "broken" }));
+    }
+    assert_eq!(core.depart(at(1)).unwrap().batch.groups.len(), 1);
+    drop(sound);
+}
