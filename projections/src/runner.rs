@@ -56,6 +56,8 @@ pub(crate) struct Inner {
     pub tail: LogTail,
     pub settings: ViewSettings,
     pub stop: CancellationToken,
+    /// Ends those who watch, with `stop` or before it.
+    pub watches_stop: CancellationToken,
     pub watches: Arc<Semaphore>,
     states: Vec<Arc<ViewState>>,
 }
@@ -88,7 +90,8 @@ impl Views {
             states.push(state);
         }
         let watches = Arc::new(Semaphore::new(settings.watches));
-        let inner = Arc::new(Inner { database, tail, settings, stop, watches, states });
+        let watches_stop = stop.child_token();
+        let inner = Arc::new(Inner { database, tail, settings, stop, watches_stop, watches, states });
         // Joined by the caller, who gets the handles; ended by `stop`.
         let tasks = inner.states.iter().map(|state| tokio::spawn(Runner::new(&inner, state, &node).run())).collect();
         Ok((Self { inner }, tasks))
@@ -124,6 +127,11 @@ impl Views {
     /// [`LogError::Database`].
     pub async fn quarantined(&self, page: &QuarantinePage) -> Result<Vec<QuarantinedStream>, LogError> {
         quarantine::list(&self.inner.database, page).await
+    }
+
+    /// Ends every stream of those who watch, with `SHUTTING_DOWN`; everything else goes on. For a server that takes no more calls.
+    pub fn end_watches(&self) {
+        self.inner.watches_stop.cancel();
     }
 
     /// Lets a view read a quarantined stream again, from where it stopped; gives the view's position.

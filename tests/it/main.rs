@@ -1,6 +1,7 @@
 //! The real engine on a real PostgreSQL: one server for all tests, a database for each.
 
 mod booking;
+mod endpoints;
 mod engine;
 mod harness;
 mod serving;

@@ -1,9 +1,9 @@
 //! A whole node, as `jari serve` runs it, on a port of its own; and clients of every service.
 
 use jari::{config::Config, node::Node};
-use jari_event_store::Database;
+use jari_event_store::{Database, Reader, RecordedEvent};
 use jari_proto::{
-    availability::v1::availability_service_client::AvailabilityServiceClient,
+    availability::v1::{GetSlotRequest, SlotState, availability_service_client::AvailabilityServiceClient},
     inventory::v1::{OpenSlotRequest, inventory_service_client::InventoryServiceClient},
     operations::v1::operations_service_client::OperationsServiceClient,
     order::v1::{
@@ -72,14 +72,40 @@ impl Serving {
     /// A product sold from stock, one unit of its pool a piece.
     pub async fn on_sale(&self, product: &str, capacity: i32) -> String {
         self.draft(product).await;
+        self.option(product).await;
+        self.products().launch_product(LaunchProductRequest { request_id: id(), product_id: product.into() }).await.unwrap();
+        let open = OpenSlotRequest { request_id: id(), pool_id: product.into(), window: None, capacity };
+        self.inventory().open_slot(open).await.unwrap().into_inner().slot_id
+    }
+
+    /// Defines the option of a draft.
+    pub async fn option(&self, product: &str) {
         let draws = vec![Draw { pool_id: product.into(), per_head: 1 }];
         let unit = Unit { unit_id: "piece".into(), title: "Piece".into(), price: Some(won(1_000)), heads: 1 };
         let option = ProductOption { option_id: "one".into(), title: "One".into(), units: vec![unit], draws };
         let define = DefineOptionRequest { request_id: id(), product_id: product.into(), option: Some(option) };
         self.products().define_option(define).await.unwrap();
-        self.products().launch_product(LaunchProductRequest { request_id: id(), product_id: product.into() }).await.unwrap();
-        let open = OpenSlotRequest { request_id: id(), pool_id: product.into(), window: None, capacity };
-        self.inventory().open_slot(open).await.unwrap().into_inner().slot_id
+    }
+
+    /// How a slot stands once the view has seen `position`: state, capacity, held, confirmed.
+    pub async fn slot(&self, slot_id: &str, position: i64) -> (SlotState, i32, i32, i32) {
+        let get = GetSlotRequest { slot_id: slot_id.into(), min_position: position };
+        let slot = self.availability().get_slot(get).await.unwrap().into_inner().slot.unwrap();
+        let counts = slot.counts.unwrap();
+        (slot.state(), counts.capacity, counts.held, counts.confirmed)
+    }
+
+    /// The whole log.
+    pub async fn log(&self) -> Vec<RecordedEvent> {
+        Reader::new(self.database.clone()).log_after(0, 1_000_000).await.unwrap()
+    }
+
+    /// Writes an event that nobody can read, as some other program might.
+    pub async fn scrawl(&self, aggregate_type: &str, aggregate_id: &str, sequence: i64) {
+        let client = self.database.connection().await.unwrap();
+        let insert = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+            VALUES ($1, $2, $3, 'Scrawled', '1.0', '{}', '{}')";
+        client.execute(insert, &[&aggregate_type, &aggregate_id, &sequence]).await.unwrap();
     }
 
     pub async fn draft(&self, product: &str) {
@@ -95,6 +121,11 @@ impl Serving {
         };
         self.products().create_product(create).await.unwrap();
     }
+}
+
+/// A time on the wire.
+pub fn wire(at: jari_domain::Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
 }
 
 pub fn won(minor_units: i64) -> Money {

@@ -32,6 +32,10 @@ const TO_OWNER: &[&str] = &[
 /// Marks a call that was handed over, so that two nodes that disagree about the owner do not hand it to and fro.
 const FORWARDED: &str = "x-jari-forwarded";
 
+/// An owner that says nothing for so long is asked whether it is there, and given up when it says nothing for as long again: without that, calls
+/// at an owner that was paused would wait for it beyond the end of its lease.
+const SILENCE: Duration = Duration::from_secs(2);
+
 /// An address and the channel to it.
 type Route = (Arc<str>, Channel);
 
@@ -60,7 +64,8 @@ impl OwnerRoute {
             return Some(channel.clone());
         }
         let endpoint = Endpoint::from_shared(owner.address.to_string()).ok()?;
-        let channel = endpoint.connect_timeout(Duration::from_secs(2)).tcp_nodelay(true).initial_connection_window_size(64 << 20).connect_lazy();
+        let endpoint = endpoint.connect_timeout(SILENCE).http2_keep_alive_interval(SILENCE).keep_alive_timeout(SILENCE);
+        let channel = endpoint.tcp_nodelay(true).initial_connection_window_size(64 << 20).connect_lazy();
         *kept = Some((owner.address, channel.clone()));
         Some(channel)
     }
@@ -120,4 +125,65 @@ where
 fn unreachable_owner() -> Status {
     let message = "the node that settles orders cannot be reached from this one; nothing is known of this call's outcome";
     jari_proto::status::refusal_status(SETTLEMENT_UNAVAILABLE, tonic::Code::Unavailable, message, Default::default(), Some(Duration::from_secs(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jari_event_store::LeaseRow;
+    use tokio::{net::TcpListener, sync::watch};
+
+    /// What the node would answer by itself.
+    fn here() -> impl Service<Request<Body>, Response = Response<Body>, Error = std::convert::Infallible, Future: Send> + Send {
+        tower::service_fn(|_| std::future::ready(Ok(Status::already_exists("here").into_http())))
+    }
+
+    async fn answer(lease: Lease, path: &str, forwarded: bool) -> Status {
+        let (_keep, lease) = watch::channel(lease);
+        let mut request = Request::builder().uri(format!("http://node{path}"));
+        if forwarded {
+            request = request.header(FORWARDED, "1");
+        }
+        let mut service = ForwardLayer(OwnerRoute::new(lease)).layer(here());
+        let response = service.call(request.body(Body::empty()).unwrap()).await.unwrap();
+        Status::from_header_map(response.headers()).unwrap()
+    }
+
+    fn theirs(address: std::net::SocketAddr, live: bool) -> Lease {
+        Lease::Theirs(LeaseRow { holder: "other".into(), address: format!("http://{address}").into(), epoch: 1, live })
+    }
+
+    const CONFIRM: &str = "/reservation.order.v1.OrderService/ConfirmOrder";
+
+    #[tokio::test]
+    async fn a_call_stays_here_unless_a_living_owner_should_have_it() {
+        let nobody = "127.0.0.1:1".parse().unwrap();
+        for (lease, path, forwarded) in [
+            (Lease::Mine(1), CONFIRM, false),
+            (Lease::Unknown, CONFIRM, false),
+            (theirs(nobody, false), CONFIRM, false),
+            (theirs(nobody, true), CONFIRM, true),
+            (theirs(nobody, true), "/reservation.order.v1.OrderService/PlaceOrder", false),
+        ] {
+            assert_eq!(answer(lease, path, forwarded).await.code(), tonic::Code::AlreadyExists, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_owner_that_is_away_or_silent_is_given_up_within_seconds() {
+        let gone = "127.0.0.1:1".parse().unwrap();
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = silent.local_addr().unwrap();
+        // takes connections, as a paused process does, and says nothing; ends with the test
+        tokio::spawn(async move {
+            let mut kept = Vec::new();
+            while let Ok((connection, _)) = silent.accept().await {
+                kept.push(connection);
+            }
+        });
+        for owner in [gone, address] {
+            let given_up = tokio::time::timeout(4 * SILENCE, answer(theirs(owner, true), CONFIRM, false)).await.expect("within seconds");
+            assert_eq!(jari_proto::status::reason(&given_up).as_deref(), Some(SETTLEMENT_UNAVAILABLE));
+        }
+    }
 }

@@ -24,6 +24,9 @@ use crate::{
 /// More events than any order has: placed, settled, confirmed or expired, cancelled.
 const MOST_EVENTS: usize = 16;
 
+/// Before an order is read again whose watcher lost its place; while the process ends, places are lost at once.
+const NEW_PLACE: Duration = Duration::from_millis(100);
+
 /// The service.
 #[derive(Debug)]
 pub struct OrderCommands(pub(super) Arc<WriteContext>);
@@ -33,10 +36,9 @@ impl OrderService for OrderCommands {
     async fn place_order(&self, request: Request<pb::PlaceOrderRequest>) -> Result<Response<pb::PlaceOrderResponse>, Status> {
         let (metadata, _, mut request) = request.into_parts();
         let wait = self.wait(request.wait.take())?;
-        if request.request_id.is_empty() {
-            request.request_id = uuid::Uuid::now_v7().to_string();
-        }
-        let request_id = std::mem::take(&mut request.request_id);
+        // one spelling of the id, so that a repeat that spells it otherwise derives the same order's id
+        let request_id = wire::command_id(&request.request_id)?.to_string();
+        request.request_id.clear();
         let work = parse(&request, &request_id)?;
         let (order_id, customer) = (work.order_id.clone(), request.customer.clone());
         // the place at the stream comes before the order: its settlement cannot be missed
@@ -96,8 +98,13 @@ impl OrderCommands {
                         return;
                     }
                 }
-                Ok(None) | Err(_) => {
+                quiet_or_lost => {
                     placed_seen = true;
+                    if quiet_or_lost.is_ok() {
+                        // the place is lost, and would say so for ever: a new one, and the order is read again
+                        *watch = self.0.watchers.watch(StreamId::from(&answer.order_id));
+                        tokio::time::sleep(NEW_PLACE).await;
+                    }
                     if self.read(answer).await {
                         return;
                     }
@@ -121,25 +128,20 @@ impl OrderCommands {
 /// What the caller will hear.
 struct Answer {
     order_id: OrderId,
-    customer: String,
-    accepted_position: u64,
     position: u64,
-    placed_at: Option<Timestamp>,
-    settled_at: Option<Timestamp>,
     order: Order,
+    told: pb::Order,
 }
 
 impl Answer {
     fn accepted(order_id: &OrderId, customer: &str, position: u64) -> Self {
-        Self {
-            order_id: order_id.clone(),
+        let told = pb::Order {
+            order_id: order_id.to_string(),
             customer: customer.to_owned(),
-            accepted_position: position,
-            position,
-            placed_at: None,
-            settled_at: None,
-            order: Order::default(),
-        }
+            accepted_position: wire::position(position),
+            ..pb::Order::default()
+        };
+        Self { order_id: order_id.clone(), position, order: Order::default(), told }
     }
 
     /// Takes one event of the order; says whether it is settled by it.
@@ -147,29 +149,36 @@ impl Answer {
         let Some(AnyEvent::Order(change)) = event.event() else { return false };
         self.order.apply(change);
         self.position = self.position.max(event.position);
-        if matches!(change, OrderEvent::OrderPlaced { .. }) {
-            self.placed_at = Some(event.decided_at());
-            return false;
+        let at = Some(wire::timestamp(event.decided_at()));
+        match change {
+            OrderEvent::OrderPlaced { .. } => {
+                self.told.placed_at = at;
+                return false;
+            }
+            OrderEvent::OrderHeld { .. } | OrderEvent::OrderRejected { .. } => self.told.settled_at = at,
+            OrderEvent::OrderConfirmed {} => self.told.confirmed_at = at,
+            OrderEvent::OrderExpired { expired_at } => self.told.expired_at = Some(wire::timestamp(*expired_at)),
+            OrderEvent::OrderCancelled { reason, .. } => {
+                self.told.cancelled_at = at;
+                self.told.cancel_reason.clone_from(reason);
+            }
         }
-        self.settled_at = self.settled_at.or(Some(event.decided_at()));
         true
     }
 
     fn into_response(self) -> pb::PlaceOrderResponse {
         let status = self.order.status_at(Timestamp::now());
         let state = if status == OrderStatus::Absent { pb::OrderState::Accepted } else { wire::state(status) };
+        let hold_expires_at = self.order.expires_at().map(wire::timestamp);
+        let lapsed = hold_expires_at.filter(|_| status == OrderStatus::Expired);
         let order = pb::Order {
-            order_id: self.order_id.to_string(),
-            customer: self.customer,
             state: state.into(),
             lines: wire::lines(self.order.lines()),
             total: self.order.total().map(wire::money),
-            accepted_position: wire::position(self.accepted_position),
-            placed_at: self.placed_at.map(wire::timestamp),
-            settled_at: self.settled_at.map(wire::timestamp),
-            hold_expires_at: self.order.expires_at().map(wire::timestamp),
+            expired_at: self.told.expired_at.or(lapsed),
+            hold_expires_at,
             failures: wire::failures(self.order.failures()),
-            ..pb::Order::default()
+            ..self.told
         };
         pb::PlaceOrderResponse { order: Some(order), position: wire::position(self.position) }
     }

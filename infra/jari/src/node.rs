@@ -58,6 +58,9 @@ impl Node {
         }
         let listener = TcpListener::bind(&config.server.listen).await.with_context(|| format!("server.listen = {:?}", config.server.listen))?;
         let address = listener.local_addr()?;
+        // port 0 is any free one: the others must hear of the one that it became
+        let mut config = config.clone();
+        config.server.listen = address;
         let node_id = if config.node.id.is_empty() { uuid::Uuid::now_v7().to_string() } else { config.node.id.clone() };
         let (server_stop, work_stop, engine_stop) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let reader = Reader::new(database.clone());
@@ -90,10 +93,10 @@ impl Node {
         };
         let operations = Operations::new((node_id, identity.log_id), database.clone(), tail, engine.clone(), settlement.clone(), views.clone());
         let services = Services { context, views, watchers, operations, settlement };
-        // joined when the node stops, or when it fails
-        let server = tokio::spawn(serve(config.clone(), listener, services, server_stop.clone()));
-        let foundation = vec![following, snapshotting, watching, deciding];
         let drain = Duration::from_secs(config.server.drain_seconds);
+        // joined when the node stops, or when it fails
+        let server = tokio::spawn(serve(config, listener, services, server_stop.clone()));
+        let foundation = vec![following, snapshotting, watching, deciding];
         Ok(Self { engine, identity, address, server_stop, work_stop, engine_stop, server, work, foundation, drain })
     }
 
@@ -110,7 +113,8 @@ impl Node {
     /// has accepted.
     pub async fn stop(mut self) {
         self.server_stop.cancel();
-        if tokio::time::timeout(self.drain, &mut self.server).await.is_err() {
+        // a server that ended by itself was waited for before
+        if !self.server.is_finished() && tokio::time::timeout(self.drain, &mut self.server).await.is_err() {
             tracing::info!("calls were still under way when the time to drain was over");
             self.server.abort();
         }
@@ -142,7 +146,8 @@ async fn serve(config: Config, listener: TcpListener, services: Services, stop: 
     let most = config.server.max_message_bytes;
     let (products, inventory, orders) = context.servers();
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    let told = services_of(views.is_some());
+    tell(&health, &told, tonic_health::ServingStatus::Serving).await;
     let reflection = |builder: tonic_reflection::server::Builder<'static>| {
         builder
             .register_encoded_file_descriptor_set(jari_proto::FILE_DESCRIPTOR_SET)
@@ -171,6 +176,7 @@ async fn serve(config: Config, listener: TcpListener, services: Services, stop: 
     if let Ok(service) = v1alpha {
         router = router.add_service(service);
     }
+    let watched = views.clone();
     if let Some(views) = views {
         router = router
             .add_service(ProductQueryServiceServer::new(ProductQueries::new(views.clone())).max_decoding_message_size(most))
@@ -180,9 +186,39 @@ async fn serve(config: Config, listener: TcpListener, services: Services, stop: 
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let stopped = async move {
         stop.cancelled().await;
-        health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        tell(&health, &told, tonic_health::ServingStatus::NotServing).await;
+        if let Some(views) = watched {
+            // a watch ends when its caller likes: the stop would wait for it as long as it may
+            views.end_watches();
+        }
     };
     router.serve_with_incoming_shutdown(incoming, stopped).await
+}
+
+/// The names for which health is told: the server as a whole, and each of its services.
+fn services_of(with_queries: bool) -> Vec<&'static str> {
+    use jari_proto::{availability, inventory, operations, order, product};
+    let mut names = vec![
+        "",
+        inventory::v1::inventory_service_server::SERVICE_NAME,
+        operations::v1::operations_service_server::SERVICE_NAME,
+        order::v1::order_service_server::SERVICE_NAME,
+        product::v1::product_service_server::SERVICE_NAME,
+    ];
+    if with_queries {
+        names.extend([
+            availability::v1::availability_service_server::SERVICE_NAME,
+            order::v1::order_query_service_server::SERVICE_NAME,
+            product::v1::product_query_service_server::SERVICE_NAME,
+        ]);
+    }
+    names
+}
+
+async fn tell(health: &tonic_health::server::HealthReporter, services: &[&str], status: tonic_health::ServingStatus) {
+    for service in services {
+        health.set_service_status(*service, status).await;
+    }
 }
 
 /// Forgets commands that are older than they are remembered.

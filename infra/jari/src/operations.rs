@@ -9,7 +9,7 @@ use jari_commands::{
 };
 use jari_domain::{StreamId, Timestamp, ids::OrderId};
 use jari_event_store::{Database, LogError, LogTail, read_lease};
-use jari_projections::{QuarantinePage, RetryError, Views};
+use jari_projections::{QuarantinePage, RetryError, Views, view_names};
 use jari_proto::{
     operations::v1::{self as pb, operations_service_server::OperationsService},
     status::{invalid, refusal_status},
@@ -68,7 +68,8 @@ impl Operations {
 
     /// Waits, bounded, until this node has seen the position.
     async fn reach(&self, wanted: i64) -> Result<(), Status> {
-        let wanted = u64::try_from(wanted).unwrap_or(0);
+        let refused = |_| invalid(vec![("min_position", "must be 0 or a position of the log")], "MIN_POSITION_INVALID");
+        let wanted = u64::try_from(wanted).map_err(refused)?;
         let mut head = self.0.tail.watch();
         let seen = tokio::time::timeout(REACH, head.wait_for(|head| *head >= wanted)).await;
         if matches!(seen, Ok(Ok(_))) {
@@ -96,10 +97,38 @@ fn away(error: &LogError) -> Status {
     refusal_status("DATABASE_UNAVAILABLE", Code::Unavailable, "the database does not answer", BTreeMap::new(), Some(Duration::from_secs(1)))
 }
 
-fn page_size(asked: i32) -> u32 {
+fn page_size(asked: i32) -> Result<u32, Status> {
     match u32::try_from(asked) {
-        Ok(0) | Err(_) => PAGE,
-        Ok(size) => size.min(MAX_PAGE),
+        Ok(0) => Ok(PAGE),
+        Ok(size @ 1..=MAX_PAGE) => Ok(size),
+        _ => Err(invalid(vec![("page_size", format!("must be 0 (for {PAGE}) or 1 to {MAX_PAGE}"))], "PAGE_SIZE_INVALID")),
+    }
+}
+
+fn not_a_token() -> Status {
+    invalid(vec![("page_token", "is not one of this list's")], "PAGE_TOKEN_INVALID")
+}
+
+/// The place in line after which a list of parked orders goes on.
+fn after_parked(token: &str) -> Option<(u64, &str)> {
+    if token.is_empty() {
+        return Some((0, ""));
+    }
+    let (position, order) = token.split_once('.')?;
+    let position = position.parse::<i64>().ok()?;
+    OrderId::parse(order).ok()?;
+    Some((u64::try_from(position).ok()?, order))
+}
+
+/// The stream after which a list of quarantined ones goes on: no token, or view, type and id.
+fn after_quarantined(token: &str) -> Option<Option<(String, String, String)>> {
+    match token.split('\t').collect::<Vec<_>>().as_slice() {
+        [""] => Some(None),
+        [view, kind, id] if view_names().contains(view) => {
+            StreamId::parse(kind, id)?;
+            Some(Some(((*view).to_owned(), (*kind).to_owned(), (*id).to_owned())))
+        }
+        _ => None,
     }
 }
 
@@ -157,13 +186,8 @@ impl OperationsService for Operations {
     async fn list_parked_orders(&self, request: Request<pb::ListParkedOrdersRequest>) -> Result<Response<pb::ListParkedOrdersResponse>, Status> {
         let request = request.into_inner();
         self.reach(request.min_position).await?;
-        let size = page_size(request.page_size);
-        let after = match request.page_token.split_once('.') {
-            Some((position, key)) => position.parse().ok().map(|position| (position, key)),
-            None if request.page_token.is_empty() => Some((0, "")),
-            None => None,
-        };
-        let after = after.ok_or_else(|| invalid(vec![("page_token", "is not one of this list's")], "PAGE_TOKEN_INVALID"))?;
+        let size = page_size(request.page_size)?;
+        let after = after_parked(&request.page_token).ok_or_else(not_a_token)?;
         let parked = self.0.settlement.parked(after, size).await.map_err(|e| away(&e))?;
         let full = parked.len() == size as usize;
         let next_page_token = parked.last().filter(|_| full).map(|p| format!("{}.{}", p.position, p.key)).unwrap_or_default();
@@ -194,14 +218,12 @@ impl OperationsService for Operations {
     ) -> Result<Response<pb::ListQuarantinedStreamsResponse>, Status> {
         let request = request.into_inner();
         self.reach(request.min_position).await?;
-        let size = page_size(request.page_size);
-        let after: Vec<&str> = request.page_token.split('\t').collect();
-        let after = match after.as_slice() {
-            [""] => None,
-            [view, kind, id] => Some(((*view).to_owned(), (*kind).to_owned(), (*id).to_owned())),
-            _ => return Err(invalid(vec![("page_token", "is not one of this list's")], "PAGE_TOKEN_INVALID")),
-        };
+        let size = page_size(request.page_size)?;
+        let after = after_quarantined(&request.page_token).ok_or_else(not_a_token)?;
         let view = Some(request.projection).filter(|view| !view.is_empty());
+        if let Some(unknown) = view.as_ref().filter(|view| !view_names().contains(&view.as_str())) {
+            return Err(retry_failed(RetryError::ViewUnknown(unknown.clone())));
+        }
         let page = QuarantinePage { view, after, limit: size };
         let streams = self.views()?.quarantined(&page).await.map_err(|e| away(&e))?;
         let next_page_token = match streams.last() {

@@ -88,7 +88,7 @@ impl Follower {
         loop {
             let wanted = Wanted { position: self.seen, until: Instant::now() + self.views.inner.settings.wait };
             match find(&self.views, &self.id, wanted).await {
-                Err(QueryError::Behind { .. } | QueryError::NotReady { .. }) if !self.views.inner.stop.is_cancelled() => {}
+                Err(QueryError::Behind { .. } | QueryError::NotReady { .. }) if !self.views.inner.watches_stop.is_cancelled() => {}
                 done => return done,
             }
         }
@@ -105,7 +105,7 @@ impl Follower {
         };
         tokio::select! {
             biased;
-            () = self.views.inner.stop.cancelled() => return Err(QueryError::ShuttingDown),
+            () = self.views.inner.watches_stop.cancelled() => return Err(QueryError::ShuttingDown),
             event = self.news.next() => match event {
                 Some(event) => {
                     self.seen = self.seen.max(event.position);
