@@ -1,0 +1,154 @@
+//! (c) ours in process and (d) ours over gRPC, one `HoldUnits`; (f) a whole booking over gRPC, waited for.
+
+use std::{sync::Arc, time::Duration};
+
+use jari::{config::Config, node::Node};
+use jari_commands::{
+    booking::OneStream,
+    engine::{Engine, Origin},
+};
+use jari_domain::{
+    Timestamp,
+    ids::{HoldId, PoolId, SlotId},
+    slot::{InventorySlot, SlotCommand},
+};
+use jari_event_store::CommandKey;
+use jari_proto::inventory::v1::{HoldUnitsRequest, inventory_service_client::InventoryServiceClient};
+use tonic::transport::{Channel, Endpoint};
+use uuid::Uuid;
+
+use crate::{
+    drive::{Measured, closed_loop},
+    place::Bench,
+};
+
+/// Connections that the callers over gRPC share.
+const CONNECTIONS: usize = 8;
+/// No slot of a benchmark runs out.
+const CAPACITY: u32 = 100_000_000;
+
+/// A node on the run's PostgreSQL.
+pub struct Ours {
+    /// All of it: services, settlement, views.
+    pub node: Node,
+    channels: Vec<Channel>,
+}
+
+impl Ours {
+    /// Starts the node and connects to it. `whole` false leaves out settlement and views, as (c) and (d) ask for: nothing else running.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub async fn start(bench: &Bench, whole: bool) -> anyhow::Result<Self> {
+        let mut config = Config::default();
+        config.server.listen = "127.0.0.1:0".parse()?;
+        config.settlement.enabled = whole;
+        config.projections.enabled = whole;
+        let node = Node::start(&config, bench.database.clone()).await?;
+        let endpoint = Endpoint::from_shared(format!("http://{}", node.address))?.tcp_nodelay(true).initial_connection_window_size(64 << 20);
+        let mut channels = Vec::with_capacity(CONNECTIONS);
+        for _ in 0..CONNECTIONS {
+            channels.push(endpoint.connect().await?);
+        }
+        Ok(Self { node, channels })
+    }
+
+    /// Where it serves.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.node.address.to_string()
+    }
+
+    async fn open(&self, slots: usize) -> anyhow::Result<Vec<SlotId>> {
+        let run = Uuid::now_v7().simple().to_string();
+        let mut opened = Vec::with_capacity(slots);
+        let openings = (0..slots).map(|n| {
+            let (run, engine) = (&run, &self.node.engine);
+            async move {
+                let pool_id = PoolId::parse(&format!("b{run}-{n}"))?;
+                let slot = SlotId::of(&pool_id, None);
+                engine
+                    .execute(
+                        OneStream::<InventorySlot>::on("open", &slot, SlotCommand::OpenSlot { pool_id, window: None, capacity: CAPACITY }),
+                        origin(),
+                    )
+                    .await?;
+                anyhow::Ok(slot)
+            }
+        });
+        for slot in futures::future::join_all(openings).await {
+            opened.push(slot?);
+        }
+        Ok(opened)
+    }
+
+    /// (c) One `HoldUnits` in process.
+    ///
+    /// # Errors
+    /// Slots that do not open.
+    pub async fn in_process(&self, slots: usize, clients: usize, lasts: Duration) -> anyhow::Result<Measured> {
+        let slots = Arc::new(self.open(slots).await?);
+        let engine: Engine = self.node.engine.clone();
+        Ok(closed_loop(clients, lasts, move |client, n| {
+            let (engine, slots) = (engine.clone(), slots.clone());
+            async move {
+                let Ok(hold_id) = HoldId::parse(&Uuid::now_v7().to_string()) else { return false };
+                let slot = &slots[pick(client, n, slots.len())];
+                let hold = SlotCommand::HoldUnits { hold_id, quantity: 1, expires_at: in_ten_minutes() };
+                let outcome = engine.execute(OneStream::<InventorySlot>::on("hold", slot, hold), origin()).await;
+                outcome.is_ok_and(|o| o.refusal.is_none())
+            }
+        })
+        .await)
+    }
+
+    /// (d) One `HoldUnits` over gRPC.
+    ///
+    /// # Errors
+    /// Slots that do not open.
+    pub async fn over_grpc(&self, slots: usize, clients: usize, lasts: Duration) -> anyhow::Result<Measured> {
+        let slots = Arc::new(self.open(slots).await?);
+        let channels = self.channels.clone();
+        Ok(closed_loop(clients, lasts, move |client, n| {
+            let (channel, slots) = (channels[client % channels.len()].clone(), slots.clone());
+            async move {
+                let at = in_ten_minutes();
+                let request = HoldUnitsRequest {
+                    request_id: Uuid::now_v7().to_string(),
+                    slot_id: slots[pick(client, n, slots.len())].to_string(),
+                    hold_id: Uuid::now_v7().to_string(),
+                    quantity: 1,
+                    expires_at: Some(prost_types::Timestamp { seconds: at.as_second(), nanos: 0 }),
+                };
+                InventoryServiceClient::new(channel).hold_units(request).await.is_ok()
+            }
+        })
+        .await)
+    }
+}
+
+/// (f) and (g): `PlaceOrder` with `wait` at whoever serves the contract on `server`, until held or rejected.
+///
+/// # Errors
+/// A server that does not answer, or does not sell.
+pub async fn booking(server: &str, slots: u32, clients: usize, lasts: Duration) -> anyhow::Result<Measured> {
+    let shop = Arc::new(jari::client::Shop::connect(server, CONNECTIONS).await?);
+    let stock = Arc::new(shop.open(slots, i32::try_from(CAPACITY)?).await?);
+    Ok(closed_loop(clients, lasts, move |client, n| {
+        let (shop, stock) = (shop.clone(), stock.clone());
+        async move { shop.place(&stock, client as u64 * 7_919 + n * 31, client).await.is_outcome() }
+    })
+    .await)
+}
+
+fn pick(client: usize, n: u64, slots: usize) -> usize {
+    usize::try_from((client as u64 * 7_919 + n * 31) % slots as u64).unwrap_or(0)
+}
+
+fn in_ten_minutes() -> Timestamp {
+    Timestamp::now().saturating_add(jiff::SignedDuration::from_mins(10)).unwrap_or(Timestamp::MAX)
+}
+
+fn origin() -> Origin {
+    Origin { key: Some(CommandKey { caller: "bench".into(), id: Uuid::now_v7() }), ..Origin::default() }
+}
