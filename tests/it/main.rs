@@ -4,4 +4,7 @@ mod booking;
 mod endpoints;
 mod engine;
 mod harness;
+mod log;
+mod log_append;
+mod raw;
 mod serving;
