@@ -22,6 +22,8 @@ pub struct Measured {
     pub p99_ms: f64,
     /// Done in all.
     pub done: u64,
+    /// Refused or broken; they count in no other figure.
+    pub failed: u64,
 }
 
 /// Latencies up to a minute, to three digits.
@@ -46,24 +48,28 @@ where
         let (over, work) = (over.clone(), work.clone());
         loops.spawn(async move {
             let mut latencies = histogram();
-            let mut n = 0;
+            let (mut n, mut failed) = (0, 0_u64);
             while !over.load(Ordering::Relaxed) {
                 let started = Instant::now();
                 if work(client, n).await {
                     latencies.saturating_record(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+                } else {
+                    failed += 1;
                 }
                 n += 1;
             }
-            latencies
+            (latencies, failed)
         });
     }
     tokio::time::sleep(lasts).await;
     over.store(true, Ordering::Relaxed);
-    let mut all = histogram();
-    while let Some(latencies) = loops.join_next().await {
-        all.add(latencies.expect("a client of the benchmark broke")).expect("all histograms have the same bounds");
+    let (mut all, mut failed) = (histogram(), 0);
+    while let Some(ended) = loops.join_next().await {
+        let (latencies, its_failed) = ended.expect("a client of the benchmark broke");
+        all.add(latencies).expect("all histograms have the same bounds");
+        failed += its_failed;
     }
     let took = began.elapsed().as_secs_f64();
     let quantile = |q| all.value_at_quantile(q) as f64 / 1_000.0;
-    Measured { per_second: all.len() as f64 / took, p50_ms: quantile(0.5), p99_ms: quantile(0.99), done: all.len() }
+    Measured { per_second: all.len() as f64 / took, p50_ms: quantile(0.5), p99_ms: quantile(0.99), done: all.len(), failed }
 }

@@ -39,5 +39,5 @@ pub async fn run(bench: &Bench, size: usize, lasts: Duration) -> anyhow::Result<
     };
     let (one, two) = futures::future::try_join(lane(1), lane(2)).await?;
     let done = one + two;
-    Ok(Measured { per_second: done as f64 / began.elapsed().as_secs_f64(), p50_ms: 0.0, p99_ms: 0.0, done })
+    Ok(Measured { per_second: done as f64 / began.elapsed().as_secs_f64(), p50_ms: 0.0, p99_ms: 0.0, done, failed: 0 })
 }

@@ -136,7 +136,14 @@ pub async fn booking(server: &str, slots: u32, clients: usize, lasts: Duration) 
     let stock = Arc::new(shop.open(slots, i32::try_from(CAPACITY)?).await?);
     Ok(closed_loop(clients, lasts, move |client, n| {
         let (shop, stock) = (shop.clone(), stock.clone());
-        async move { shop.place(&stock, client as u64 * 7_919 + n * 31, client).await.is_outcome() }
+        async move {
+            let answered = shop.place(&stock, client as u64 * 7_919 + n * 31, client).await;
+            // who is told to come back later does so
+            if let Some(delay) = answered.retry_after() {
+                tokio::time::sleep(delay).await;
+            }
+            answered.is_outcome()
+        }
     })
     .await)
 }

@@ -15,12 +15,16 @@ pub struct Bench {
     pub database: Database,
 }
 
-/// What the server has counted.
+/// What the server and the kernel have counted.
 #[derive(Debug, Clone, Copy)]
 pub struct Counted {
     wal_bytes: f64,
     syncs: i64,
     transactions: i64,
+    /// Processor time of this process: engine, views, gRPC, and the callers, who live in it, too. Seconds.
+    ours: f64,
+    /// Processor time of PostgreSQL. Seconds.
+    theirs: f64,
 }
 
 /// Settings that decide whether an acknowledged booking survives a crash.
@@ -55,7 +59,7 @@ impl Bench {
         Ok(settings.join(" "))
     }
 
-    /// What the server has counted so far.
+    /// What was counted so far.
     ///
     /// # Errors
     /// A database that does not answer.
@@ -63,17 +67,48 @@ impl Bench {
         let client = connect(&self.config).await?;
         client.batch_execute("SELECT pg_stat_force_next_flush()").await?;
         let row = client.query_one(include_str!("sql/counted.sql"), &[]).await.context("the server's statistics")?;
-        Ok(Counted { wal_bytes: row.get(0), syncs: row.get(1), transactions: row.get(2) })
+        let backend: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
+        let server = process(backend).map_or(0, |one| one.parent);
+        let all = std::fs::read_dir("/proc")?.filter_map(|entry| process(entry.ok()?.file_name().to_str()?.parse().ok()?));
+        // the server's own count has those of its children that have ended
+        let theirs = all.filter(|one| one.parent == server || one.id == server).map(|one| one.seconds).sum();
+        let ours = process(i32::try_from(std::process::id())?).map_or(0.0, |one| one.seconds);
+        Ok(Counted { wal_bytes: row.get(0), syncs: row.get(1), transactions: row.get(2), ours, theirs })
     }
 }
 
+/// A process, as the kernel tells of it.
+struct Process {
+    id: i32,
+    parent: i32,
+    seconds: f64,
+}
+
+/// Clock ticks a second in `/proc`, the same on every Linux.
+const TICKS: f64 = 100.0;
+
+fn process(id: i32) -> Option<Process> {
+    let text = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // the name before the last bracket may hold anything
+    let fields: Vec<&str> = text.rsplit_once(") ")?.1.split(' ').collect();
+    let ticks: f64 = fields.get(11..15)?.iter().filter_map(|field| field.parse::<f64>().ok()).sum();
+    Some(Process { id, parent: fields.get(1)?.parse().ok()?, seconds: ticks / TICKS })
+}
+
 impl Counted {
-    /// WAL bytes, syncs and transactions for each of `done` things since `before`.
+    /// What each of `done` things took since `before`, in words.
     #[must_use]
-    pub fn each(&self, before: &Self, done: u64) -> (f64, f64, f64) {
+    pub fn each(&self, before: &Self, done: u64) -> String {
         let done = done.max(1) as f64;
         let per = |now: i64, then: i64| (now - then) as f64 / done;
-        ((self.wal_bytes - before.wal_bytes) / done, per(self.syncs, before.syncs), per(self.transactions, before.transactions))
+        format!(
+            "{:.0} bytes of WAL, {:.4} syncs, {:.4} transactions, {:.0} µs of processor time here (callers included) and {:.0} µs in PostgreSQL",
+            (self.wal_bytes - before.wal_bytes) / done,
+            per(self.syncs, before.syncs),
+            per(self.transactions, before.transactions),
+            (self.ours - before.ours) * 1e6 / done,
+            (self.theirs - before.theirs) * 1e6 / done,
+        )
     }
 }
 

@@ -4,10 +4,37 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use crate::drive::Measured;
 
-/// One cell: a system at so many slots and clients. Rounds are kept; the median counts.
+/// Where a figure belongs: a system, how many slots it wrote to, how many clients asked, and over how many database connections where that is chosen.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cell {
+    /// As in the rows: `sql`, `inproc`, ...
+    pub system: String,
+    /// Slots, or rows of the conventional model.
+    pub slots: usize,
+    /// Callers at once.
+    pub clients: usize,
+    /// Connections of plain SQL's pool; none where the system chooses for itself.
+    pub connections: Option<usize>,
+}
+
+impl Cell {
+    /// A cell of a system that chooses its connections itself.
+    #[must_use]
+    pub fn of(system: &str, slots: usize, clients: usize) -> Self {
+        Self { system: system.to_owned(), slots, clients, connections: None }
+    }
+
+    /// The same over so many connections.
+    #[must_use]
+    pub fn over(self, connections: usize) -> Self {
+        Self { connections: Some(connections), ..self }
+    }
+}
+
+/// Figures by cell. Rounds are kept; the median counts.
 #[derive(Debug, Default)]
 pub struct Report {
-    cells: BTreeMap<(String, usize, usize), Vec<Measured>>,
+    cells: BTreeMap<Cell, Vec<Measured>>,
     notes: Vec<String>,
 }
 
@@ -16,14 +43,21 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
+/// As many connections as clients, bounded by what the server takes: plain SQL at equal clients.
+pub const MOST_CONNECTIONS: usize = 256;
+
 impl Report {
     /// Adds a round of a cell.
-    pub fn add(&mut self, system: &str, slots: usize, clients: usize, measured: Measured) {
+    pub fn add(&mut self, cell: Cell, measured: Measured) {
+        let mut over = cell.connections.map_or(String::new(), |n| format!("over {n} connections "));
+        if measured.failed > 0 {
+            let _ = write!(over, "{} refused or broken", measured.failed);
+        }
         eprintln!(
-            "  {system:<12} {slots:>5} slots {clients:>5} clients  {:>9.0}/s  p50 {:>8.2} ms  p99 {:>8.2} ms",
-            measured.per_second, measured.p50_ms, measured.p99_ms
+            "  {:<14} {:>5} slots {:>6} clients  {:>9.0}/s  p50 {:>8.2} ms  p99 {:>8.2} ms  {over}",
+            cell.system, cell.slots, cell.clients, measured.per_second, measured.p50_ms, measured.p99_ms
         );
-        self.cells.entry((system.to_owned(), slots, clients)).or_default().push(measured);
+        self.cells.entry(cell).or_default().push(measured);
     }
 
     /// Adds a line below the table.
@@ -31,47 +65,51 @@ impl Report {
         self.notes.push(note);
     }
 
-    /// The median of a cell, done a second.
+    fn median_of(&self, cell: &Cell) -> Option<f64> {
+        Some(median(self.cells.get(cell)?.iter().map(|m| m.per_second).collect()))
+    }
+
+    /// The median at so many clients, done a second; plain SQL's with a connection for each client, as far as the server takes them.
     #[must_use]
     pub fn per_second(&self, system: &str, slots: usize, clients: usize) -> Option<f64> {
-        let rounds = self.cells.get(&(system.to_owned(), slots, clients))?;
-        Some(median(rounds.iter().map(|m| m.per_second).collect()))
+        let cell = Cell::of(system, slots, clients);
+        self.median_of(&cell).or_else(|| self.median_of(&cell.over(clients.min(MOST_CONNECTIONS))))
     }
 
-    /// The best median of a system over all numbers of clients.
+    /// The best median of a system over all numbers of clients and connections.
     #[must_use]
     pub fn best(&self, system: &str, slots: usize) -> Option<f64> {
-        let of = |(name, s, clients): &(String, usize, usize)| (name == system && *s == slots).then(|| self.per_second(name, *s, *clients)).flatten();
-        self.cells.keys().filter_map(of).max_by(f64::total_cmp)
+        let its = self.cells.keys().filter(|cell| cell.system == system && cell.slots == slots);
+        its.filter_map(|cell| self.median_of(cell)).max_by(f64::total_cmp)
     }
 
-    /// `ours` over `theirs` at equal clients, and over theirs at its best.
+    /// `ours` over `theirs` at equal clients, and at each of them over theirs at its own best.
     pub fn ratios(&mut self, ours: &str, theirs: &str, slots: usize, clients: &[usize]) {
-        let mut line = format!("{ours} / {theirs}, {slots} slots:");
+        let Some(best) = self.best(theirs, slots) else { return };
+        let (mut equal, mut to_best) = (String::new(), String::new());
         for clients in clients {
-            if let (Some(a), Some(b)) = (self.per_second(ours, slots, *clients), self.per_second(theirs, slots, *clients)) {
-                let _ = write!(line, " {:.1} at {clients};", a / b.max(0.001));
+            let Some(a) = self.per_second(ours, slots, *clients) else { continue };
+            if let Some(b) = self.per_second(theirs, slots, *clients) {
+                let _ = write!(equal, " {:.1} at {clients},", a / b.max(0.001));
             }
+            let _ = write!(to_best, " {:.1} at {clients},", a / best.max(0.001));
         }
-        if let (Some(a), Some(b)) = (self.best(ours, slots), self.best(theirs, slots)) {
-            let _ = write!(line, " best over best {:.1}", a / b.max(0.001));
+        if !equal.is_empty() {
+            let (equal, to_best) = (equal.trim_end_matches(','), to_best.trim_end_matches(','));
+            self.notes.push(format!("{ours} / {theirs}, {slots} slots, at equal clients:{equal}; to its best of {best:.0} a second:{to_best}"));
         }
-        self.notes.push(line);
     }
 
     /// The table in Markdown.
     #[must_use]
     pub fn markdown(&self) -> String {
-        let mut text = String::from("| system | slots | clients | a second | p50 ms | p99 ms |\n|---|---:|---:|---:|---:|---:|\n");
-        for ((system, slots, clients), rounds) in &self.cells {
+        let mut text = String::from("| system | slots | clients | connections | a second | p50 ms | p99 ms |\n|---|---:|---:|---:|---:|---:|---:|\n");
+        for (cell, rounds) in &self.cells {
             let of = |f: fn(&Measured) -> f64| median(rounds.iter().map(f).collect());
-            let _ = writeln!(
-                text,
-                "| {system} | {slots} | {clients} | {:.0} | {:.2} | {:.2} |",
-                of(|m| m.per_second),
-                of(|m| m.p50_ms),
-                of(|m| m.p99_ms)
-            );
+            let Cell { system, slots, clients, connections } = cell;
+            let connections = connections.map_or(String::new(), |n| n.to_string());
+            let (per_second, p50, p99) = (of(|m| m.per_second), of(|m| m.p50_ms), of(|m| m.p99_ms));
+            let _ = writeln!(text, "| {system} | {slots} | {clients} | {connections} | {per_second:.0} | {p50:.2} | {p99:.2} |");
         }
         text.push('\n');
         for note in &self.notes {
@@ -85,10 +123,10 @@ impl Report {
     /// # Errors
     /// A folder that cannot be written.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let row = |((system, slots, clients), rounds): (&(String, usize, usize), &Vec<Measured>)| {
+        let row = |(cell, rounds): (&Cell, &Vec<Measured>)| {
             let of = |f: fn(&Measured) -> f64| median(rounds.iter().map(f).collect());
             serde_json::json!({
-                "system": system, "slots": slots, "clients": clients,
+                "system": cell.system, "slots": cell.slots, "clients": cell.clients, "connections": cell.connections,
                 "per_second": of(|m| m.per_second), "p50_ms": of(|m| m.p50_ms), "p99_ms": of(|m| m.p99_ms),
             })
         };

@@ -18,12 +18,16 @@ use uuid::Uuid;
 
 const ORDER: &str = "INSERT INTO plain_orders (id, customer, state) VALUES ($1, $2, 'HELD')";
 const LINE: &str = "INSERT INTO plain_lines (order_id, line, slot, quantity) VALUES ($1, 0, $2, 1)";
+/// The same by hand in one statement.
+const WHOLE: &str = include_str!("sql/whole_booking.sql");
 const TAKE: &str = "UPDATE plain_slots SET remaining = remaining - 1 WHERE id = $1 AND remaining > 0";
 
 /// The conventional server.
 #[derive(Clone)]
 struct Conventional {
     pool: Pool,
+    /// One statement instead of a transaction of three.
+    one: bool,
     /// Which row each product draws on.
     slots: std::sync::Arc<std::sync::Mutex<HashMap<String, i32>>>,
 }
@@ -32,10 +36,10 @@ struct Conventional {
 ///
 /// # Errors
 /// A port that cannot be had.
-pub async fn serve(pool: Pool, stop: CancellationToken) -> anyhow::Result<String> {
+pub async fn serve(pool: Pool, one: bool, stop: CancellationToken) -> anyhow::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
-    let shop = Conventional { pool, slots: Default::default() };
+    let shop = Conventional { pool, one, slots: Default::default() };
     let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = Server::builder()
         .initial_connection_window_size(64 << 20)
@@ -50,6 +54,10 @@ pub async fn serve(pool: Pool, stop: CancellationToken) -> anyhow::Result<String
 impl Conventional {
     async fn book(&self, customer: &str, slot: i32) -> anyhow::Result<bool> {
         let mut connection = self.pool.get().await?;
+        if self.one {
+            let whole = connection.prepare_cached(WHOLE).await?;
+            return Ok(connection.execute(&whole, &[&Uuid::now_v7(), &customer, &slot]).await? == 1);
+        }
         let (order, line, take) =
             (connection.prepare_cached(ORDER).await?, connection.prepare_cached(LINE).await?, connection.prepare_cached(TAKE).await?);
         let id = Uuid::now_v7();

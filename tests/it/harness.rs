@@ -1,9 +1,6 @@
 //! One PostgreSQL for the whole run, a database for each test, and an engine on it.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Mutex, time::Duration};
 
 use jari_commands::engine::{Engine, EngineSettings, Origin, Outcome, UnitOfWork};
 use jari_domain::{
@@ -57,7 +54,6 @@ pub async fn database() -> Database {
 pub struct Node {
     pub database: Database,
     pub engine: Engine,
-    pub tail: LogTail,
     pub stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -71,8 +67,8 @@ impl Node {
         let stop = CancellationToken::new();
         let (tail, following) = LogTail::start(database.clone(), TailSettings::default(), stop.clone()).await.unwrap();
         let (snapshots, writing) = SnapshotWriter::start(database.clone(), stop.clone());
-        let (engine, deciding) = Engine::start(database.clone(), tail.clone(), snapshots, settings, stop.clone()).await.unwrap();
-        Self { database, engine, tail, stop, tasks: vec![following, writing, deciding] }
+        let (engine, deciding) = Engine::start(database.clone(), tail, snapshots, settings, stop.clone()).await.unwrap();
+        Self { database, engine, stop, tasks: vec![following, writing, deciding] }
     }
 
     pub async fn stop(self) -> Database {
@@ -149,6 +145,3 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl Fn
     }
     panic!("{what}: not within 30 s");
 }
-
-#[allow(dead_code, reason = "for tests that share a node between tasks")]
-pub type SharedNode = Arc<Node>;

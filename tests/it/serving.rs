@@ -72,16 +72,30 @@ impl Serving {
     /// A product sold from stock, one unit of its pool a piece.
     pub async fn on_sale(&self, product: &str, capacity: i32) -> String {
         self.draft(product).await;
+        self.launched(product, capacity).await
+    }
+
+    /// Puts a draft on sale, with so many units of its pool.
+    pub async fn launched(&self, product: &str, capacity: i32) -> String {
         self.option(product).await;
-        self.products().launch_product(LaunchProductRequest { request_id: id(), product_id: product.into() }).await.unwrap();
+        self.launch(product).await;
         let open = OpenSlotRequest { request_id: id(), pool_id: product.into(), window: None, capacity };
         self.inventory().open_slot(open).await.unwrap().into_inner().slot_id
     }
 
+    pub async fn launch(&self, product: &str) {
+        self.products().launch_product(LaunchProductRequest { request_id: id(), product_id: product.into() }).await.unwrap();
+    }
+
     /// Defines the option of a draft.
     pub async fn option(&self, product: &str) {
+        self.option_at(product, won(1_000)).await;
+    }
+
+    /// Defines the option of a draft at a price.
+    pub async fn option_at(&self, product: &str, price: Money) {
         let draws = vec![Draw { pool_id: product.into(), per_head: 1 }];
-        let unit = Unit { unit_id: "piece".into(), title: "Piece".into(), price: Some(won(1_000)), heads: 1 };
+        let unit = Unit { unit_id: "piece".into(), title: "Piece".into(), price: Some(price), heads: 1 };
         let option = ProductOption { option_id: "one".into(), title: "One".into(), units: vec![unit], draws };
         let define = DefineOptionRequest { request_id: id(), product_id: product.into(), option: Some(option) };
         self.products().define_option(define).await.unwrap();
@@ -109,7 +123,12 @@ impl Serving {
     }
 
     pub async fn draft(&self, product: &str) {
-        let create = CreateProductRequest {
+        self.draft_with(product, |_| {}).await;
+    }
+
+    /// A draft that differs from the usual one.
+    pub async fn draft_with(&self, product: &str, change: impl FnOnce(&mut CreateProductRequest)) {
+        let mut create = CreateProductRequest {
             request_id: id(),
             product_id: product.into(),
             title: "A product".into(),
@@ -119,6 +138,7 @@ impl Serving {
             hold_seconds: 60,
             cut_off_seconds: 0,
         };
+        change(&mut create);
         self.products().create_product(create).await.unwrap();
     }
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What is done about it: the usual ways of taking one place of one inventory, side by side, in bookings a second. Takes about four minutes.
+# What is done about it: the usual ways of taking one place of one inventory, side by side, in bookings a second. Takes some minutes.
 source "$(dirname "$(readlink -f "$0")")/sessions.sh"
 source "$(dirname "$(readlink -f "$0")")/load.sh"
 has_pgbench || die "pgbench 15 or newer is missing"
@@ -86,20 +86,16 @@ for ((round = 0; round < LOAD_ROUNDS; round++)); do
 done
 
 printf '   %-16s' way
-for clients in $CLIENTS; do printf ' | %8s %7s %7s' "at $clients" "ratio" "in vain"; done
+for clients in $CLIENTS; do printf ' | %8s %7s %7s' "at $clients" ratio "in vain"; done
 echo
-first=${CLIENTS%% *}
-# shellcheck disable=SC2086 # several numbers
-base=$(median ${figures[conditional/$first]})
+base=conditional
 for way in $ways; do
+  [ "$way" = two-lines-whole ] && base=two-lines-whole
   printf '   %-16s' "$way"
-  # shellcheck disable=SC2086
-  [ "$way" = two-lines-whole ] && base=$(median ${figures[two-lines-whole/$first]})
   for clients in $CLIENTS; do
-    # shellcheck disable=SC2086
-    now=$(median ${figures[$way/$clients]}) lost=$(median ${vain[$way/$clients]})
-    printf ' | %8.0f %7s %5s %%' "$now" "$(quotient "$now" "$base")" "$lost"
+    # shellcheck disable=SC2086 # several numbers
+    printf ' | %8.0f %7s %5s %%' "$(median ${figures[$way/$clients]})" "$(paired "${figures[$way/$clients]}" "${figures[$base/$clients]}")" "$(median ${vain[$way/$clients]})"
   done
   echo
 done
-echo "   ratio: to conditional (two-lines: to two-lines-whole) at $first client; in vain: attempts that had to be made again"
+echo "   ratio: to conditional (two-lines: to two-lines-whole) at as many clients; in vain: attempts that had to be made again"

@@ -26,7 +26,7 @@ case ${state[A]}/${state[B]} in
 esac
 tell A "COMMIT"
 tell B "COMMIT"
-show "SELECT id, 1000000000 - remaining AS taken FROM inventory WHERE id <= 2"
+show "SELECT id, 1000000000 - remaining AS taken FROM inventory WHERE id <= 2 ORDER BY id"
 proves "both customers could have been served, and one was thrown out" "SELECT bool_and(remaining = 999999999) FROM inventory WHERE id <= 2"
 
 # order POOL SEQUENCE: an order of two lines over the first POOL inventories.

@@ -29,14 +29,30 @@ calls() {
   per_second=$(value "SELECT sum(done)::float / $LOAD_SECONDS FROM tally")
 }
 
-# quotient OF BY: with two digits.
-quotient() { awk -v of="$1" -v by="$2" 'BEGIN { printf "%.2f", of / by }'; }
+# quotient OF BY: with two digits; a dash when there is nothing to divide by.
+quotient() { awk -v of="$1" -v by="$2" 'BEGIN { if (by > 0) printf "%.2f", of / by; else printf "-" }'; }
 
 # is CONDITION: of numbers, as awk reads it.
 is() { awk "BEGIN { exit !($1) }"; }
 
 # median NUMBER ...: the middle one, or the lower of the two.
 median() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
+
+# paired NUMBERS BASE: how many times BASE, by the median of the rounds; what was measured minutes apart is not compared.
+paired() {
+  local now base round of=()
+  read -ra now <<< "$1"
+  read -ra base <<< "$2"
+  for round in "${!now[@]}"; do of+=("$(quotient "${now[$round]}" "${base[$round]}")"); done
+  median "${of[@]}"
+}
+
+# enough_connections CLIENTS: the server must have so many left.
+enough_connections() {
+  local left
+  left=$(value "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int - count(*) FROM pg_stat_activity")
+  ((left > $1 + 2)) || die "$1 clients are more than the server's max_connections leave ($left): set CLIENTS, as in CLIENTS='1 4 16'"
+}
 
 # settings: under which the figures stand.
 settings() {

@@ -120,12 +120,20 @@ fn after_parked(token: &str) -> Option<(u64, &str)> {
     Some((u64::try_from(position).ok()?, order))
 }
 
+/// The longest id of a stream that is looked for, in bytes. Other writers may have named theirs as they liked, but for what no text can hold.
+const MAX_STREAM_ID: usize = 256;
+
+fn stream(aggregate_type: &str, aggregate_id: &str) -> Option<StreamId> {
+    let usable = (1..=MAX_STREAM_ID).contains(&aggregate_id.len()) && !aggregate_id.chars().any(char::is_control);
+    StreamId::parse(aggregate_type, aggregate_id).filter(|_| usable)
+}
+
 /// The stream after which a list of quarantined ones goes on: no token, or view, type and id.
 fn after_quarantined(token: &str) -> Option<Option<(String, String, String)>> {
     match token.split('\t').collect::<Vec<_>>().as_slice() {
         [""] => Some(None),
         [view, kind, id] if view_names().contains(view) => {
-            StreamId::parse(kind, id)?;
+            stream(kind, id)?;
             Some(Some(((*view).to_owned(), (*kind).to_owned(), (*id).to_owned())))
         }
         _ => None,
@@ -249,8 +257,8 @@ impl OperationsService for Operations {
         request: Request<pb::RetryQuarantinedStreamRequest>,
     ) -> Result<Response<pb::RetryQuarantinedStreamResponse>, Status> {
         let request = request.into_inner();
-        let unknown = || invalid(vec![("aggregate_type", "is not an aggregate of this program")], "REQUEST_INVALID");
-        let stream = StreamId::parse(&request.aggregate_type, &request.aggregate_id).ok_or_else(unknown)?;
+        let unknown = || invalid(vec![("aggregate_type", "it and aggregate_id name no stream of this program")], "REQUEST_INVALID");
+        let stream = stream(&request.aggregate_type, &request.aggregate_id).ok_or_else(unknown)?;
         let position = self.views()?.retry_quarantined(&request.projection, &stream).await.map_err(retry_failed)?;
         Ok(Response::new(pb::RetryQuarantinedStreamResponse { position: count(position) }))
     }

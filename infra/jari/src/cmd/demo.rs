@@ -108,10 +108,8 @@ async fn count(reader: &Reader, after: u64, slot: &SlotId) -> anyhow::Result<Cou
         for event in &page {
             let Some(AnyEvent::Order(change)) = event.event() else { continue };
             match change {
-                OrderEvent::OrderPlaced { lines, .. } => {
-                    if lines.iter().flat_map(|line| &line.draws).any(|draw| draw.slot_id == *slot) {
-                        ours.insert(event.aggregate_id.clone());
-                    }
+                OrderEvent::OrderPlaced { lines, .. } if lines.iter().flat_map(|line| &line.draws).any(|draw| draw.slot_id == *slot) => {
+                    ours.insert(event.aggregate_id.clone());
                 }
                 OrderEvent::OrderHeld { .. } if ours.contains(&event.aggregate_id) => counted.held += 1,
                 OrderEvent::OrderRejected { .. } if ours.contains(&event.aggregate_id) => counted.rejected += 1,

@@ -1,0 +1,262 @@
+//! Holds over gRPC: they end by themselves, to the instant, whoever is late.
+
+use std::time::Duration;
+
+use jari_domain::Timestamp;
+use jari_proto::{
+    availability::v1::SlotState,
+    inventory::v1::{
+        AdjustCapacityRequest, CloseSlotRequest, ConfirmHoldRequest, ExtendHoldRequest, HoldUnitsRequest, ReleaseHoldRequest, ResumeSlotRequest,
+        SuspendSlotRequest,
+    },
+    order::v1::{CancelOrderRequest, ConfirmOrderRequest, GetOrderRequest, Order, OrderState},
+    status::{reason, retry_after},
+};
+use jiff::SignedDuration;
+use tonic::Status;
+
+use crate::{
+    harness::{eventually, in_seconds},
+    serving::{Serving, id, order, wire},
+};
+
+fn in_millis(millis: i64) -> Timestamp {
+    Timestamp::now() + SignedDuration::from_millis(millis)
+}
+
+async fn until(at: Timestamp) {
+    tokio::time::sleep(Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()).await;
+}
+
+impl Serving {
+    async fn hold(&self, slot: &str, hold: &str, quantity: i32, expires_at: Timestamp) -> Result<i64, Status> {
+        let request = HoldUnitsRequest { request_id: id(), slot_id: slot.into(), hold_id: hold.into(), quantity, expires_at: Some(wire(expires_at)) };
+        Ok(self.inventory().hold_units(request).await?.into_inner().position)
+    }
+
+    async fn extend(&self, slot: &str, hold: &str, expires_at: Timestamp) -> Result<i64, Status> {
+        let request = ExtendHoldRequest { request_id: id(), slot_id: slot.into(), hold_id: hold.into(), expires_at: Some(wire(expires_at)) };
+        Ok(self.inventory().extend_hold(request).await?.into_inner().position)
+    }
+
+    async fn confirm(&self, slot: &str, hold: &str) -> Result<i64, Status> {
+        let request = ConfirmHoldRequest { request_id: id(), slot_id: slot.into(), hold_id: hold.into() };
+        Ok(self.inventory().confirm_hold(request).await?.into_inner().position)
+    }
+
+    async fn release(&self, slot: &str, hold: &str) -> Result<i64, Status> {
+        let request = ReleaseHoldRequest { request_id: id(), slot_id: slot.into(), hold_id: hold.into() };
+        Ok(self.inventory().release_hold(request).await?.into_inner().position)
+    }
+
+    /// Capacity, held, confirmed.
+    async fn counts(&self, slot: &str, position: i64) -> (i32, i32, i32) {
+        let (_, capacity, held, confirmed) = self.slot(slot, position).await;
+        (capacity, held, confirmed)
+    }
+
+    async fn events(&self, name: &str) -> usize {
+        self.log().await.iter().filter(|event| &*event.event_type == name).count()
+    }
+}
+
+fn refused<T: std::fmt::Debug>(answer: Result<T, Status>) -> String {
+    reason(&answer.unwrap_err()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_is_extended_bought_or_given_back_and_the_counts_follow() {
+    let shop = Serving::start().await;
+    let slot = shop.on_sale("seat", 10).await;
+    shop.hold(&slot, "a", 4, in_seconds(60)).await.unwrap();
+    let position = shop.hold(&slot, "b", 6, in_seconds(60)).await.unwrap();
+    assert_eq!(shop.counts(&slot, position).await, (10, 10, 0));
+    let full = shop.hold(&slot, "c", 1, in_seconds(60)).await.unwrap_err();
+    assert_eq!(reason(&full).as_deref(), Some("SLOT_HELD_BY_OTHERS"));
+    assert!(retry_after(&full).is_some_and(|delay| delay > Duration::from_secs(50)), "it may come back when the first hold ends");
+    shop.extend(&slot, "a", in_seconds(600)).await.unwrap();
+    shop.confirm(&slot, "a").await.unwrap();
+    assert_eq!(refused(shop.confirm(&slot, "a").await), "HOLD_NOT_FOUND");
+    let position = shop.release(&slot, "b").await.unwrap();
+    assert_eq!(shop.counts(&slot, position).await, (10, 0, 4));
+    assert_eq!(refused(shop.extend(&slot, "b", in_seconds(60)).await), "HOLD_NOT_FOUND");
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_ends_to_the_instant_though_nobody_records_it() {
+    let shop = Serving::on(crate::harness::database().await, |config| config.settlement.enabled = false).await;
+    let slot = shop.on_sale("seat", 2).await;
+    let ends = in_millis(1_500);
+    let position = shop.hold(&slot, "a", 2, ends).await.unwrap();
+    assert_eq!(shop.counts(&slot, position).await, (2, 2, 0));
+    until(ends - SignedDuration::from_millis(150)).await;
+    assert_eq!(shop.counts(&slot, position).await, (2, 2, 0), "not before");
+    until(ends).await;
+    assert_eq!(shop.counts(&slot, position).await, (2, 0, 0), "from that instant on");
+    assert_eq!(refused(shop.confirm(&slot, "a").await), "HOLD_EXPIRED");
+    assert_eq!(refused(shop.extend(&slot, "a", in_seconds(60)).await), "HOLD_EXPIRED");
+    assert_eq!(shop.events("HoldExpired").await, 0, "nobody has recorded it");
+    let position = shop.hold(&slot, "b", 2, in_seconds(60)).await.unwrap();
+    assert_eq!(shop.events("HoldExpired").await, 1, "whoever takes its places records it first");
+    assert_eq!(shop.counts(&slot, position).await, (2, 2, 0));
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sweeper_records_soon_what_has_lapsed_also_what_lapsed_before_it_began() {
+    let late = Serving::on(crate::harness::database().await, |config| config.settlement.enabled = false).await;
+    let slot = late.on_sale("seat", 3).await;
+    late.hold(&slot, "before", 1, in_millis(300)).await.unwrap();
+    late.hold(&slot, "kept", 1, in_seconds(300)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let sweeping = Serving::on(late.database.clone(), |_| {}).await;
+    eventually("what lapsed before is recorded", || async { late.events("HoldExpired").await == 1 }).await;
+    let ends = in_millis(1_000);
+    sweeping.hold(&slot, "later", 1, in_millis(300)).await.unwrap();
+    sweeping.extend(&slot, "later", ends).await.unwrap();
+    until(ends - SignedDuration::from_millis(200)).await;
+    assert_eq!(late.events("HoldExpired").await, 1, "an extended hold keeps its new end");
+    until(ends).await;
+    eventually("what lapses is recorded", || async { late.events("HoldExpired").await == 2 }).await;
+    assert!(Timestamp::now().duration_since(ends) < SignedDuration::from_secs(2), "soon");
+    sweeping.node.stop().await;
+    late.node.stop().await;
+}
+
+/// When an order's hold ends.
+fn ends(order: &Order) -> Timestamp {
+    let ends = order.hold_expires_at.unwrap();
+    Timestamp::new(ends.seconds, ends.nanos).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_held_for_as_long_as_its_product_says() {
+    let shop = Serving::start().await;
+    let slot = shop.on_sale("seat", 1).await;
+    let placed = shop.orders().place_order(order(&[("seat", 1)])).await.unwrap().into_inner();
+    let held = placed.order.unwrap();
+    let settled = held.settled_at.unwrap();
+    let settled = Timestamp::new(settled.seconds, settled.nanos).unwrap();
+    assert_eq!(ends(&held).duration_since(settled), SignedDuration::from_secs(60));
+    assert_eq!(shop.counts(&slot, placed.position).await, (1, 1, 0));
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: the shortest time for which a product may hold is half a minute"]
+async fn an_order_that_nobody_confirms_expires_and_its_places_are_free() {
+    let shop = Serving::start().await;
+    shop.draft_with("seat", |draft| draft.hold_seconds = 30).await;
+    let slot = shop.launched("seat", 1).await;
+    let placed = shop.orders().place_order(order(&[("seat", 1)])).await.unwrap().into_inner().order.unwrap();
+    until(ends(&placed) + SignedDuration::from_millis(1)).await;
+    let confirm = ConfirmOrderRequest { request_id: id(), order_id: placed.order_id.clone() };
+    assert_eq!(refused(shop.orders().confirm_order(confirm).await), "ORDER_EXPIRED");
+    eventually("the end of the order is recorded", || async { shop.events("OrderExpired").await == 1 }).await;
+    let head = shop.log().await.len().try_into().unwrap();
+    let get = GetOrderRequest { order_id: placed.order_id, min_position: head };
+    assert_eq!(shop.order_queries().get_order(get).await.unwrap().into_inner().order.unwrap().state(), OrderState::Expired);
+    assert_eq!(shop.counts(&slot, head).await, (1, 0, 0));
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirm_and_an_end_that_race_have_exactly_one_winner() {
+    let shop = Serving::start().await;
+    let slot = shop.on_sale("seat", 1_000).await;
+    let racers = (0..120_i64).map(|n| {
+        let (slot, channel) = (slot.clone(), shop.inventory());
+        tokio::spawn(async move {
+            let hold = format!("race-{n}");
+            let ends = in_millis(900);
+            let request =
+                HoldUnitsRequest { request_id: id(), slot_id: slot.clone(), hold_id: hold.clone(), quantity: 1, expires_at: Some(wire(ends)) };
+            channel.clone().hold_units(request).await.unwrap();
+            // around the end: some before it, some after
+            until(ends + SignedDuration::from_millis(n % 30 - 15)).await;
+            let confirm = ConfirmHoldRequest { request_id: id(), slot_id: slot.clone(), hold_id: hold.clone() };
+            let release = ReleaseHoldRequest { request_id: id(), slot_id: slot.clone(), hold_id: hold.clone() };
+            let (mut one, mut two) = (channel.clone(), channel);
+            if n % 3 == 0 {
+                let (confirmed, released) = tokio::join!(one.confirm_hold(confirm), two.release_hold(release));
+                assert!(!(confirmed.is_ok() && released.is_ok()), "sold and given back");
+                confirmed.map(|answer| answer.into_inner().position)
+            } else {
+                one.confirm_hold(confirm).await.map(|answer| answer.into_inner().position)
+            }
+        })
+    });
+    let (mut sold, mut late) = (0, 0);
+    for racer in futures::future::join_all(racers).await {
+        match racer.unwrap() {
+            Ok(_) => sold += 1,
+            Err(status) => {
+                assert!(matches!(reason(&status).as_deref(), Some("HOLD_EXPIRED" | "HOLD_NOT_FOUND")), "{status:?}");
+                late += 1;
+            }
+        }
+    }
+    assert!(sold > 0 && late > 0, "both sides win now and then: {sold} sold, {late} late");
+    eventually("every end is recorded", || async {
+        shop.events("HoldExpired").await + shop.events("HoldReleased").await + shop.events("HoldConfirmed").await == 120
+    })
+    .await;
+    assert_eq!(shop.events("HoldConfirmed").await, sold);
+    let head = shop.log().await.len().try_into().unwrap();
+    assert_eq!(shop.counts(&slot, head).await, (1_000, 0, sold.try_into().unwrap()));
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn below_what_is_taken_nothing_new_is_held_and_what_is_held_may_be_bought() {
+    let shop = Serving::start().await;
+    let slot = shop.on_sale("seat", 10).await;
+    let bought = shop.orders().place_order(order(&[("seat", 4)])).await.unwrap().into_inner().order.unwrap().order_id;
+    shop.hold(&slot, "raw", 4, in_seconds(60)).await.unwrap();
+    let adjust = |capacity| AdjustCapacityRequest { request_id: id(), slot_id: slot.clone(), capacity };
+    let position = shop.inventory().adjust_capacity(adjust(5)).await.unwrap().into_inner().position;
+    assert_eq!(shop.counts(&slot, position).await, (5, 8, 0));
+    assert_eq!(refused(shop.hold(&slot, "new", 1, in_seconds(60)).await), "SLOT_HELD_BY_OTHERS");
+    let late = shop.orders().place_order(order(&[("seat", 1)])).await.unwrap().into_inner().order.unwrap();
+    assert_eq!((late.state(), late.failures[0].code.as_str()), (OrderState::Rejected, "SLOT_HELD_BY_OTHERS"));
+    shop.orders().confirm_order(ConfirmOrderRequest { request_id: id(), order_id: bought.clone() }).await.unwrap();
+    let position = shop.confirm(&slot, "raw").await.unwrap();
+    assert_eq!(shop.counts(&slot, position).await, (5, 0, 8), "what was promised is kept");
+    assert_eq!(refused(shop.hold(&slot, "new", 1, in_seconds(60)).await), "SLOT_SOLD_OUT");
+    let cancel = CancelOrderRequest { request_id: id(), order_id: bought, reason: String::new() };
+    shop.orders().cancel_order(cancel).await.unwrap();
+    assert_eq!(refused(shop.hold(&slot, "new", 2, in_seconds(60)).await), "SLOT_INSUFFICIENT_UNITS");
+    shop.hold(&slot, "new", 1, in_seconds(60)).await.unwrap();
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_or_closed_slot_takes_nothing_new_and_keeps_what_it_promised() {
+    let shop = Serving::start().await;
+    let slot = shop.on_sale("seat", 10).await;
+    for hold in ["a", "b", "c"] {
+        shop.hold(&slot, hold, 1, in_seconds(60)).await.unwrap();
+    }
+    let suspend = SuspendSlotRequest { request_id: id(), slot_id: slot.clone(), reason: "storm".into() };
+    shop.inventory().suspend_slot(suspend).await.unwrap();
+    assert_eq!(refused(shop.hold(&slot, "d", 1, in_seconds(60)).await), "SLOT_SUSPENDED");
+    let rejected = shop.orders().place_order(order(&[("seat", 1)])).await.unwrap().into_inner().order.unwrap();
+    assert_eq!((rejected.state(), rejected.failures[0].code.as_str()), (OrderState::Rejected, "SLOT_SUSPENDED"));
+    shop.confirm(&slot, "a").await.unwrap();
+    shop.inventory().resume_slot(ResumeSlotRequest { request_id: id(), slot_id: slot.clone() }).await.unwrap();
+    let held = shop.orders().place_order(order(&[("seat", 1)])).await.unwrap().into_inner().order.unwrap();
+    shop.inventory().close_slot(CloseSlotRequest { request_id: id(), slot_id: slot.clone() }).await.unwrap();
+    assert_eq!(refused(shop.hold(&slot, "d", 1, in_seconds(60)).await), "SLOT_CLOSED");
+    assert_eq!(refused(shop.extend(&slot, "b", in_seconds(90)).await), "SLOT_CLOSED");
+    let again = ResumeSlotRequest { request_id: id(), slot_id: slot.clone() };
+    assert_eq!(refused(shop.inventory().resume_slot(again).await), "SLOT_CLOSED");
+    shop.confirm(&slot, "b").await.unwrap();
+    shop.release(&slot, "c").await.unwrap();
+    let confirm = ConfirmOrderRequest { request_id: id(), order_id: held.order_id.clone() };
+    let position = shop.orders().confirm_order(confirm).await.unwrap().into_inner().position;
+    assert_eq!(shop.slot(&slot, position).await, (SlotState::Closed, 10, 0, 3));
+    let get = GetOrderRequest { order_id: held.order_id, min_position: position };
+    assert_eq!(shop.order_queries().get_order(get).await.unwrap().into_inner().order.unwrap().state(), OrderState::Confirmed);
+    shop.node.stop().await;
+}
