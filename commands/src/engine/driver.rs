@@ -58,6 +58,7 @@ pub(super) struct Driver {
 
 impl Driver {
     pub fn new(limits: CoreLimits, database: Database, tail: LogTail, snapshots: SnapshotWriter, appender: Appender, shared: Arc<Shared>) -> Self {
+        tail.appended_by(&appender);
         Self {
             core: Core::new(limits, Timestamp::now()),
             reader: Reader::new(database.clone()),
@@ -131,6 +132,7 @@ impl Driver {
             }
             Answer::LookedUp((asked, found)) => self.core.looked_up(&asked, found, now),
             Answer::Connected(appender) => {
+                self.tail.appended_by(&appender);
                 self.appender = *appender;
                 self.reconnecting = false;
                 self.core.reconnected();

@@ -88,6 +88,10 @@ impl Core {
         if self.flight.sent.len() >= PIPELINE || self.pending.is_empty() {
             return None;
         }
+        let share: usize = std::env::var("JARI_X").ok().and_then(|v| v.parse().ok()).unwrap_or(2);
+        if self.flight.sent.back().is_some_and(|before| self.pending.len() * 4 < before.units.len() * share) {
+            return None;
+        }
         let groups = self.fill();
         Some(self.send(groups, false))
     }

@@ -94,7 +94,9 @@ impl OrderCommands {
             match tokio::time::timeout(patience, watch.next()).await {
                 Ok(Some(event)) => {
                     placed_seen |= event.position == placed_at || event.sequence == 1;
-                    if answer.fold(&event) {
+                    // what comes before it was missed: the order of a repeat may have gone on long ago
+                    let settled = if event.sequence > answer.seen + 1 { self.read(answer).await } else { answer.fold(&event) };
+                    if settled {
                         return;
                     }
                 }
@@ -116,7 +118,7 @@ impl OrderCommands {
     /// Reads the order's stream, which is a handful of events; says whether it is settled. A repeat hears how the order stands now.
     async fn read(&self, answer: &mut Answer) -> bool {
         let Ok(events) = self.0.reader.stream_after(&StreamId::from(&answer.order_id), 0, MOST_EVENTS).await else { return false };
-        answer.order = Order::default();
+        (answer.order, answer.seen) = (Order::default(), 0);
         let mut settled = false;
         for event in &events {
             settled |= answer.fold(event);
@@ -129,6 +131,8 @@ impl OrderCommands {
 struct Answer {
     order_id: OrderId,
     position: u64,
+    /// The last event of the order's stream that is in here.
+    seen: u64,
     order: Order,
     told: pb::Order,
 }
@@ -141,13 +145,14 @@ impl Answer {
             accepted_position: wire::position(position),
             ..pb::Order::default()
         };
-        Self { order_id: order_id.clone(), position, order: Order::default(), told }
+        Self { order_id: order_id.clone(), position, seen: 0, order: Order::default(), told }
     }
 
     /// Takes one event of the order; says whether it is settled by it.
     fn fold(&mut self, event: &RecordedEvent) -> bool {
-        let Some(AnyEvent::Order(change)) = event.event() else { return false };
+        let Some(AnyEvent::Order(change)) = event.event().filter(|_| event.sequence > self.seen) else { return false };
         self.order.apply(change);
+        self.seen = event.sequence;
         self.position = self.position.max(event.position);
         let at = Some(wire::timestamp(event.decided_at()));
         match change {

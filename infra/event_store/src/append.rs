@@ -138,6 +138,12 @@ impl Appender {
         Ok(())
     }
 
+    /// The server's process behind the connection, as its notices name it.
+    #[must_use]
+    pub fn process_id(&self) -> i32 {
+        self.backend.pid
+    }
+
     /// Whether the connection has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {

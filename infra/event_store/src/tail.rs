@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, RwLock},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicI32, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_postgres::{AsyncMessage, NoTls};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Database, LogError, Reader, RecordedEvent};
+use crate::{Appender, Database, LogError, Reader, RecordedEvent};
 
 /// Bounds of the tail.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +46,8 @@ pub struct LogTail {
     ring: Arc<RwLock<Ring>>,
     head: watch::Receiver<u64>,
     offers: mpsc::Sender<Vec<Arc<RecordedEvent>>>,
+    woken: mpsc::Sender<()>,
+    own: Arc<AtomicI32>,
     reader: Reader,
     settings: TailSettings,
 }
@@ -67,11 +72,12 @@ impl LogTail {
         let ring = Arc::new(RwLock::new(Ring { events: VecDeque::new(), head: start }));
         let (told, head) = watch::channel(start);
         let (offers, offered) = mpsc::channel(OFFERS);
-        let tail = Self { ring: ring.clone(), head, offers, reader: reader.clone(), settings };
         // one waiting notice stands for any number of them: more are dropped
         let (woken, wake) = mpsc::channel(1);
+        let own = Arc::new(AtomicI32::new(0));
+        let tail = Self { ring: ring.clone(), head, offers, woken: woken.clone(), own: own.clone(), reader: reader.clone(), settings };
         // ended by the follower below when it ends itself
-        let listener = tokio::spawn(listen(database, woken, stop.clone()));
+        let listener = tokio::spawn(listen(database, woken, own, stop.clone()));
         let follower = Follower { ring, told, reader, settings };
         // joined by the caller; it ends with `stop`
         let task = tokio::spawn(async move {
@@ -95,10 +101,23 @@ impl LogTail {
 
     /// Hands over events that this process has just appended, so that nobody reads them from the database again.
     pub fn offer(&self, events: Vec<Arc<RecordedEvent>>) {
-        if !events.is_empty() {
-            // no room: the follower reads them from the log at its next round
-            let _ = self.offers.try_send(events);
+        if !events.is_empty() && self.offers.try_send(events).is_err() {
+            // no room: the follower reads them from the log
+            self.look();
         }
+    }
+
+    /// Names the connection by which this process appends. Its notices are not followed by a read, since what it appends is offered here.
+    ///
+    /// What the connection before it had under way may have landed unheard, and is looked for.
+    pub fn appended_by(&self, appender: &Appender) {
+        self.own.store(appender.process_id(), Ordering::Relaxed);
+        self.look();
+    }
+
+    fn look(&self) {
+        // full: the follower is about to look anyway
+        let _ = self.woken.try_send(());
     }
 
     /// Up to `limit` events after `after`, in order; waits until there is one.
@@ -201,16 +220,16 @@ impl Follower {
 }
 
 /// Passes on the database's notices; connects again when the connection ends. One wake-up stands for any number of notices.
-async fn listen(database: Database, woken: mpsc::Sender<()>, stop: CancellationToken) {
+async fn listen(database: Database, woken: mpsc::Sender<()>, own: Arc<AtomicI32>, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        if let Err(error) = listen_once(&database, &woken).await {
+        if let Err(error) = listen_once(&database, &woken, &own).await {
             tracing::debug!(%error, "no notices for now; the log is polled meanwhile");
         }
         tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(Duration::from_millis(500)) => {} }
     }
 }
 
-async fn listen_once(database: &Database, woken: &mpsc::Sender<()>) -> Result<(), LogError> {
+async fn listen_once(database: &Database, woken: &mpsc::Sender<()>, own: &AtomicI32) -> Result<(), LogError> {
     let (client, mut connection) = database.config().connect(NoTls).await?;
     let mut messages = futures::stream::poll_fn(move |cx| connection.poll_message(cx));
     let listening = client.batch_execute("LISTEN jari_log");
@@ -221,7 +240,7 @@ async fn listen_once(database: &Database, woken: &mpsc::Sender<()>) -> Result<()
         tokio::select! {
             done = &mut listening, if !ready => { done?; ready = true; }
             message = messages.next() => match message {
-                Some(Ok(AsyncMessage::Notification(_))) => { let _ = woken.try_send(()); }
+                Some(Ok(AsyncMessage::Notification(notice))) if notice.process_id() != own.load(Ordering::Relaxed) => { let _ = woken.try_send(()); }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(error.into()),
                 None => return Ok(()),
