@@ -21,6 +21,9 @@ use crate::{
     place::Bench,
 };
 
+/// How long after the end a command may still be tried again.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// `clients` callers over `connections`.
 ///
 /// # Errors
@@ -49,7 +52,7 @@ pub async fn run(bench: &Bench, slots: usize, clients: usize, connections: u32, 
         async move {
             let slot = format!("{run}-{}", (client as u64 * 7_919 + n * 31) % slots as u64);
             // what has not been done in time counts as failed: under contention a single command can take minutes
-            while began.elapsed() < lasts {
+            while began.elapsed() < lasts + GRACE {
                 let expires_at = Timestamp::now().saturating_add(jiff::SignedDuration::from_mins(10)).unwrap_or(Timestamp::MAX);
                 let Ok(hold_id) = HoldId::parse(&Uuid::now_v7().to_string()) else { return false };
                 match framework.execute(&slot, SlotCommand::HoldUnits { hold_id, quantity: 1, expires_at }).await {

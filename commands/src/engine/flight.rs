@@ -85,11 +85,13 @@ impl Core {
             }
             return Some(self.send(groups.into(), true));
         }
-        if self.flight.sent.len() >= PIPELINE || self.pending.is_empty() {
+        let flight = &self.flight;
+        if flight.sent.len() >= PIPELINE || self.pending.is_empty() {
             return None;
         }
-        let share: usize = std::env::var("JARI_X").ok().and_then(|v| v.parse().ok()).unwrap_or(2);
-        if self.flight.sent.back().is_some_and(|before| self.pending.len() * 4 < before.units.len() * share) {
+        // A second batch leaves when it is as large as the one before it: a small one would cost a commit of its own, and those who
+        // wait for it ride in the next one anyway, which leaves when the one under way has landed.
+        if flight.sent.back().is_some_and(|before| self.pending.len() < before.units.len()) {
             return None;
         }
         let groups = self.fill();
