@@ -1,15 +1,17 @@
 //! The one PostgreSQL of a run, with its durability on, and what it counts.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use jari_event_store::{Database, PoolSettings, migrate};
 use jari_postgres::{Lifetime, PrivatePostgres};
 use tokio_postgres::{Client, Config, NoTls};
 
-/// A server for a run.
+/// A database of a run, on the one server of the run.
 pub struct Bench {
-    /// Ends with it.
-    pub server: PrivatePostgres,
-    /// Reaches the run's database.
+    /// Ends with the last of them.
+    pub server: Arc<PrivatePostgres>,
+    /// Reaches the database.
     pub config: Config,
     /// The same, as the engine takes it.
     pub database: Database,
@@ -36,10 +38,21 @@ impl Bench {
     /// # Errors
     /// What stands in the way.
     pub async fn start() -> anyhow::Result<Self> {
-        let server = PrivatePostgres::temporary(true, Lifetime::Owned).await?;
+        Self::on(Arc::new(PrivatePostgres::temporary(true, Lifetime::Owned).await?), "bench").await
+    }
+
+    /// Another database with an empty log, on the same server.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub async fn fresh(&self) -> anyhow::Result<Self> {
+        Self::on(self.server.clone(), &format!("bench_{}", uuid::Uuid::now_v7().simple())).await
+    }
+
+    async fn on(server: Arc<PrivatePostgres>, name: &str) -> anyhow::Result<Self> {
         let mut config = server.access().superuser.clone();
-        connect(&config).await?.batch_execute("CREATE DATABASE bench").await?;
-        config.dbname("bench");
+        connect(&config).await?.batch_execute(&format!("CREATE DATABASE {name}")).await?;
+        config.dbname(name);
         let database = Database::new(config.clone(), PoolSettings::default())?;
         migrate(&database, None).await?;
         Ok(Self { server, config, database })

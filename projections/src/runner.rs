@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jari_domain::StreamId;
-use jari_event_store::{Database, Lease, LeaseKeeper, LogError, LogTail};
+use jari_event_store::{Database, Lease, LeaseKeeper, LogError, LogTail, RecordedEvent};
 use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +42,8 @@ impl Default for ViewSettings {
 
 /// How often a runner looks whether its view was switched or taken over, and how far it is while nobody asks.
 const LOOK: Duration = Duration::from_secs(1);
+/// From one transaction of a view that is up with the log to the next, while nobody waits for it: what happens to a row meanwhile is one write, not two.
+const BREATH: Duration = Duration::from_millis(20);
 /// The first and the longest pause after a failure.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -207,6 +209,7 @@ impl Runner {
         let mut news = lease.watch();
         let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut rested = Instant::now();
         // Ends with `stop`, the lease, or the build.
         loop {
             self.state.tell(Some(writer.build().clone()), writer.position());
@@ -218,15 +221,25 @@ impl Runner {
                 () = self.inner.stop.cancelled() => return Ok(()),
                 changed = news.changed() => match changed { Ok(()) => continue, Err(_) => return Ok(()) },
                 _ = look.tick() => if writer.is_current().await? { continue } else { return Err(Fault::Moved) },
-                events = self.inner.tail.read(writer.position(), self.inner.settings.batch_events) => events?,
+                events = self.read(writer.position(), rested) => events?,
             };
             if events.is_empty() {
                 // the tail has ended: the process is ending
                 self.inner.stop.cancelled().await;
                 return Ok(());
             }
+            let is_behind = events.len() == self.inner.settings.batch_events;
             writer.take(&events).await?;
+            rested = if is_behind { Instant::now() } else { Instant::now() + BREATH };
         }
+    }
+
+    /// The next events, not before `rested` unless somebody waits for them.
+    async fn read(&self, after: u64, rested: Instant) -> Result<Vec<Arc<RecordedEvent>>, LogError> {
+        if !self.state.is_awaited() {
+            tokio::select! { () = self.state.asked() => {} () = tokio::time::sleep_until(rested) => {} }
+        }
+        self.inner.tail.read(after, self.inner.settings.batch_events).await
     }
 
     /// Looks how far the one who writes has come, often while somebody here waits for it.

@@ -50,10 +50,12 @@ BEGIN
     IF lease IS NOT NULL AND (SELECT l.epoch FROM leases l WHERE l.name = lease) IS DISTINCT FROM lease_epoch THEN
         lease_lost := true;
     END IF;
-    SELECT array_agg(u.ordinal::integer) INTO dead_streams
-        FROM unnest(s_type, s_id, s_expected, s_check) WITH ORDINALITY u (kind, id, expected, wanted, ordinal)
-        WHERE (u.wanted OR careful) AND u.expected <> coalesce(
-            (SELECT e.sequence FROM events e WHERE e.aggregate_type = u.kind AND e.aggregate_id = u.id ORDER BY e.sequence DESC LIMIT 1), 0);
+    IF careful OR true = ANY (s_check) THEN
+        SELECT array_agg(u.ordinal::integer) INTO dead_streams
+            FROM unnest(s_type, s_id, s_expected, s_check) WITH ORDINALITY u (kind, id, expected, wanted, ordinal)
+            WHERE (u.wanted OR careful) AND u.expected <> coalesce(
+                (SELECT e.sequence FROM events e WHERE e.aggregate_type = u.kind AND e.aggregate_id = u.id ORDER BY e.sequence DESC LIMIT 1), 0);
+    END IF;
     IF careful THEN
         SELECT array_agg(DISTINCT u.in_group) INTO repeated
             FROM unnest(c_group, c_id, c_caller) u (in_group, id, who)
