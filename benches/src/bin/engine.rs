@@ -166,7 +166,9 @@ async fn bookings(bench: &Bench, options: &Options, report: &mut Report, slots: 
         tokio::time::sleep(Duration::from_secs(3)).await;
         for clients in options.clients.iter().copied().chain(options.flood.then_some(FLOOD)) {
             let before = bench.counted().await?;
-            let measured = ours::booking(&node.address(), many, clients, options.lasts()).await?;
+            // a flood is measured when it has filled the place, and not while it comes and goes
+            let lasts = if clients == FLOOD { options.lasts().max(Duration::from_secs(8)) } else { options.lasts() };
+            let measured = ours::booking(&node.address(), many, clients, lasts).await?;
             let each = bench.counted().await?.each(&before, measured.done);
             if clients == 256 {
                 report.note(format!("a booking, {slots} slots, 256 clients, views included: {each}"));

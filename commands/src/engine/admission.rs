@@ -1,6 +1,7 @@
 //! Who may come in: refused before anything was accepted, and before anything was decoded where the caller can be stopped that early.
 
 use std::{
+    cell::Cell,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -8,9 +9,36 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::futures::TaskLocalFuture,
+};
 
 use super::unit::ExecuteError;
+
+tokio::task_local! {
+    /// The place of a call that came in by the door, until a command of it takes it.
+    static PLACE: Cell<Option<Place>>;
+}
+
+/// A place in the engine. Dropping it lets the next one in.
+#[derive(Debug)]
+pub struct Place(#[expect(dead_code, reason = "held, not read: it is given back when it is dropped")] OwnedSemaphorePermit);
+
+/// A call that carries its place.
+pub type Carried<F> = TaskLocalFuture<Cell<Option<Place>>, F>;
+
+impl Place {
+    /// Gives the place to the first command that `call` executes.
+    pub fn carry<F: Future>(self, call: F) -> Carried<F> {
+        PLACE.scope(Cell::new(Some(self)), call)
+    }
+
+    /// The place that the present call carries, when no command of it has taken it yet.
+    pub(super) fn carried() -> Option<Self> {
+        PLACE.try_with(Cell::take).ok().flatten()
+    }
+}
 
 /// Bounds of admission.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +53,7 @@ pub struct AdmissionLimits {
 
 impl Default for AdmissionLimits {
     fn default() -> Self {
-        Self { places: 4_096, waiting: 8_192, wait: Duration::from_millis(500) }
+        Self { places: 1_024, waiting: 16_384, wait: Duration::from_secs(3) }
     }
 }
 
@@ -54,12 +82,17 @@ impl Admission {
         Self { limits, places: Arc::new(Semaphore::new(limits.places)), waiting: AtomicUsize::new(0), refused: AtomicU64::new(0) }
     }
 
+    /// A place, when one is free and nobody waits for it.
+    pub fn admit_now(&self) -> Option<Place> {
+        self.places.clone().try_acquire_owned().ok().map(Place)
+    }
+
     /// A place, at once or after a bounded wait in the order of arrival.
     ///
     /// # Errors
     /// [`ExecuteError::Busy`] with a delay that spreads those who come back.
-    pub async fn admit(&self) -> Result<OwnedSemaphorePermit, ExecuteError> {
-        if let Ok(place) = self.places.clone().try_acquire_owned() {
+    pub async fn admit(&self) -> Result<Place, ExecuteError> {
+        if let Some(place) = self.admit_now() {
             return Ok(place);
         }
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -70,16 +103,16 @@ impl Admission {
         let place = tokio::time::timeout(self.limits.wait, self.places.clone().acquire_owned()).await;
         drop(waiting);
         match place {
-            Ok(Ok(place)) => Ok(place),
+            Ok(Ok(place)) => Ok(Place(place)),
             Ok(Err(_)) => Err(ExecuteError::ShuttingDown),
             Err(_) => Err(self.turn_away()),
         }
     }
 
-    /// What somebody hears for whom there is no room: a delay that spreads those who come back.
-    pub fn turn_away(&self) -> ExecuteError {
-        let spread = self.refused.fetch_add(1, Ordering::Relaxed) % 16;
-        ExecuteError::Busy { retry_after: self.limits.wait + Duration::from_millis(50 * spread) }
+    /// What somebody hears for whom there is no room: not before those who wait now are in or gone, and spread over as long again.
+    fn turn_away(&self) -> ExecuteError {
+        let spread = u32::try_from(self.refused.fetch_add(1, Ordering::Relaxed) % 16).unwrap_or(0);
+        ExecuteError::Busy { retry_after: self.limits.wait + self.limits.wait * spread / 16 }
     }
 
     /// Commands in the engine now.
@@ -92,11 +125,5 @@ impl Admission {
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
-    }
-
-    /// Whether a caller would be sent away at once: known without looking at its request.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.places.available_permits() == 0 && self.waiting.load(Ordering::Relaxed) >= self.limits.waiting
     }
 }

@@ -14,9 +14,10 @@ use jari_event_store::{
     CommandKey, CommandRow, Group, LoadRequest, LoadedStream, Metadata, RecordedCommand, RecordedEvent, StateSnapshot, StreamUse,
 };
 use rustc_hash::FxHashMap;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
+    admission::Place,
     cell::Cell,
     flight::Flight,
     recent::{RecentOutcomes, uuid_time},
@@ -26,7 +27,7 @@ use super::{
 /// Where an answer goes, and the place in the engine that is held until it has gone.
 pub(super) struct Reply {
     pub to: oneshot::Sender<Result<Outcome, ExecuteError>>,
-    pub place: Option<OwnedSemaphorePermit>,
+    pub place: Option<Place>,
 }
 
 /// Bounds of the loop.

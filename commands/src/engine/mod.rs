@@ -22,7 +22,7 @@ use std::{
 };
 
 pub use self::{
-    admission::AdmissionLimits,
+    admission::{AdmissionLimits, Carried, Place},
     core::CoreLimits,
     digest::Digester,
     unit::{Access, Changes, ExecuteError, Origin, Outcome, States, Touch, UnitOfWork},
@@ -167,13 +167,11 @@ impl Engine {
     /// # Errors
     /// See [`ExecuteError`]; a refusal is an outcome, not an error.
     pub async fn execute(&self, work: impl UnitOfWork, origin: Origin) -> Result<Outcome, ExecuteError> {
-        if self.stop.is_cancelled() {
-            return Err(ExecuteError::ShuttingDown);
-        }
-        if self.shared.health() != Health::Serving {
-            return Err(ExecuteError::LogUnavailable { retry_after: Duration::from_secs(1) });
-        }
-        let place = self.admission.admit().await?;
+        self.check()?;
+        let place = match Place::carried() {
+            Some(place) => place,
+            None => self.admission.admit().await?,
+        };
         let answer = self.submit(Arc::new(work), origin, Some(place)).await?;
         match tokio::time::timeout(self.answer_within, answer).await {
             Ok(Ok(result)) => result,
@@ -202,7 +200,7 @@ impl Engine {
         &self,
         work: Arc<dyn UnitOfWork>,
         origin: Origin,
-        place: Option<tokio::sync::OwnedSemaphorePermit>,
+        place: Option<Place>,
     ) -> Result<oneshot::Receiver<Result<Outcome, ExecuteError>>, ExecuteError> {
         let (to, answer) = oneshot::channel();
         let submission = Submission { work, origin, reply: Reply { to, place } };
@@ -210,16 +208,30 @@ impl Engine {
         Ok(answer)
     }
 
-    /// Whether a caller would be sent away at once: asked before its request is decoded.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.admission.is_full()
+    /// Whether commands are taken at all.
+    fn check(&self) -> Result<(), ExecuteError> {
+        if self.stop.is_cancelled() {
+            return Err(ExecuteError::ShuttingDown);
+        }
+        match self.shared.health() {
+            Health::Serving => Ok(()),
+            Health::Stalled | Health::Disconnected => Err(ExecuteError::LogUnavailable { retry_after: Duration::from_secs(1) }),
+        }
     }
 
-    /// What a caller hears who is sent away at once; it is counted.
+    /// A place for a caller, when one is free and nobody waits for it: to be had before its request is read.
     #[must_use]
-    pub fn turn_away(&self) -> ExecuteError {
-        self.admission.turn_away()
+    pub fn enter_now(&self) -> Option<Place> {
+        self.admission.admit_now()
+    }
+
+    /// A place for a caller, in the order of arrival.
+    ///
+    /// # Errors
+    /// [`ExecuteError::Busy`] when too many wait, or the wait was too long; at once when nothing is taken at present.
+    pub async fn enter(&self) -> Result<Place, ExecuteError> {
+        self.check()?;
+        self.admission.admit().await
     }
 
     /// Its figures.

@@ -1,14 +1,15 @@
 //! The write services: from a request to a typed command to its outcome, and nothing else.
 
+mod door;
 mod forward;
 mod inventory;
 mod order;
 mod product;
-mod shed;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
 
+pub use door::DoorLayer;
 pub use forward::{ForwardLayer, OwnerRoute};
 use jari_event_store::{CommandKey, Reader, StreamWatchers};
 use jari_proto::{
@@ -16,7 +17,6 @@ use jari_proto::{
     product::v1::product_service_server::ProductServiceServer,
 };
 use prost::Message;
-pub use shed::ShedLayer;
 use tonic::{Status, metadata::MetadataMap};
 use tracing::Instrument;
 pub use wire::CODES;

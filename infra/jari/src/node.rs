@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::Context;
 use jari_commands::{
     engine::{Digester, Engine},
-    services::{ForwardLayer, OwnerRoute, ShedLayer, WriteContext},
+    services::{DoorLayer, ForwardLayer, OwnerRoute, WriteContext},
     settlement::Settlement,
 };
 use jari_event_store::{Database, LogIdentity, LogTail, Reader, SnapshotWriter, StreamWatchers, TailSettings, prune_commands};
@@ -163,7 +163,7 @@ async fn serve(config: Config, listener: TcpListener, services: Services, stop: 
         .initial_connection_window_size(CONNECTION_WINDOW)
         .initial_stream_window_size(STREAM_WINDOW)
         .layer(jari_proto::limits::layer())
-        .layer(ShedLayer(context.engine.clone()))
+        .layer(DoorLayer(context.engine.clone()))
         .layer(ForwardLayer(OwnerRoute::new(settlement.watch())))
         .add_service(health_service)
         .add_service(products)
