@@ -1,11 +1,14 @@
 //! `infra/bench engine`: the engine beside plain SQL, beside stock cqrs-es, and beside the limit, in one run on one PostgreSQL with fsync on.
 //!
 //! `--quick` for two minutes; `--seconds N` a cell; `--rounds N`, of which the median counts; `--only a,c` for some of the systems;
-//! `--clients 64,256` for some of the numbers of callers; `--no-flood` without the 10,000.
+//! `--clients 64,256` for some of the numbers of callers; `--no-flood` without the 10,000;
+//! `--deep` instead: after five million events, and beside a snapshot held open for five minutes.
 
 use std::{path::Path, time::Duration};
 
 use jari_benches::{
+    deep,
+    deep::Depth,
     limit, ours,
     ours::Ours,
     place,
@@ -29,11 +32,12 @@ struct Options {
     only: Option<Vec<String>>,
     clients: Vec<usize>,
     flood: bool,
+    deep: Option<Depth>,
 }
 
 impl Options {
     fn read() -> anyhow::Result<Self> {
-        let mut options = Self { seconds: 2.0, rounds: 3, only: None, clients: vec![1, 16, 64, 256, 1_024], flood: true };
+        let mut options = Self { seconds: 2.0, rounds: 3, only: None, clients: vec![1, 16, 64, 256, 1_024], flood: true, deep: None };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| anyhow::anyhow!("{argument} needs a value"));
@@ -42,10 +46,15 @@ impl Options {
                 "--seconds" => options.seconds = value()?.parse()?,
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--only" => options.only = Some(value()?.split(',').map(str::to_owned).collect()),
-                "--no-flood" => options.flood = false,
+                "--deep" => {
+                    options.deep = Some(Depth { events: 5_000_000, snapshot: Duration::from_mins(5), lasts: Duration::from_secs(5) });
+                }
+                "--no-flood, --deep" => options.flood = false,
                 "--clients" => options.clients = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?,
                 other => {
-                    anyhow::bail!("{other} is not an option: --quick, --seconds N, --rounds N, --only a,b,c,d,e,f,g, --clients 64,256, --no-flood")
+                    anyhow::bail!(
+                        "{other} is not an option: --quick, --seconds N, --rounds N, --only a,b,c,d,e,f,g, --clients 64,256, --no-flood, --deep"
+                    )
                 }
             }
         }
@@ -68,6 +77,10 @@ async fn main() -> anyhow::Result<()> {
     eprintln!("{durability}");
     let mut report = Report::default();
     report.note(format!("PostgreSQL: {durability}"));
+    if let Some(depth) = options.deep {
+        deep::run(&bench, depth, &mut report).await?;
+        return finish(bench, &report, "deep");
+    }
     for round in 1..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
         for slots in [1, 1_000] {
@@ -78,9 +91,14 @@ async fn main() -> anyhow::Result<()> {
     for slots in [1, 1_000] {
         compare(&mut report, slots, &options.clients);
     }
-    report.write(Path::new("target/bench/engine.json"))?;
+    finish(bench, &report, "engine")
+}
+
+/// Writes the table, in words and as JSON, and ends the server.
+fn finish(bench: Bench, report: &Report, name: &str) -> anyhow::Result<()> {
+    report.write(&Path::new("target/bench").join(format!("{name}.json")))?;
     let table = report.markdown();
-    std::fs::write("target/bench/engine.md", &table)?;
+    std::fs::write(Path::new("target/bench").join(format!("{name}.md")), &table)?;
     use std::io::Write;
     std::io::stdout().write_all(table.as_bytes())?;
     if let Some(server) = std::sync::Arc::into_inner(bench.server) {

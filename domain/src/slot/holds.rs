@@ -1,7 +1,6 @@
 //! The live holds of a slot, found by id and by expiry.
 
-use std::collections::{BTreeSet, HashMap};
-
+use imbl::{HashMap, OrdSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -24,12 +23,13 @@ impl Hold {
     }
 }
 
-/// Two indexes over the same holds: by id in O(1), oldest expiry first in O(log n). Hold ids come from callers, so the map keeps the
-/// standard library's keyed hash: with a fast unkeyed one a caller could choose ids that collide.
+/// Two indexes over the same holds: by id, and oldest expiry first. Both share what they can with their clones, so that a state with a
+/// million holds is cloned (for a snapshot, for what is decided ahead of the log) at no cost. Hold ids come from callers, so the map keeps
+/// the standard library's keyed hash: with a fast unkeyed one a caller could choose ids that collide.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Holds {
     by_id: HashMap<HoldId, Hold>,
-    by_expiry: BTreeSet<(Timestamp, HoldId)>,
+    by_expiry: OrdSet<(Timestamp, HoldId)>,
 }
 
 impl Holds {
@@ -72,7 +72,7 @@ impl Holds {
     }
 
     pub(super) fn earliest_expiry(&self) -> Option<Timestamp> {
-        self.by_expiry.first().map(|(expires_at, _)| *expires_at)
+        self.by_expiry.get_min().map(|(expires_at, _)| *expires_at)
     }
 }
 

@@ -56,4 +56,4 @@ pub const MAX_CAPACITY: u32 = 100_000_000;
 /// The longest hold: a day.
 pub const MAX_HOLD_SECONDS: i64 = 86_400;
 /// Most live holds of a slot: past it new ones are refused, so that the state stays bounded.
-pub const MAX_LIVE_HOLDS: usize = 200_000;
+pub const MAX_LIVE_HOLDS: usize = 1_000_000;
