@@ -169,12 +169,13 @@ async fn a_confirm_and_an_end_that_race_have_exactly_one_winner() {
         let (slot, channel) = (slot.clone(), shop.inventory());
         tokio::spawn(async move {
             let hold = format!("race-{n}");
-            let ends = in_millis(900);
+            let ends = in_millis(3_000);
             let request =
                 HoldUnitsRequest { request_id: id(), slot_id: slot.clone(), hold_id: hold.clone(), quantity: 1, expires_at: Some(wire(ends)) };
             channel.clone().hold_units(request).await.unwrap();
-            // around the end: some before it, some after
-            until(ends + SignedDuration::from_millis(n % 30 - 15)).await;
+            // some at once, some around the end, some after it
+            let offset = [-3_000, n % 30 - 15, n % 30 - 15, 100];
+            until(ends + SignedDuration::from_millis(offset[usize::try_from(n % 4).unwrap()])).await;
             let confirm = ConfirmHoldRequest { request_id: id(), slot_id: slot.clone(), hold_id: hold.clone() };
             let release = ReleaseHoldRequest { request_id: id(), slot_id: slot.clone(), hold_id: hold.clone() };
             let (mut one, mut two) = (channel.clone(), channel);

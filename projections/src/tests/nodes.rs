@@ -1,12 +1,14 @@
 //! Several nodes on one database.
 
+use std::time::Duration;
+
 use jari_event_store::Reader;
 
 use super::{
     history::History,
     place::{Node, Pencil, database, rows, settings},
 };
-use crate::{bookkeeping, pen::Fault, views::orders::Orders, writer::Writer};
+use crate::{ViewSettings, bookkeeping, pen::Fault, views::orders::Orders, writer::Writer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_whose_lease_is_another_s_writes_nothing() {
@@ -73,6 +75,8 @@ async fn a_build_that_goes_live_has_read_whatever_the_live_one_has() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_node_writes_each_view_and_another_takes_over_when_it_ends() {
     let database = database().await;
+    // long enough that a machine with other work to do does not lose it; whoever stops gives it back
+    let settings = || ViewSettings { lease: Duration::from_secs(15), ..settings() };
     let one = Node::start(&database, "one", settings()).await;
     let (mut pencil, mut history) = (Pencil::new(&database).await, History::new(6));
     pencil.append(history.go_on(200)).await;
