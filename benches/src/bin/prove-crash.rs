@@ -183,8 +183,10 @@ async fn prove(rounds: u32) -> anyhow::Result<()> {
     for caller in 0..CALLERS {
         callers.spawn(call(stage.address.clone(), products.clone(), record.clone(), over.clone(), lost.clone(), caller));
     }
+    let mut syncs = Syncs::default();
     for round in 0..rounds {
         tokio::time::sleep(Duration::from_millis(250 + u64::from(round) * 53 % 700)).await;
+        syncs.count(&stage).await?;
         let before = told(&record);
         let broken = Instant::now();
         let what = stage.fault(round).await?;
@@ -194,6 +196,8 @@ async fn prove(rounds: u32) -> anyhow::Result<()> {
     over.store(true, Ordering::Relaxed);
     while callers.join_next().await.is_some() {}
     let broken = compare(&stage, &stock.slots, &record, lost.load(Ordering::Relaxed)).await?;
+    syncs.count(&stage).await?;
+    say(&format!("{} syncs of the log, by the server's own count and read before each fault: a server that is killed forgets it", syncs.all()));
     stage.signal_node("KILL")?;
     stage.node.wait()?;
     stage.server.stop();
@@ -204,6 +208,29 @@ async fn prove(rounds: u32) -> anyhow::Result<()> {
     }
     say("nothing was lost, doubled or oversold");
     Ok(())
+}
+
+/// Syncs over all starts of the server, which counts from its last one.
+#[derive(Default)]
+struct Syncs {
+    before: i64,
+    now: i64,
+}
+
+impl Syncs {
+    async fn count(&mut self, stage: &Stage) -> anyhow::Result<()> {
+        let superuser = loop_until(PATIENCE, || connect(&stage.server.access().superuser)).await?;
+        let now: i64 = superuser.query_one("SELECT coalesce(sum(fsyncs), 0)::bigint FROM pg_stat_io WHERE object = 'wal'", &[]).await?.get(0);
+        if now < self.now {
+            self.before += self.now;
+        }
+        self.now = now;
+        Ok(())
+    }
+
+    fn all(&self) -> i64 {
+        self.before + self.now
+    }
 }
 
 fn told(record: &Record) -> usize {
@@ -324,8 +351,5 @@ async fn compare(stage: &Stage, slots: &[String], record: &Record, lost: u64) ->
         }
     }
     say(&format!("{} orders answered ({expected_held} held), {} events, {} orders in the log", record.len(), proof.events, proof.orders()));
-    let superuser = connect(&stage.server.access().superuser).await?;
-    let syncs: i64 = superuser.query_one("SELECT coalesce(sum(fsyncs), 0)::bigint FROM pg_stat_io WHERE object = 'wal'", &[]).await?.get(0);
-    say(&format!("{syncs} syncs of the log by the server's own count since its last start"));
     Ok(broken)
 }
