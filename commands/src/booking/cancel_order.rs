@@ -1,4 +1,4 @@
-//! Giving back what is held or bought, or leaving the line. Touches: the order, then every slot that it names.
+//! Giving back what is held or bought, or leaving the line. Touches: the order, then every slot of which it has something.
 
 use jari_domain::{
     Refusal, Timestamp,

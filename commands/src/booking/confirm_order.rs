@@ -1,4 +1,4 @@
-//! Buying what is held. Touches: the order, then every slot that it names.
+//! Buying what is held. Touches: the order, then every slot of which it has something.
 //!
 //! The order's own refusal wins over a slot's. A confirm and an expiry that race meet at the same streams: whichever is first in line wins.
 

@@ -1,4 +1,4 @@
-//! Recording that an order's holds have lapsed. Touches: the order, then every slot that it names.
+//! Recording that an order's holds have lapsed. Touches: the order, then every slot of which it has something.
 //!
 //! The engine's own; harmless to repeat, to be early or to be late: the lapse is a matter of time, and this only writes it down.
 

@@ -13,7 +13,7 @@ pub use expire_order::ExpireOrder;
 use jari_domain::{
     AnyEvent, Refusal, Refuse, Timestamp,
     ids::{HoldId, OrderId, SlotId},
-    order::Order,
+    order::{Order, OrderStatus},
     registry::AsAggregate,
     slot::{InventorySlot, SlotCommand},
 };
@@ -23,9 +23,13 @@ pub use settle_order::SettleOrder;
 
 use crate::engine::{Changes, States, Touch};
 
-/// The slots of an order as touches, in the order of their ids; they follow the order's own touch at index 0.
+/// The slots of which an order has something, as touches, in the order of their ids; they follow the order's own touch at index 0. Before and
+/// after that it has nothing of them, and a slot that cannot be read is in nobody's way who only leaves the line.
 fn slot_touches(order: &Order) -> Vec<Touch> {
-    order.draws().keys().map(Touch::existing).collect()
+    match order.status() {
+        OrderStatus::Held | OrderStatus::Confirmed => order.draws().keys().map(Touch::existing).collect(),
+        OrderStatus::Absent | OrderStatus::Placed | OrderStatus::Rejected | OrderStatus::Expired | OrderStatus::Cancelled => Vec::new(),
+    }
 }
 
 /// Decides the same kind of command on every slot of an order, whose states follow the order's own. All or nothing: the first refusal ends it.
