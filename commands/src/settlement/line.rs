@@ -12,7 +12,7 @@ use jari_event_store::RecordedEvent;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
-use super::SETTLEMENT_ACTOR;
+use super::{RETRY_ACTOR, SETTLEMENT_ACTOR};
 
 /// Something that is open.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,7 +104,7 @@ impl Line {
         let Ok(slot) = SlotId::parse(&event.aggregate_id) else { return };
         match change {
             SlotEvent::UnitsHeld { hold_id, expires_at, .. } => {
-                if event.metadata.actor.as_deref() != Some(SETTLEMENT_ACTOR) {
+                if !matches!(event.metadata.actor.as_deref(), Some(SETTLEMENT_ACTOR | RETRY_ACTOR)) {
                     self.put(Key::Hold(slot, hold_id.clone()), Open::Until(*expires_at));
                 }
             }

@@ -14,3 +14,6 @@ pub const SETTLEMENT: &str = "settlement";
 
 /// The actor in the metadata of what settlement does.
 pub const SETTLEMENT_ACTOR: &str = "engine/settlement";
+
+/// The same, of an order that had been parked: it let those behind it pass, and is not where its position says.
+pub const RETRY_ACTOR: &str = "engine/settlement/retry";

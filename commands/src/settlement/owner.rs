@@ -11,11 +11,12 @@ use jari_domain::{
     slot::{InventorySlot, SlotCommand},
 };
 use jari_event_store::{LeaseStamp, LoadRequest, LogError, LogTail, ProcessStore, Reader, RecordedEvent};
+use rustc_hash::FxHashSet;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    SETTLEMENT, SETTLEMENT_ACTOR,
+    RETRY_ACTOR, SETTLEMENT, SETTLEMENT_ACTOR,
     line::{Key, Line},
     supervisor::Figures,
 };
@@ -28,6 +29,8 @@ use crate::{
 const WINDOW: usize = 4_096;
 /// Events read in one turn.
 const PAGE: usize = 2_048;
+/// Notes on parked orders read at once.
+const NOTES: u32 = 1_000;
 /// Changes after which the memory is saved at once rather than at the next beat.
 const SAVE_AT: usize = 50_000;
 /// Between two saves.
@@ -66,6 +69,8 @@ enum Task {
 
 struct Work {
     line: Line,
+    /// Those of the line that are parked: each is noted in the store, too.
+    parked: FxHashSet<OrderId>,
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     lease: Arc<LeaseStamp>,
 }
@@ -81,7 +86,8 @@ impl Owner {
 
     async fn work(&self, retries: &mut mpsc::Receiver<OrderId>, lost: CancellationToken, stop: CancellationToken) -> Result<Ended, LogError> {
         let lease = Arc::new(LeaseStamp { name: SETTLEMENT.into(), epoch: self.epoch });
-        let mut work = Work { line: Line::restore(self.store.load().await?), answers: FuturesUnordered::new(), lease };
+        let (line, parked) = (Line::restore(self.store.load().await?), self.parked().await?);
+        let mut work = Work { line, parked, answers: FuturesUnordered::new(), lease };
         // first those who were in line before: nobody behind them is looked at until they are in
         let waiting: Vec<(u64, OrderId)> = work.line.waiting().map(|(position, order)| (position, order.clone())).collect();
         for (position, order) in waiting {
@@ -99,16 +105,20 @@ impl Owner {
                 () = stop.cancelled() => return Ok(self.leave(&mut work).await),
                 () = lost.cancelled() => return Ok(Ended::LeaseLost),
                 Some(answer) = work.answers.next(), if !work.answers.is_empty() => {
-                    if let Some(ended) = self.answered(&work.line, answer).await { return Ok(ended); }
+                    if let Some(ended) = self.answered(&mut work, answer).await { return Ok(ended); }
                 }
                 Some(order) = retries.recv() => {
                     let position = work.line.waiting_since(&order).unwrap_or_default();
+                    // another owner may have noted it after this one read the notes
+                    work.parked.insert(order.clone());
                     self.resume(&mut work, order, position).await?;
                 }
                 page = self.tail.read(work.line.position, PAGE), if has_room => {
                     for event in page? {
                         if let Some(order) = work.line.fold(&event) {
                             self.settle(&mut work, order, &event).await;
+                        } else if !work.parked.is_empty() {
+                            self.unpark(&mut work, &event.aggregate_id).await?;
                         }
                     }
                     if work.line.changed_count() >= SAVE_AT && !self.save(&mut work.line).await? { return Ok(Ended::LeaseLost); }
@@ -135,16 +145,17 @@ impl Owner {
         let draws = match self.reader.load(vec![request]).await?.pop() {
             Some(Ok(loaded)) => match Order::of(&loaded.state) {
                 Some(order) if order.status() == OrderStatus::Placed => order.draws(),
-                _ => return Ok(()),
+                _ => return self.forget(work, &order_id).await,
             },
             Some(Err(error)) => {
-                self.park(&order_id, position, "STREAM_UNREADABLE", &error.to_string()).await;
+                self.park(work, &order_id, position, "STREAM_UNREADABLE", &error.to_string()).await;
                 return Ok(());
             }
             None => return Ok(()),
         };
         let unit = SettleOrder { order_id: order_id.clone(), draws, lease: Some(work.lease.clone()) };
-        let origin = Origin { causation: Some(position).filter(|p| *p > 0), ..own(None) };
+        let actor = if work.parked.contains(&order_id) { RETRY_ACTOR } else { SETTLEMENT_ACTOR };
+        let origin = Origin { causation: Some(position).filter(|p| *p > 0), actor: Some(actor.into()), ..own(None) };
         self.submit(work, Task::Settle(order_id, position), unit, origin).await;
         Ok(())
     }
@@ -167,12 +178,12 @@ impl Owner {
         while work.answers.len() >= WINDOW {
             if let Some(answer) = work.answers.next().await {
                 // a lost lease shows itself again at the next answer
-                let _ = self.answered(&work.line, answer).await;
+                let _ = self.answered(work, answer).await;
             }
         }
     }
 
-    async fn answered(&self, line: &Line, (task, result): Answer) -> Option<Ended> {
+    async fn answered(&self, work: &mut Work, (task, result): Answer) -> Option<Ended> {
         let error = match result {
             Ok(Outcome { refusal: None, .. }) => {
                 self.figures.settled();
@@ -185,8 +196,10 @@ impl Owner {
         };
         match task {
             Task::Settle(order, position) => {
-                let position = line.waiting_since(&order).unwrap_or(position);
-                self.park(&order, position, &error.0, &error.1).await;
+                // whoever has left the line meanwhile needs nothing more
+                if position == 0 || work.line.waiting_since(&order).is_some() {
+                    self.park(work, &order, position, &error.0, &error.1).await;
+                }
             }
             Task::End => tracing::warn!(code = error.0, error = error.1, "the end of a hold was not recorded; it is tried again"),
         }
@@ -194,8 +207,9 @@ impl Owner {
     }
 
     /// Puts an order aside; the line goes on. Until the database has taken the note it is tried again: the order is in the log in any case.
-    async fn park(&self, order: &OrderId, position: u64, code: &str, message: &str) {
+    async fn park(&self, work: &mut Work, order: &OrderId, position: u64, code: &str, message: &str) {
         tracing::error!(%order, position, code, message, "an order could not be settled; it is parked");
+        work.parked.insert(order.clone());
         for _ in 0..10 {
             match self.store.park(order.as_str(), position, code, message).await {
                 Ok(()) => return,
@@ -203,6 +217,35 @@ impl Owner {
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
+    }
+
+    /// Everybody who is noted as parked.
+    async fn parked(&self) -> Result<FxHashSet<OrderId>, LogError> {
+        let mut parked = FxHashSet::default();
+        let mut last = (0, String::new());
+        // Ends with the notes: each round goes on after the last one.
+        loop {
+            let page = self.store.parked((last.0, &last.1), NOTES).await?;
+            let Some(end) = page.last() else { return Ok(parked) };
+            last = (end.position, end.key.clone());
+            parked.extend(page.iter().filter_map(|note| OrderId::parse(&note.key).ok()));
+        }
+    }
+
+    /// Takes the note off an order that has left the line, settled or given up.
+    async fn unpark(&self, work: &mut Work, aggregate_id: &str) -> Result<(), LogError> {
+        match OrderId::parse(aggregate_id) {
+            Ok(order) if work.line.waiting_since(&order).is_none() => self.forget(work, &order).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn forget(&self, work: &mut Work, order: &OrderId) -> Result<(), LogError> {
+        if work.parked.contains(order) {
+            self.store.unpark(order.as_str()).await?;
+            work.parked.remove(order);
+        }
+        Ok(())
     }
 
     async fn end_lapsed(&self, work: &mut Work) {

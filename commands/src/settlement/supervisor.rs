@@ -162,14 +162,14 @@ impl Settlement {
         self.store.parked_count().await
     }
 
-    /// Tries a parked order again, on the owner. Says whether it was parked.
+    /// Tries a parked order again, on the owner. Says whether it was parked; it stays so until it has left the line.
     ///
     /// # Errors
     /// [`LogError::Database`].
     pub async fn retry(&self, order: OrderId) -> Result<bool, LogError> {
-        let Some(position) = self.store.unpark(order.as_str()).await? else { return Ok(false) };
+        let Some(position) = self.store.find_parked(order.as_str()).await? else { return Ok(false) };
         if self.retries.try_send(order.clone()).is_err() {
-            // nobody here to take it: it stays parked rather than be forgotten
+            // nobody here to take it: the note says so
             self.store.park(order.as_str(), position, "LEASE_LOST", "settlement moved to another node while the order was to be retried").await?;
         }
         Ok(true)

@@ -13,7 +13,8 @@ const DROP_MEMORY: &str = "DELETE FROM process_memory WHERE process = $1 AND key
 const LOAD_CHECKPOINT: &str = "SELECT position FROM process_checkpoints WHERE process = $1";
 const LOAD_MEMORY: &str = "SELECT key, state FROM process_memory WHERE process = $1 ORDER BY key";
 const PARK: &str = include_str!("sql/park_work.sql");
-const UNPARK: &str = "DELETE FROM parked_work WHERE process = $1 AND key = $2 RETURNING position";
+const UNPARK: &str = "DELETE FROM parked_work WHERE process = $1 AND key = $2";
+const FIND_PARKED: &str = "SELECT position FROM parked_work WHERE process = $1 AND key = $2";
 const LIST_PARKED: &str = include_str!("sql/list_parked_work.sql");
 const COUNT_PARKED: &str = "SELECT count(*) FROM parked_work WHERE process = $1";
 
@@ -99,13 +100,23 @@ impl ProcessStore {
         Ok(())
     }
 
-    /// Takes a piece of work up again: the position of the event that asks for it, or `None` when it is not parked.
+    /// Forgets a piece of work that was put aside: there is nothing left to do for it.
     ///
     /// # Errors
     /// [`LogError::Database`].
-    pub async fn unpark(&self, key: &str) -> Result<Option<u64>, LogError> {
+    pub async fn unpark(&self, key: &str) -> Result<(), LogError> {
         let client = self.database.connection().await?;
-        Ok(client.query_opt(UNPARK, &[&self.process, &key]).await?.map(|row| row.try_get(0).map(unsigned)).transpose()?)
+        client.execute(UNPARK, &[&self.process, &key]).await?;
+        Ok(())
+    }
+
+    /// The position of the event that asks for it, or `None` when it is not parked.
+    ///
+    /// # Errors
+    /// [`LogError::Database`].
+    pub async fn find_parked(&self, key: &str) -> Result<Option<u64>, LogError> {
+        let client = self.database.connection().await?;
+        Ok(client.query_opt(FIND_PARKED, &[&self.process, &key]).await?.map(|row| row.try_get(0).map(unsigned)).transpose()?)
     }
 
     /// What is parked, by position and key after `after`, at most `limit`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jari_commands::settlement::RETRY_ACTOR;
 use jari_domain::{
     AnyEvent, AnyState, Timestamp,
     ids::{OrderId, SlotId},
@@ -37,6 +38,8 @@ pub struct Proof {
     /// Orders that were placed and not decided.
     waiting: BTreeMap<OrderId, Placed>,
     orders: u64,
+    /// Orders that had been parked, and were decided after some that came later.
+    passed: u64,
     /// For each slot the position of the order that was decided there last.
     decided: BTreeMap<SlotId, u64>,
     findings: Vec<String>,
@@ -87,7 +90,7 @@ impl Proof {
         self.line(event, typed);
     }
 
-    /// For every slot, the decisions on orders stand in the order of those orders' positions.
+    /// For every slot, the decisions on orders stand in the order of those orders' positions, but for orders that had been parked.
     fn line(&mut self, event: &RecordedEvent, typed: &AnyEvent) {
         let AnyEvent::Order(change) = typed else { return };
         let Ok(order) = OrderId::parse(&event.aggregate_id) else { return };
@@ -99,6 +102,11 @@ impl Proof {
             }
             OrderEvent::OrderHeld { .. } | OrderEvent::OrderRejected { .. } => {
                 let Some(placed) = self.waiting.remove(&order) else { return };
+                // one that was parked let the others pass, and moves nobody's place
+                if event.metadata.actor.as_deref() == Some(RETRY_ACTOR) {
+                    self.passed += u64::from(placed.slots.iter().any(|slot| self.decided.get(slot).is_some_and(|last| *last > placed.position)));
+                    return;
+                }
                 for slot in placed.slots {
                     let before = self.decided.insert(slot.clone(), placed.position).unwrap_or(0);
                     if before > placed.position {
@@ -120,6 +128,10 @@ impl Proof {
     /// Orders seen.
     pub fn orders(&self) -> u64 {
         self.orders
+    }
+    /// Orders seen that lost their place in line, having been parked.
+    pub fn passed(&self) -> u64 {
+        self.passed
     }
 
     /// Everything that does not hold.

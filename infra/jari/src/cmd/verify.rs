@@ -30,6 +30,9 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     }
     let findings = proof.finish();
     print(&format!("{} events, {} streams, {} orders\n", proof.events, proof.streams(), proof.orders()));
+    if proof.passed() > 0 {
+        print(&format!("{} orders were parked, and lost their place in line to some that came later\n", proof.passed()));
+    }
     for finding in findings.iter().take(SHOWN) {
         print(&format!("BROKEN {finding}\n"));
     }
