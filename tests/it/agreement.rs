@@ -1,0 +1,200 @@
+//! What must hold wherever something was sold: the log proves itself, every decision on an order was right when it was made, and the views say
+//! what the log says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jari::proof::Proof;
+use jari_commands::settlement::RETRY_ACTOR;
+use jari_domain::{
+    AnyEvent, AnyState, Decider, StreamId, Timestamp,
+    ids::{OrderId, SlotId},
+    order::{Order, OrderEvent, OrderLine, OrderStatus, draws_of},
+    registry::AsAggregate,
+    slot::{InventorySlot, SlotEvent},
+};
+use jari_event_store::RecordedEvent;
+use jari_proto::{
+    availability::v1::GetSlotRequest,
+    order::v1::{GetOrderRequest, OrderState},
+};
+
+use crate::serving::Serving;
+
+/// A log, and what it comes to.
+pub struct History {
+    pub events: Vec<RecordedEvent>,
+    states: BTreeMap<StreamId, AnyState>,
+}
+
+impl History {
+    fn of(events: Vec<RecordedEvent>) -> Self {
+        let mut states = BTreeMap::new();
+        for event in &events {
+            let stream = event.stream().unwrap();
+            let state = states.entry(stream).or_insert_with_key(|stream| AnyState::new(stream.aggregate_type).unwrap());
+            state.apply(event.event().unwrap());
+        }
+        Self { events, states }
+    }
+
+    pub fn head(&self) -> i64 {
+        self.events.len().try_into().unwrap()
+    }
+
+    /// How many events bear the name.
+    pub fn count(&self, event_type: &str) -> usize {
+        self.events.iter().filter(|event| &*event.event_type == event_type).count()
+    }
+
+    pub fn orders(&self) -> impl Iterator<Item = (OrderId, &Order)> {
+        self.states.iter().filter_map(|(stream, state)| Some((OrderId::parse(&stream.aggregate_id).ok()?, Order::of(state)?)))
+    }
+
+    pub fn order(&self, id: &str) -> &Order {
+        self.orders().find(|(order, _)| order.as_str() == id).map(|(_, order)| order).unwrap()
+    }
+
+    pub fn slots(&self) -> impl Iterator<Item = (SlotId, &InventorySlot)> {
+        self.states.iter().filter_map(|(stream, state)| Some((SlotId::parse(&stream.aggregate_id).ok()?, InventorySlot::of(state)?)))
+    }
+
+    /// What a slot has, what is held of it by the record, and what is sold.
+    pub fn counts(&self, slot: &str) -> (u32, u32, u32) {
+        let counts = self.slots().find(|(id, _)| id.as_str() == slot).map(|(_, slot)| slot.counts()).unwrap();
+        (counts.capacity, counts.held, counts.confirmed)
+    }
+
+    /// Names of the order's own events, in order.
+    pub fn story(&self, order: &str) -> Vec<&str> {
+        let own = self.events.iter().filter(|event| event.aggregate_type == Order::TYPE && &*event.aggregate_id == order);
+        own.map(|event| &*event.event_type).collect()
+    }
+}
+
+impl Serving {
+    /// The history, once no order waits in line.
+    pub async fn settled(&self) -> History {
+        for _ in 0..600 {
+            let history = History::of(self.log().await);
+            if history.orders().all(|(_, order)| order.status() != OrderStatus::Placed) {
+                return history;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("orders still wait after 30 s");
+    }
+
+    /// The history once no order waits in line, after all of this file has been held against it. Nothing else may be under way.
+    pub async fn proved(&self) -> History {
+        let history = self.settled().await;
+        let mut proof = Proof::default();
+        history.events.iter().for_each(|event| proof.take(event));
+        assert!(proof.finish().is_empty(), "{:#?}", proof.finish());
+        judge(&history.events);
+        crate::harness::eventually("the views have seen all of it", || async {
+            self.status().await.projections.iter().all(|view| view.position >= history.head())
+        })
+        .await;
+        self.agree(&history).await;
+        history
+    }
+
+    /// Every order and every slot is told as the log has it.
+    async fn agree(&self, history: &History) {
+        let (mut orders, mut slots) = (self.order_queries(), self.availability());
+        let min_position = history.head();
+        for (id, order) in history.orders() {
+            let get = GetOrderRequest { order_id: id.to_string(), min_position };
+            let told = orders.get_order(get).await.unwrap().into_inner().order.unwrap();
+            assert_eq!(told.state(), shown(order.status_at(Timestamp::now())), "{id}");
+            assert_eq!(told.failures.len(), order.failures().len(), "{id}");
+        }
+        for (id, slot) in history.slots() {
+            let get = GetSlotRequest { slot_id: id.to_string(), min_position };
+            let told = slots.get_slot(get).await.unwrap().into_inner().slot.unwrap().counts.unwrap();
+            let counts = slot.counts_at(Timestamp::now());
+            let told = (told.capacity.unsigned_abs(), told.held.unsigned_abs(), told.confirmed.unsigned_abs());
+            assert_eq!(told, (counts.capacity, counts.held, counts.confirmed), "{id}");
+        }
+    }
+}
+
+fn shown(status: OrderStatus) -> OrderState {
+    match status {
+        OrderStatus::Absent => OrderState::Unspecified,
+        OrderStatus::Placed => OrderState::Accepted,
+        OrderStatus::Held => OrderState::Held,
+        OrderStatus::Rejected => OrderState::Rejected,
+        OrderStatus::Confirmed => OrderState::Confirmed,
+        OrderStatus::Expired => OrderState::Expired,
+        OrderStatus::Cancelled => OrderState::Cancelled,
+    }
+}
+
+/// What an order asked for, and its place in line.
+struct Wish<'a> {
+    position: u64,
+    lines: &'a [OrderLine],
+}
+
+/// Walks the log beside the slots' states and holds every decision on an order against what was there when it was made.
+///
+/// An order is held when every slot has room for the sum of what its lines draw there, and then all of that is held in the same group; it is
+/// rejected when some slot has not, naming every line that draws on one of those and no other; and for each slot all this goes by position.
+fn judge(events: &[RecordedEvent]) {
+    let mut slots: BTreeMap<SlotId, InventorySlot> = BTreeMap::new();
+    let mut wishes: BTreeMap<OrderId, Wish<'_>> = BTreeMap::new();
+    let mut last: BTreeMap<SlotId, u64> = BTreeMap::new();
+    let mut held = BTreeSet::new();
+    for (n, event) in events.iter().enumerate() {
+        match event.event().unwrap() {
+            AnyEvent::Product(_) => {}
+            AnyEvent::InventorySlot(change) => slots.entry(SlotId::parse(&event.aggregate_id).unwrap()).or_default().apply(change),
+            AnyEvent::Order(change) => {
+                let id = OrderId::parse(&event.aggregate_id).unwrap();
+                if let OrderEvent::OrderPlaced { lines, .. } = change {
+                    assert!(wishes.insert(id, Wish { position: event.position, lines }).is_none(), "placed twice");
+                    continue;
+                }
+                let (OrderEvent::OrderHeld { .. } | OrderEvent::OrderRejected { .. }) = change else { continue };
+                let wish = &wishes[&id];
+                assert!(held.insert(id.clone()), "{id} was decided twice");
+                let draws = draws_of(wish.lines);
+                // one that was parked let the others pass
+                for slot in draws.keys().filter(|_| event.metadata.actor.as_deref() != Some(RETRY_ACTOR)) {
+                    let before = last.insert(slot.clone(), wish.position).unwrap_or(0);
+                    assert!(before < wish.position, "{id} of {} was decided at {slot} after {before}", wish.position);
+                }
+                let room = |slot: &SlotId| slots.get(slot).map_or(0, |slot| slot.counts_at(event.decided_at()).available());
+                let short: BTreeSet<&SlotId> = draws.iter().filter(|(slot, wanted)| room(slot) < **wanted).map(|(slot, _)| slot).collect();
+                match change {
+                    OrderEvent::OrderRejected { failures } => {
+                        assert!(!short.is_empty(), "{id} was refused while its units were free");
+                        let told: Vec<_> = failures.iter().map(|failure| (failure.line, &failure.slot_id)).collect();
+                        let drawn = (0..).zip(wish.lines).flat_map(|(n, line)| line.draws.iter().map(move |draw| (n, &draw.slot_id)));
+                        let due: Vec<_> = drawn.filter(|(_, slot)| short.contains(slot)).collect();
+                        assert_eq!(told, due, "{id} names every failing line and no other");
+                    }
+                    _ => {
+                        assert!(short.is_empty(), "{id} was held without room at {short:?}");
+                        assert_eq!(taken(&events[n + 1..], &id), draws, "{id} holds all that its lines draw, at once");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What the events that follow hold for the order, up to the first that is not a slot's.
+fn taken(events: &[RecordedEvent], id: &OrderId) -> BTreeMap<SlotId, u32> {
+    let mut taken = BTreeMap::new();
+    for event in events {
+        let Some(AnyEvent::InventorySlot(change)) = event.event() else { break };
+        if let SlotEvent::UnitsHeld { hold_id, quantity, .. } = change
+            && hold_id.as_str() == id.as_str()
+        {
+            assert_eq!(taken.insert(SlotId::parse(&event.aggregate_id).unwrap(), *quantity), None, "one hold a slot");
+        }
+    }
+    taken
+}

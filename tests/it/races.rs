@@ -1,0 +1,172 @@
+//! Two who want opposite things of one order at once, at two nodes: one of them wins, both hear it, and the units are where the winner put them.
+
+use std::time::Duration;
+
+use jari_domain::{Timestamp, order::OrderStatus};
+use jari_proto::{
+    order::v1::{CancelOrderRequest, CancelOrderResponse, ConfirmOrderRequest, ConfirmOrderResponse, Order, OrderState, PlaceOrderRequest},
+    status::reason,
+};
+use jiff::SignedDuration;
+use tonic::{Response, Status};
+
+use crate::{
+    raw,
+    serving::{Serving, id, order},
+    two_nodes::Pair,
+};
+
+/// The position of what was done, or the code of the refusal.
+trait Told {
+    fn told(self) -> Result<i64, String>;
+}
+impl Told for Result<Response<ConfirmOrderResponse>, Status> {
+    fn told(self) -> Result<i64, String> {
+        self.map(|answer| answer.into_inner().position).map_err(|status| reason(&status).unwrap())
+    }
+}
+impl Told for Result<Response<CancelOrderResponse>, Status> {
+    fn told(self) -> Result<i64, String> {
+        self.map(|answer| answer.into_inner().position).map_err(|status| reason(&status).unwrap())
+    }
+}
+
+impl Serving {
+    /// A product whose orders hold for a second: shorter than any that this program lets begin, so another has written its first event.
+    async fn on_sale_briefly(&self, product: &str, capacity: i32) -> String {
+        let draft = format!(
+            r#"('Product', '{product}', 1, 'ProductDrafted', '1.1', '{{"ProductDrafted":{{"title":"Brief","sale_mode":"REALTIME",
+            "time_zone":"Asia/Seoul","currency":"KRW","hold_seconds":1,"cut_off_seconds":0}}}}', '{{}}')"#
+        );
+        raw::client(&self.database).await.batch_execute(&format!("{} {draft}", raw::INSERT)).await.unwrap();
+        self.launched(product, capacity).await
+    }
+
+    async fn held(&self, product: &str) -> Order {
+        let told = self.orders().place_order(order(&[(product, 1)])).await.unwrap().into_inner().order.unwrap();
+        assert_eq!(told.state(), OrderState::Held);
+        told
+    }
+}
+
+fn confirm(order_id: &str) -> ConfirmOrderRequest {
+    ConfirmOrderRequest { request_id: id(), order_id: order_id.into() }
+}
+
+fn cancel(order_id: &str) -> CancelOrderRequest {
+    CancelOrderRequest { request_id: id(), order_id: order_id.into(), reason: "changed my mind".into() }
+}
+
+/// Waits until `millis` after the order's holds lapse; before that when negative.
+async fn around_the_end(told: &Order, millis: i64) {
+    let ends = told.hold_expires_at.unwrap();
+    let at = Timestamp::new(ends.seconds, ends.nanos).unwrap() + SignedDuration::from_millis(millis);
+    tokio::time::sleep(Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_bought_or_expires_and_never_both_and_its_units_go_to_whom_comes_next() {
+    let pair = Pair::start().await;
+    let slot = pair.owner.on_sale_briefly("seat", 48).await;
+    let (here, there) = (pair.owner.orders(), pair.other.orders());
+    let racers = (0..48_i64).map(|n| {
+        let (mut here, mut there, mut again) = (here.clone(), there.clone(), here.clone());
+        tokio::spawn(async move {
+            let placed = if n % 2 == 0 { &mut here } else { &mut there }.place_order(order(&[("seat", 1)])).await.unwrap();
+            let told = placed.into_inner().order.unwrap();
+            assert!(matches!(told.state(), OrderState::Held | OrderState::Expired), "{told:?}");
+            around_the_end(&told, 10 * (n % 24) - 180).await;
+            let request = confirm(&told.order_id);
+            let (first, same) = tokio::join!(here.confirm_order(request.clone()), there.confirm_order(request.clone()));
+            let first = first.told();
+            assert_eq!(first, same.told(), "the same request at both nodes is one");
+            assert_eq!(first, again.confirm_order(request).await.told(), "and is answered the same afterwards");
+            (told.order_id, first)
+        })
+    });
+    let mut bought = 0;
+    let outcomes: Vec<_> = futures::future::join_all(racers).await.into_iter().map(Result::unwrap).collect();
+    crate::harness::eventually("every end is recorded", || async {
+        let history = pair.other.settled().await;
+        history.orders().all(|(_, order)| order.status() != OrderStatus::Held)
+    })
+    .await;
+    let history = pair.other.proved().await;
+    for (order_id, outcome) in &outcomes {
+        let end = match outcome.as_ref().map_err(String::as_str) {
+            Ok(_) => "OrderConfirmed",
+            Err(code) => {
+                assert_eq!(code, "ORDER_EXPIRED");
+                "OrderExpired"
+            }
+        };
+        bought += u32::from(outcome.is_ok());
+        assert_eq!(history.story(order_id), ["OrderPlaced", "OrderHeld", end]);
+    }
+    assert!(bought > 0 && bought < 48, "both win now and then: {bought} bought");
+    assert_eq!(history.counts(&slot), (48, 0, bought));
+    let rest = pair.other.orders().place_order(order(&[("seat", 48 - i32::try_from(bought).unwrap())])).await.unwrap().into_inner();
+    assert!(matches!(rest.order.unwrap().state(), OrderState::Held | OrderState::Expired), "what expired is sold to whom comes next");
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_those_who_buy_and_give_back_one_order_at_once_the_log_shows_who_was_first() {
+    let pair = Pair::start().await;
+    let slot = pair.owner.on_sale("seat", 100).await;
+    let racers = (0..40).map(|n| {
+        let (mut buyer, mut keeper, mut other) = (pair.owner.orders(), pair.other.orders(), pair.owner.orders());
+        tokio::spawn(async move {
+            let told = buyer.place_order(order(&[("seat", 1)])).await.unwrap().into_inner().order.unwrap();
+            let (buy, back, also) = (confirm(&told.order_id), cancel(&told.order_id), cancel(&told.order_id));
+            if n % 2 == 0 {
+                std::mem::swap(&mut buyer, &mut keeper);
+            }
+            let (bought, given, also_given) =
+                tokio::join!(buyer.confirm_order(buy.clone()), keeper.cancel_order(back.clone()), other.cancel_order(also.clone()));
+            let answers = (bought.told(), given.told(), also_given.told());
+            let again = (keeper.confirm_order(buy).await.told(), buyer.cancel_order(back).await.told(), buyer.cancel_order(also).await.told());
+            assert_eq!(answers, again, "the same requests have the same answers");
+            (told.order_id, answers)
+        })
+    });
+    let outcomes: Vec<_> = futures::future::join_all(racers).await.into_iter().map(Result::unwrap).collect();
+    let history = pair.other.proved().await;
+    for (order_id, (bought, given, also_given)) in &outcomes {
+        assert_eq!(given.is_ok(), also_given.is_err(), "one of two gives it back: {given:?}, {also_given:?}");
+        let late = [given, also_given, bought].into_iter().filter_map(|answer| answer.as_ref().err());
+        assert!(late.into_iter().all(|code| code == "ORDER_CANCELLED"), "{bought:?}, {given:?}, {also_given:?}");
+        let ends: &[&str] = if bought.is_ok() { &["OrderConfirmed", "OrderCancelled"] } else { &["OrderCancelled"] };
+        assert_eq!(history.story(order_id)[2..], *ends);
+    }
+    assert_eq!(history.counts(&slot), (100, 0, 0));
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_leaves_the_line_while_it_moves_takes_nothing_along() {
+    let pair = Pair::start().await;
+    let slot = pair.owner.on_sale("seat", 20).await;
+    let racers = (0..60_u64).map(|n| {
+        let (mut here, mut there) = (pair.owner.orders(), pair.other.orders());
+        tokio::spawn(async move {
+            let request = PlaceOrderRequest { order_id: format!("o-{n}"), wait: None, ..order(&[("seat", 1)]) };
+            if n % 2 == 0 { &mut here } else { &mut there }.place_order(request).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(n % 5)).await;
+            there.cancel_order(cancel(&format!("o-{n}"))).await.told()
+        })
+    });
+    let outcomes: Vec<_> = futures::future::join_all(racers).await.into_iter().map(Result::unwrap).collect();
+    let history = pair.other.proved().await;
+    for (n, outcome) in outcomes.iter().enumerate() {
+        let status = history.order(&format!("o-{n}")).status();
+        match outcome {
+            Ok(_) => assert_eq!(status, OrderStatus::Cancelled),
+            Err(code) => assert_eq!((code.as_str(), status), ("ORDER_REJECTED", OrderStatus::Rejected)),
+        }
+    }
+    assert_eq!(history.counts(&slot), (20, 0, 0));
+    let told = pair.owner.held("seat").await;
+    assert!(pair.other.orders().cancel_order(cancel(&told.order_id)).await.told().is_ok());
+    pair.stop().await;
+}

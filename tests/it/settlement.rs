@@ -1,0 +1,198 @@
+//! Accepted is settled: once, in line, whatever happens to the node, the slot or the caller in between.
+
+use std::time::Duration;
+
+use jari_domain::Timestamp;
+use jari_event_store::Database;
+use jari_proto::{
+    operations::v1::{ListParkedOrdersRequest, ParkedOrder, RetryParkedOrderRequest, RetryQuarantinedStreamRequest},
+    order::v1::{CancelOrderRequest, OrderState, PlaceOrderRequest},
+    status::reason,
+};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{
+    harness::{eventually, server},
+    raw,
+    serving::{Serving, id, order},
+};
+
+/// A node on threads of its own, all of which can end at once, wherever its work stands: what was only in its memory is gone.
+struct Mortal {
+    runtime: Runtime,
+    serving: Serving,
+}
+
+impl Mortal {
+    async fn start(database: &Database, settles: bool) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let config = database.config().clone();
+        let starting = runtime.spawn(async move {
+            let database = Database::new(config, Default::default()).unwrap();
+            Serving::on(database, |config| config.settlement.enabled = settles).await
+        });
+        Self { serving: starting.await.unwrap(), runtime }
+    }
+
+    fn kill(self) {
+        self.runtime.shutdown_background();
+    }
+}
+
+/// An order that is only to be accepted.
+fn accept(lines: &[(&str, i32)]) -> PlaceOrderRequest {
+    PlaceOrderRequest { wait: None, ..order(lines) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_accepted_before_it_was_killed_is_settled_by_the_next_once_and_in_line() {
+    let database = crate::harness::database().await;
+    let first = Mortal::start(&database, false).await;
+    let slot = first.serving.on_sale("seat", 60).await;
+    let mut expected = 0;
+    for _ in 0..20 {
+        let told = first.serving.orders().place_order(accept(&[("seat", 1)])).await.unwrap().into_inner().order.unwrap();
+        assert_eq!(told.state(), OrderState::Accepted);
+        expected += 1;
+    }
+    first.kill();
+    for round in 1..=4 {
+        // this one settles as well, and dies while it does
+        let node = Mortal::start(&database, true).await;
+        let callers: Vec<_> = (0..24)
+            .map(|_| {
+                let (mut orders, request) = (node.serving.orders(), accept(&[("seat", 1)]));
+                tokio::spawn(async move { (orders.place_order(request.clone()).await.is_ok(), request) })
+            })
+            .collect();
+        let told = futures::future::select_all(callers).await;
+        tokio::time::sleep(Duration::from_millis(3 * round)).await;
+        node.kill();
+        let mut again = vec![told.0.unwrap()];
+        for caller in told.2 {
+            again.push(caller.await.unwrap());
+        }
+        let next = Mortal::start(&database, false).await;
+        for (_, request) in &again {
+            // accepted or not, whoever asks again under the same id has one order
+            next.serving.orders().place_order(request.clone()).await.unwrap();
+        }
+        expected += again.len();
+        next.kill();
+    }
+    let last = Serving::on(database, |_| {}).await;
+    let history = last.proved().await;
+    assert_eq!((history.count("OrderPlaced"), history.counts(&slot)), (expected, (60, 60, 0)));
+    last.node.stop().await;
+}
+
+impl Serving {
+    async fn parked(&self) -> Vec<ParkedOrder> {
+        self.operations().list_parked_orders(ListParkedOrdersRequest::default()).await.unwrap().into_inner().parked_orders
+    }
+
+    /// Orders that are parked, each with how often it was tried.
+    async fn tried(&self) -> Vec<(String, i32)> {
+        self.parked().await.into_iter().map(|parked| (parked.order_id, parked.attempts)).collect()
+    }
+
+    async fn retry(&self, order_id: &str) {
+        let retry = RetryParkedOrderRequest { request_id: id(), order_id: order_id.into() };
+        self.operations().retry_parked_order(retry).await.unwrap();
+    }
+
+    async fn accept(&self, order_id: &str, lines: &[(&str, i32)]) {
+        let request = PlaceOrderRequest { order_id: order_id.into(), ..accept(lines) };
+        self.orders().place_order(request).await.unwrap();
+    }
+
+    /// What was scrawled into a slot's stream can be read: as if the program had learned to.
+    async fn deciphered(&self, slot: &str) {
+        let mut config = server().await;
+        config.dbname(self.database.config().get_dbname().unwrap());
+        let superuser = Database::new(config, Default::default()).unwrap();
+        let statement = format!(
+            r#"SET session_replication_role = replica;
+               UPDATE events SET event_type = 'SlotResumed', payload = '{{"SlotResumed":{{}}}}' WHERE event_type = 'Scrawled' AND aggregate_id = '{slot}'"#
+        );
+        raw::client(&superuser).await.batch_execute(&statement).await.unwrap();
+    }
+
+    /// The availability view reads the stream again.
+    async fn read_again(&self, slot: &str) {
+        let retry = RetryQuarantinedStreamRequest {
+            request_id: id(),
+            projection: "availability".into(),
+            aggregate_type: "InventorySlot".into(),
+            aggregate_id: slot.into(),
+        };
+        self.operations().retry_quarantined_stream(retry).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_order_lets_others_pass_and_is_settled_on_an_operators_word_once_its_cause_is_mended() {
+    let shop = Serving::start().await;
+    let broken = shop.on_sale("broken", 3).await;
+    let sound = shop.on_sale("sound", 3).await;
+    shop.scrawl("InventorySlot", &broken, 2).await;
+    shop.accept("stuck", &[("sound", 1), ("broken", 1)]).await;
+    shop.accept("stuck-too", &[("broken", 1)]).await;
+    let passing = shop.orders().place_order(order(&[("sound", 1)])).await.unwrap().into_inner().order.unwrap();
+    assert_eq!(passing.state(), OrderState::Held, "the line goes on, also at a slot of the parked order");
+    eventually("both are parked", || async { shop.parked().await.len() == 2 }).await;
+    let parked = shop.parked().await;
+    assert_eq!(
+        parked.iter().map(|parked| (&*parked.order_id, &*parked.code)).collect::<Vec<_>>(),
+        [("stuck", "STREAM_UNREADABLE"), ("stuck-too", "STREAM_UNREADABLE")]
+    );
+    assert!(parked[0].accepted_position < parked[1].accepted_position, "by their place in line");
+    shop.retry("stuck").await;
+    eventually("it was tried twice", || async { shop.tried().await == [("stuck".to_owned(), 2), ("stuck-too".to_owned(), 1)] }).await;
+    shop.deciphered(&broken).await;
+    shop.retry("stuck").await;
+    eventually("it is parked no more", || async { shop.tried().await == [("stuck-too".to_owned(), 1)] }).await;
+    shop.retry("stuck-too").await;
+    eventually("neither is", || async { shop.tried().await.is_empty() }).await;
+    let again = RetryParkedOrderRequest { request_id: id(), order_id: "stuck".into() };
+    let refused = shop.operations().retry_parked_order(again).await.unwrap_err();
+    assert_eq!(reason(&refused).as_deref(), Some("ORDER_NOT_PARKED"));
+    shop.read_again(&broken).await;
+    let history = shop.proved().await;
+    assert_eq!((history.counts(&broken), history.counts(&sound)), ((3, 2, 0), (3, 2, 0)));
+    assert_eq!(history.story("stuck"), ["OrderPlaced", "OrderHeld"]);
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_order_that_was_cancelled_or_that_the_next_owner_settled_is_parked_no_more() {
+    let shop = Serving::start().await;
+    let slots = [shop.on_sale("broken", 3).await, shop.on_sale("worse", 3).await];
+    for slot in &slots {
+        shop.scrawl("InventorySlot", slot, 2).await;
+    }
+    for (order_id, product) in [("regretted", "broken"), ("patient", "broken"), ("hopeless", "worse")] {
+        shop.accept(order_id, &[(product, 1)]).await;
+    }
+    eventually("all are parked", || async { shop.parked().await.len() == 3 }).await;
+    let cancel = CancelOrderRequest { request_id: id(), order_id: "regretted".into(), reason: "waited too long".into() };
+    shop.orders().cancel_order(cancel).await.unwrap();
+    eventually("nothing is left to do for who has gone", || async { shop.tried().await == [("patient".to_owned(), 1), ("hopeless".to_owned(), 1)] })
+        .await;
+    shop.deciphered(&slots[0]).await;
+    let database = shop.database.clone();
+    shop.node.stop().await;
+    let next = Serving::on(database, |_| {}).await;
+    eventually("the next owner tries all who wait", || async { next.tried().await == [("hopeless".to_owned(), 2)] }).await;
+    next.deciphered(&slots[1]).await;
+    next.retry("hopeless").await;
+    eventually("none is parked", || async { next.tried().await.is_empty() }).await;
+    for slot in &slots {
+        next.read_again(slot).await;
+    }
+    let history = next.proved().await;
+    assert_eq!((history.story("patient"), history.story("hopeless")), (vec!["OrderPlaced", "OrderHeld"], vec!["OrderPlaced", "OrderHeld"]));
+    assert_eq!(history.story("regretted"), ["OrderPlaced", "OrderCancelled"]);
+    assert!(history.orders().all(|(_, order)| order.expires_at().is_none_or(|at| at > Timestamp::now())));
+    next.node.stop().await;
+}
