@@ -1,0 +1,162 @@
+//! Snapshots only save time: whatever becomes of them, the log decides. And command ids are forgotten without anybody waiting.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use jari_commands::engine::ExecuteError;
+use jari_domain::{
+    AnyState, Decider, StreamId,
+    ids::{HoldId, SlotId},
+    registry::AsAggregate,
+    slot::{InventorySlot, SlotCommand},
+};
+use jari_event_store::{Database, LoadRequest, LoadedStream, LogError, Reader, SnapshotWriter, StateSnapshot, prune_commands};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    harness::{Node, command, database, eventually, hold, on_slot},
+    ledger::Ledger,
+    raw::client,
+};
+
+async fn load(database: &Database, slot: &SlotId) -> Result<LoadedStream, LogError> {
+    Reader::new(database.clone()).load(vec![LoadRequest { stream: StreamId::from(slot), from: None }]).await.unwrap().pop().unwrap()
+}
+
+/// A slot with more than 20,000 events, and the last hold of them.
+async fn long_stream(node: &Arc<Node>) -> SlotId {
+    let slot = node.open_stock("years", 1_000_000).await;
+    let rounds = futures::stream::iter(0..10_300_u32).for_each_concurrent(256, |n| {
+        let slot = &slot;
+        async move {
+            let hold_id = HoldId::parse(&format!("h{n}")).unwrap();
+            assert_eq!(node.run(hold(slot, &format!("h{n}"), 1 + n % 3)).await.refusal, None);
+            let end = match n % 50 {
+                0 => return,
+                1..=20 => SlotCommand::ConfirmHold { hold_id },
+                _ => SlotCommand::ReleaseHold { hold_id },
+            };
+            assert_eq!(node.run(on_slot(slot, end)).await.refusal, None);
+        }
+    });
+    rounds.await;
+    slot
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_stream_is_loaded_through_its_snapshot_and_no_snapshot_can_do_harm() {
+    let node = Arc::new(Node::start().await);
+    let slot = long_stream(&node).await;
+    let database = Arc::into_inner(node).unwrap().stop().await;
+    let whole = Ledger::of(&database, &slot).await;
+    let version = whole.events.len() as u64;
+    assert!(version > 20_000);
+    let loaded = load(&database, &slot).await.unwrap();
+    assert_eq!((InventorySlot::of(&loaded.state), loaded.version), (Some(&whole.state), version));
+    assert!(loaded.snapshot_version + 5_000 > version, "only the end of it is read: from {} of {version}", loaded.snapshot_version);
+    assert_eq!(loaded.last_time, whole.events.iter().map(jari_event_store::RecordedEvent::decided_at).max().unwrap());
+
+    let owner = client(&database).await;
+    for harm in [
+        "DELETE FROM snapshots",
+        "INSERT INTO snapshots SELECT 'InventorySlot', 'years@stock', 20000, 1, 'not even JSON', now()",
+        "UPDATE snapshots SET state = '{}'",
+        "UPDATE snapshots SET state = 'null'",
+        "UPDATE snapshots SET state = '[]', sequence = 20001",
+        "UPDATE snapshots SET version = version + 1",
+        "UPDATE snapshots SET version = -1",
+    ] {
+        assert!(owner.execute(harm, &[]).await.unwrap() > 0, "{harm}");
+        let loaded = load(&database, &slot).await.unwrap();
+        assert_eq!((InventorySlot::of(&loaded.state), loaded.version, loaded.snapshot_version), (Some(&whole.state), version, 0), "{harm}");
+    }
+    // after a restart the engine decides on what the log says, and puts a sound snapshot in the place of the broken one
+    let node = Node::on(database, Default::default()).await;
+    let refused = node.run(hold(&slot, "h10250", 1)).await.refusal.unwrap();
+    assert_eq!(refused.code, "HOLD_EXISTS");
+    assert_eq!(node.run(hold(&slot, "new", 1)).await.refusal, None);
+    eventually("a sound snapshot is there again", || async { load(&node.database, &slot).await.unwrap().snapshot_version >= version }).await;
+    let whole = Ledger::of(&node.database, &slot).await;
+    assert_eq!(InventorySlot::of(&load(&node.database, &slot).await.unwrap().state), Some(&whole.state));
+
+    // what lies before the snapshot is not even read: it is made unreadable by somebody who may do anything
+    let break_it = "ALTER TABLE events DISABLE TRIGGER ALL; UPDATE events SET payload = '{}' WHERE sequence = 2";
+    owner.batch_execute(break_it).await.unwrap();
+    assert_eq!(InventorySlot::of(&load(&node.database, &slot).await.unwrap().state), Some(&whole.state));
+    owner.execute("DELETE FROM snapshots", &[]).await.unwrap();
+    assert!(matches!(load(&node.database, &slot).await, Err(LogError::Unreadable { sequence: 2, .. })), "nothing is guessed without it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_snapshot_never_takes_the_place_of_a_newer_one() {
+    let database = database().await;
+    let (stop, stream) = (CancellationToken::new(), StreamId::parse("InventorySlot", "seats@stock").unwrap());
+    let (writer, writing) = SnapshotWriter::start(database.clone(), stop.clone());
+    let snapshot = |version, stream: &StreamId| StateSnapshot {
+        stream: stream.clone(),
+        state: AnyState::new(InventorySlot::TYPE).unwrap(),
+        version,
+        last_time: jari_domain::Timestamp::UNIX_EPOCH,
+    };
+    let last = StreamId::parse("InventorySlot", "last@stock").unwrap();
+    for (version, stream) in [(7, &stream), (5, &stream), (1, &last)] {
+        assert!(writer.offer(snapshot(version, stream)));
+    }
+    let reader = client(&database).await;
+    eventually("all are written", || async { reader.query("SELECT 1 FROM snapshots", &[]).await.unwrap().len() == 2 }).await;
+    let row = reader.query_one("SELECT sequence FROM snapshots WHERE aggregate_id = 'seats@stock'", &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 7);
+    stop.cancel();
+    writing.await.unwrap();
+}
+
+/// An id that was made so many days ago.
+fn made_days_ago(days: i64) -> Uuid {
+    let at = jari_domain::Timestamp::now() - jiff::SignedDuration::from_hours(24 * days);
+    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, at.as_second().unsigned_abs(), 0))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_older_than_what_is_remembered_is_refused_and_nothing_is_done() {
+    let node = Node::start().await;
+    let slot = node.open_stock("seats", 10).await;
+    for _ in 0..2 {
+        let error = node.engine.execute(hold(&slot, "old", 1), command(made_days_ago(31))).await.unwrap_err();
+        assert_eq!(error, ExecuteError::CommandIdExpired { retention_days: 30 });
+    }
+    let young = made_days_ago(29);
+    let outcome = node.engine.execute(hold(&slot, "young", 1), command(young)).await.unwrap();
+    assert_eq!(node.engine.execute(hold(&slot, "young", 1), command(young)).await.unwrap(), outcome);
+    let ledger = Ledger::of(&node.database, &slot).await;
+    assert_eq!((ledger.holds_taken(), ledger.state.counts().held), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forgetting_old_ids_holds_up_nobody_and_forgets_no_young_one() {
+    let node = Node::start().await;
+    let slot = node.open_stock("seats", 1_000_000).await;
+    let owner = client(&node.database).await;
+    let old =
+        "INSERT INTO commands SELECT gen_random_uuid(), 'old', '\\x00', 1, NULL, now() - make_interval(days => 31) FROM generate_series(1, 30000)";
+    owner.execute(old, &[]).await.unwrap();
+    let young = Uuid::new_v4();
+    let first = node.engine.execute(hold(&slot, "young", 1), command(young)).await.unwrap();
+    // somebody looks at one of the old rows, and whoever deletes it has to wait in the middle of its work
+    let looker = client(&node.database).await;
+    looker.batch_execute("BEGIN; SELECT 1 FROM commands WHERE caller = 'old' OFFSET 20000 LIMIT 1 FOR UPDATE").await.unwrap();
+    let database = node.database.clone();
+    let pruning = tokio::spawn(async move { prune_commands(&database, 30, 1_000_000).await });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%DELETE FROM commands%'";
+    eventually("it waits", || async { owner.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) > 0 }).await;
+    for n in 0..50 {
+        assert_eq!(node.run(hold(&slot, &format!("h{n}"), 1)).await.refusal, None, "nobody waits with it");
+    }
+    assert!(!pruning.is_finished());
+    looker.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(pruning.await.unwrap().unwrap(), 30_000);
+    let database = node.stop().await;
+    let node = Node::on(database, Default::default()).await;
+    assert_eq!(node.engine.execute(hold(&slot, "young", 1), command(young)).await.unwrap(), first);
+    assert_eq!(prune_commands(&node.database, 30, 1_000_000).await.unwrap(), 0, "nothing else is old");
+}
