@@ -28,6 +28,12 @@ async fn blocked(node: &Node) -> Client {
     client
 }
 
+/// Whether somebody who comes now is sent away at once.
+async fn is_full(node: &Node) -> bool {
+    let came = tokio::time::timeout(Duration::from_millis(100), node.engine.enter()).await;
+    matches!(came, Ok(Err(ExecuteError::Busy { .. })))
+}
+
 type Answer = Result<jari_commands::engine::Outcome, ExecuteError>;
 
 fn callers(node: &Arc<Node>, slot: &jari_domain::ids::SlotId, name: &'static str, count: usize) -> Vec<JoinHandle<Answer>> {
@@ -46,9 +52,9 @@ async fn the_surplus_is_told_at_once_to_come_back_and_nothing_of_it_is_done() {
     let log = blocked(&node).await;
     let mut inside = callers(&node, &slot, "inside", PLACES);
     eventually("all places are taken", || async { node.engine.status().occupied == PLACES }).await;
-    assert!(!node.engine.is_full(), "there is room to wait");
+    assert!(!is_full(&node).await, "there is room to wait");
     inside.extend(callers(&node, &slot, "waiting", WAITING));
-    eventually("the waiting room is full", || async { node.engine.is_full() }).await;
+    eventually("the waiting room is full", || is_full(&node)).await;
     let mut delays = Vec::new();
     for surplus in callers(&node, &slot, "surplus", 50) {
         // the log is still blocked: who is answered now was answered at once
@@ -60,12 +66,12 @@ async fn the_surplus_is_told_at_once_to_come_back_and_nothing_of_it_is_done() {
     delays.sort_unstable();
     delays.dedup();
     assert!(delays[0] > Duration::ZERO && delays.len() > 8, "a delay, and not the same for all: {delays:?}");
-    assert_eq!((node.engine.status().occupied, node.engine.status().refused), (PLACES, 50));
+    assert!(node.engine.status().occupied == PLACES && node.engine.status().refused >= 50, "{:?}", node.engine.status());
     log.batch_execute("COMMIT").await.unwrap();
     for inside in inside {
         assert_eq!(inside.await.unwrap().unwrap().refusal, None, "who had a place or waited for one is served");
     }
-    assert_eq!((node.engine.status().occupied, node.engine.is_full()), (0, false));
+    assert_eq!(node.engine.status().occupied, 0);
     let ledger = Ledger::of(&node.database, &slot).await;
     assert_eq!(ledger.holds_taken(), PLACES + WAITING);
     let again = callers(&node, &slot, "again", PLACES + WAITING);
@@ -76,16 +82,16 @@ async fn the_surplus_is_told_at_once_to_come_back_and_nothing_of_it_is_done() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_in_vain_is_sent_away_and_leaves_the_waiting_room() {
-    let node = narrow(Duration::from_millis(50)).await;
+    let node = narrow(Duration::from_millis(600)).await;
     let slot = node.open_stock("seats", 1_000).await;
     let log = blocked(&node).await;
     let inside = callers(&node, &slot, "inside", PLACES);
     eventually("all places are taken", || async { node.engine.status().occupied == PLACES }).await;
-    for _ in 0..3 {
+    for _ in 0..2 {
         for waiting in callers(&node, &slot, "waiting", WAITING) {
             assert!(matches!(waiting.await.unwrap(), Err(ExecuteError::Busy { .. })), "the wait is bounded");
         }
-        assert!(!node.engine.is_full(), "the waiting room is empty again");
+        assert!(!is_full(&node).await, "the waiting room is empty again");
     }
     log.batch_execute("COMMIT").await.unwrap();
     for inside in inside {
@@ -103,12 +109,12 @@ async fn callers_who_give_up_leave_no_place_taken_and_their_work_is_done() {
         let inside = callers(&node, &slot, ["a", "b", "c"][round], PLACES);
         eventually("all places are taken", || async { node.engine.status().units == PLACES }).await;
         let waiting = callers(&node, &slot, ["aw", "bw", "cw"][round], WAITING);
-        eventually("the waiting room is full", || async { node.engine.is_full() }).await;
+        eventually("the waiting room is full", || is_full(&node)).await;
         for gone in inside.into_iter().chain(waiting) {
             gone.abort();
             assert!(gone.await.unwrap_err().is_cancelled());
         }
-        assert!(!node.engine.is_full(), "nobody is counted who has left the waiting room");
+        assert!(!is_full(&node).await, "nobody is counted who has left the waiting room");
         assert_eq!(node.engine.status().occupied, PLACES, "work that goes on keeps its place until it is done");
         log.batch_execute("COMMIT").await.unwrap();
         eventually("the places are given back", || async { node.engine.status().occupied == 0 }).await;
@@ -123,7 +129,7 @@ async fn the_engines_own_work_gets_through_when_callers_take_every_place() {
     let slot = node.open_stock("seats", 1_000).await;
     let log = blocked(&node).await;
     let inside = callers(&node, &slot, "inside", PLACES + WAITING);
-    eventually("the engine is full", || async { node.engine.is_full() }).await;
+    eventually("the engine is full", || is_full(&node)).await;
     let own = node.engine.submit_own(hold(&slot, "own", 1), jari_commands::engine::Origin::default()).await.unwrap();
     assert_eq!(node.engine.status().occupied, PLACES, "it takes no caller's place");
     log.batch_execute("COMMIT").await.unwrap();
