@@ -135,13 +135,13 @@ pub fn in_seconds(seconds: i64) -> Timestamp {
     Timestamp::now() + jiff::SignedDuration::from_secs(seconds)
 }
 
-/// Waits until `holds` holds, bounded by half a minute.
+/// Waits until `holds` holds, bounded by two minutes: a machine with other work to do is slow, not wrong.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    for _ in 0..600 {
+    for _ in 0..2_400 {
         if holds().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("{what}: not within 30 s");
+    panic!("{what}: not within two minutes");
 }

@@ -115,6 +115,12 @@ impl Admission {
         ExecuteError::Busy { retry_after: self.limits.wait + self.limits.wait * spread / 16 }
     }
 
+    /// Callers that wait for a place now.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Commands in the engine now.
     #[must_use]
     pub fn occupied(&self) -> usize {

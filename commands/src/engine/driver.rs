@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
-    Health, Shared, Submission,
-    core::{Core, CoreLimits},
+    EngineSettings, Health, Shared, Submission,
+    core::Core,
     flight::{AppendFailure, Departure},
 };
 use crate::names;
@@ -24,8 +24,6 @@ use crate::names;
 const TURN: usize = 1_024;
 /// Between two tries to reach the database.
 const RETRY: Duration = Duration::from_millis(200);
-/// An append that takes longer is taken for a stalled database: new callers are told to come back.
-const STALL: Duration = Duration::from_secs(3);
 /// How long the loop goes on after it was asked to stop, for what it has accepted.
 const DRAIN: Duration = Duration::from_secs(20);
 /// Events of the log looked at in one turn.
@@ -53,14 +51,22 @@ pub(super) struct Driver {
     departed: VecDeque<tokio::time::Instant>,
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     reconnecting: bool,
+    stalled_after: Duration,
     seen: u64,
 }
 
 impl Driver {
-    pub fn new(limits: CoreLimits, database: Database, tail: LogTail, snapshots: SnapshotWriter, appender: Appender, shared: Arc<Shared>) -> Self {
+    pub fn new(
+        settings: EngineSettings,
+        database: Database,
+        tail: LogTail,
+        snapshots: SnapshotWriter,
+        appender: Appender,
+        shared: Arc<Shared>,
+    ) -> Self {
         tail.appended_by(&appender);
         Self {
-            core: Core::new(limits, Timestamp::now()),
+            core: Core::new(settings.limits, Timestamp::now()),
             reader: Reader::new(database.clone()),
             seen: tail.head(),
             database,
@@ -72,6 +78,7 @@ impl Driver {
             departed: VecDeque::new(),
             answers: FuturesUnordered::new(),
             reconnecting: false,
+            stalled_after: settings.stalled_after,
         }
     }
 
@@ -161,7 +168,7 @@ impl Driver {
         let waited = self.departed.front().map(tokio::time::Instant::elapsed);
         let health = match waited {
             _ if self.reconnecting => Health::Disconnected,
-            Some(waited) if waited > STALL => Health::Stalled,
+            Some(waited) if waited > self.stalled_after => Health::Stalled,
             _ => Health::Serving,
         };
         self.shared.set_health(health);

@@ -44,11 +44,18 @@ pub struct EngineSettings {
     pub limits: CoreLimits,
     /// How long a caller waits for its outcome before it is told to ask again.
     pub answer_within: Duration,
+    /// An append that takes longer is taken for a stalled database: new callers are told to come back.
+    pub stalled_after: Duration,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { admission: AdmissionLimits::default(), limits: CoreLimits::default(), answer_within: Duration::from_secs(10) }
+        Self {
+            admission: AdmissionLimits::default(),
+            limits: CoreLimits::default(),
+            answer_within: Duration::from_secs(10),
+            stalled_after: Duration::from_secs(3),
+        }
     }
 }
 
@@ -113,6 +120,8 @@ pub struct EngineStatus {
     pub cells: usize,
     /// Callers that hold a place.
     pub occupied: usize,
+    /// Callers that wait for one.
+    pub waiting: usize,
     /// Callers sent away since the start.
     pub refused: u64,
     /// Batches sent since the start.
@@ -153,7 +162,7 @@ impl Engine {
         let shared = Arc::new(Shared::default());
         // Every submission of a caller holds a place, and the engine's own are few: the queue cannot be what overflows.
         let (intake, arrivals) = mpsc::channel(settings.admission.places + 4_096);
-        let driver = Driver::new(settings.limits, database, tail, snapshots, appender, shared.clone());
+        let driver = Driver::new(settings, database, tail, snapshots, appender, shared.clone());
         // joined by whoever started the engine; it ends after `stop`, when what was accepted is settled
         let task = tokio::spawn(driver.run(arrivals, stop.clone()));
         let admission = Arc::new(Admission::new(settings.admission));
@@ -242,6 +251,7 @@ impl Engine {
             units: self.shared.units.load(Ordering::Relaxed),
             cells: self.shared.cells.load(Ordering::Relaxed),
             occupied: self.admission.occupied(),
+            waiting: self.admission.waiting(),
             refused: self.admission.refused(),
             batches: self.shared.batches.load(Ordering::Relaxed),
             groups: self.shared.groups.load(Ordering::Relaxed),

@@ -26,6 +26,7 @@ impl Config {
                 batch: BatchLimits { groups: engine.batch_groups, events: engine.batch_events, bytes: engine.batch_bytes },
             },
             answer_within: Duration::from_millis(engine.answer_within_ms),
+            ..EngineSettings::default()
         }
     }
 
