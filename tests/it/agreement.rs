@@ -8,7 +8,7 @@ use jari_commands::settlement::RETRY_ACTOR;
 use jari_domain::{
     AnyEvent, AnyState, Decider, StreamId, Timestamp,
     ids::{OrderId, SlotId},
-    order::{Order, OrderEvent, OrderLine, OrderStatus, draws_of},
+    order::{Order, OrderEvent, OrderLine, OrderStatus},
     registry::AsAggregate,
     slot::{InventorySlot, SlotEvent},
 };
@@ -96,6 +96,7 @@ impl Serving {
         })
         .await;
         self.agree(&history).await;
+        assert_eq!(self.status().await.settlement.unwrap().parked_orders, 0, "nothing that was settled is set aside");
         history
     }
 
@@ -159,7 +160,10 @@ fn judge(events: &[RecordedEvent]) {
                 let (OrderEvent::OrderHeld { .. } | OrderEvent::OrderRejected { .. }) = change else { continue };
                 let wish = &wishes[&id];
                 assert!(held.insert(id.clone()), "{id} was decided twice");
-                let draws = draws_of(wish.lines);
+                let mut draws = BTreeMap::new();
+                for draw in wish.lines.iter().flat_map(|line| &line.draws) {
+                    *draws.entry(draw.slot_id.clone()).or_insert(0) += draw.quantity;
+                }
                 // one that was parked let the others pass
                 for slot in draws.keys().filter(|_| event.metadata.actor.as_deref() != Some(RETRY_ACTOR)) {
                     let before = last.insert(slot.clone(), wish.position).unwrap_or(0);

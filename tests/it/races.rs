@@ -5,6 +5,7 @@ use std::time::Duration;
 use jari_domain::{Timestamp, order::OrderStatus};
 use jari_proto::{
     order::v1::{CancelOrderRequest, CancelOrderResponse, ConfirmOrderRequest, ConfirmOrderResponse, Order, OrderState, PlaceOrderRequest},
+    product::v1::{ResumeProductRequest, SuspendProductRequest},
     status::reason,
 };
 use jiff::SignedDuration;
@@ -169,4 +170,105 @@ async fn whoever_leaves_the_line_while_it_moves_takes_nothing_along() {
     let told = pair.owner.held("seat").await;
     assert!(pair.other.orders().cancel_order(cancel(&told.order_id)).await.told().is_ok());
     pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_request_at_both_nodes_at_once_is_one_order_and_one_id_belongs_to_one_request() {
+    let pair = Pair::start().await;
+    let slot = pair.owner.on_sale("seat", 1_000).await;
+    let rounds = (0..40).map(|n| {
+        let (mut here, mut there) = (pair.owner.orders(), pair.other.orders());
+        tokio::spawn(async move {
+            let request = order(&[("seat", 1)]);
+            let (one, same) = tokio::join!(here.place_order(request.clone()), there.place_order(request.clone()));
+            let (one, same) = (one.unwrap().into_inner().order.unwrap(), same.unwrap().into_inner().order.unwrap());
+            assert_eq!((one.order_id, one.accepted_position), (same.order_id, same.accepted_position));
+            // two requests that want the same id for their order
+            let named = |quantity| PlaceOrderRequest { order_id: format!("named-{n}"), ..order(&[("seat", quantity)]) };
+            let (first, second) = tokio::join!(here.place_order(named(1)), there.place_order(named(2)));
+            let refused: Vec<Status> = [first, second].into_iter().filter_map(Result::err).collect();
+            assert_eq!(refused.iter().map(reason).collect::<Vec<_>>(), [Some("ORDER_EXISTS".to_owned())], "{refused:?}");
+            // one request id for two things
+            let (one, other) = (order(&[("seat", 1)]), order(&[("seat", 2)]));
+            let other = PlaceOrderRequest { request_id: one.request_id.clone(), ..other };
+            let (first, second) = tokio::join!(here.place_order(one), there.place_order(other));
+            let refused: Vec<Status> = [first, second].into_iter().filter_map(Result::err).collect();
+            assert_eq!(refused.iter().map(reason).collect::<Vec<_>>(), [Some("COMMAND_ID_REUSED".to_owned())], "{refused:?}");
+        })
+    });
+    for round in futures::future::join_all(rounds).await {
+        round.unwrap();
+    }
+    let history = pair.other.proved().await;
+    assert_eq!((history.count("OrderPlaced"), history.count("OrderHeld")), (120, 120));
+    let drawn: u32 = history.orders().flat_map(|(_, order)| order.draws().into_values()).sum();
+    assert_eq!(history.counts(&slot), (1_000, drawn, 0));
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_order_is_accepted_at_one_node_while_its_product_is_suspended_at_the_other() {
+    let pair = Pair::start().await;
+    pair.owner.on_sale("seat", 10_000).await;
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let mut there = pair.other.orders();
+            tokio::spawn(async move {
+                let (mut taken, mut refused) = (0, 0);
+                for _ in 0..40 {
+                    match there.place_order(PlaceOrderRequest { wait: None, ..order(&[("seat", 1)]) }).await {
+                        Ok(_) => taken += 1,
+                        Err(status) => {
+                            assert!(matches!(reason(&status).as_deref(), Some("PRODUCT_SUSPENDED" | "CONTENTION")), "{status:?}");
+                            refused += 1;
+                        }
+                    }
+                }
+                (taken, refused)
+            })
+        })
+        .collect();
+    let mut products = pair.owner.products();
+    while callers.iter().any(|caller| !caller.is_finished()) {
+        let suspend = SuspendProductRequest { request_id: id(), product_id: "seat".into(), reason: "storm".into() };
+        products.suspend_product(suspend).await.unwrap();
+        products.resume_product(ResumeProductRequest { request_id: id(), product_id: "seat".into() }).await.unwrap();
+    }
+    let told = futures::future::join_all(callers).await.into_iter().map(Result::unwrap);
+    let (taken, refused) = told.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    assert!(taken > 0 && refused > 0, "some come before, some after: {taken} taken, {refused} refused");
+    let history = pair.other.proved().await;
+    let mut on_sale = true;
+    for event in &history.events {
+        match &*event.event_type {
+            "ProductSuspended" => on_sale = false,
+            "ProductResumed" => on_sale = true,
+            "OrderPlaced" => assert!(on_sale, "position {}: accepted while the product was suspended", event.position),
+            _ => {}
+        }
+    }
+    assert_eq!(history.count("OrderPlaced"), taken);
+    pair.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_ends_to_the_instant_though_nobody_is_left_to_record_it() {
+    let settling = Serving::start().await;
+    let slot = settling.on_sale_briefly("seat", 1).await;
+    let standing = Serving::on(settling.database.clone(), |config| config.settlement.enabled = false).await;
+    let told = settling.orders().place_order(order(&[("seat", 1)])).await.unwrap().into_inner().order.unwrap();
+    settling.node.stop().await;
+    around_the_end(&told, 5).await;
+    let mut orders = standing.orders();
+    assert_eq!(orders.confirm_order(confirm(&told.order_id)).await.told(), Err("ORDER_EXPIRED".to_owned()));
+    assert_eq!(orders.cancel_order(cancel(&told.order_id)).await.told(), Err("ORDER_EXPIRED".to_owned()));
+    assert_eq!(standing.slot(&slot, 0).await.2, 0, "its units are free");
+    let history = standing.proved().await;
+    let held = history.order(&told.order_id).status() == OrderStatus::Held;
+    assert!(held || history.count("OrderExpired") == 1, "{:?}", history.story(&told.order_id));
+    let next = Serving::on(standing.database.clone(), |_| {}).await;
+    let sold = next.orders().place_order(order(&[("seat", 1)])).await.unwrap().into_inner().order.unwrap();
+    assert!(matches!(sold.state(), OrderState::Held | OrderState::Expired), "whoever comes next has them: {sold:?}");
+    next.node.stop().await;
+    standing.node.stop().await;
 }

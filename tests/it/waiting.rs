@@ -129,18 +129,34 @@ async fn every_query_waits_for_a_position_that_comes_and_says_so_when_it_does_no
     let order_id = placed.order.unwrap().order_id;
     for node in [&pair.owner, &pair.other] {
         let min_position = placed.position + 1_000;
-        let (mut products, mut orders, mut slots) = (node.product_queries(), node.order_queries(), node.availability());
-        behind(products.get_product(GetProductRequest { product_id: "seat".into(), min_position }).await);
-        behind(products.list_products(ListProductsRequest { min_position, ..Default::default() }).await);
-        behind(orders.get_order(GetOrderRequest { order_id: order_id.clone(), min_position }).await);
-        behind(orders.list_orders(ListOrdersRequest { customer: "customer-1".into(), min_position, ..Default::default() }).await);
-        behind(orders.watch_order(WatchOrderRequest { order_id: order_id.clone(), min_position, until: 0 }).await.map(|_| Response::new(())));
-        behind(slots.get_slot(GetSlotRequest { slot_id: slot_id.clone(), min_position }).await);
-        behind(slots.list_availability(ListAvailabilityRequest { product_id: "seat".into(), min_position, ..Default::default() }).await);
-        let mut operations = node.operations();
-        behind(operations.get_status(GetStatusRequest { min_position }).await);
-        behind(operations.list_parked_orders(ListParkedOrdersRequest { min_position, ..Default::default() }).await);
-        behind(operations.list_quarantined_streams(ListQuarantinedStreamsRequest { min_position, ..Default::default() }).await);
+        let (mut products, orders, mut slots) = (node.product_queries(), node.order_queries(), node.availability());
+        let (order, order_id) = (orders.clone(), order_id.clone());
+        let (mut listed, mut watched, mut found) = (orders, order.clone(), order);
+        let (mut all, mut days) = (products.clone(), slots.clone());
+        let (mut status, mut parked, mut aside) = (node.operations(), node.operations(), node.operations());
+        let watch = WatchOrderRequest { order_id: order_id.clone(), min_position, until: 0 };
+        let answers = tokio::join!(
+            products.get_product(GetProductRequest { product_id: "seat".into(), min_position }),
+            all.list_products(ListProductsRequest { min_position, ..Default::default() }),
+            found.get_order(GetOrderRequest { order_id, min_position }),
+            listed.list_orders(ListOrdersRequest { customer: "customer-1".into(), min_position, ..Default::default() }),
+            watched.watch_order(watch),
+            slots.get_slot(GetSlotRequest { slot_id: slot_id.clone(), min_position }),
+            days.list_availability(ListAvailabilityRequest { product_id: "seat".into(), min_position, ..Default::default() }),
+            status.get_status(GetStatusRequest { min_position }),
+            parked.list_parked_orders(ListParkedOrdersRequest { min_position, ..Default::default() }),
+            aside.list_quarantined_streams(ListQuarantinedStreamsRequest { min_position, ..Default::default() })
+        );
+        behind(answers.0);
+        behind(answers.1);
+        behind(answers.2);
+        behind(answers.3);
+        behind(answers.4.map(|_| Response::new(())));
+        behind(answers.5);
+        behind(answers.6);
+        behind(answers.7);
+        behind(answers.8);
+        behind(answers.9);
     }
     // a position that is not there yet, and comes while the query waits
     let head = i64::try_from(pair.owner.log().await.len()).unwrap();
