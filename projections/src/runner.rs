@@ -43,7 +43,7 @@ impl Default for ViewSettings {
 /// How often a runner looks whether its view was switched or taken over, and how far it is while nobody asks.
 const LOOK: Duration = Duration::from_secs(1);
 /// From one transaction of a view that is up with the log to the next, while nobody waits for it: what happens to a row meanwhile is one write, not two.
-const BREATH: Duration = Duration::from_millis(20);
+const BREATH: Duration = Duration::from_millis(50);
 /// The first and the longest pause after a failure.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 

@@ -29,7 +29,7 @@ pub struct TailSettings {
 
 impl Default for TailSettings {
     fn default() -> Self {
-        Self { keep: 65_536, page: 2_000, poll: Duration::from_secs(1) }
+        Self { keep: 16_384, page: 2_000, poll: Duration::from_secs(1) }
     }
 }
 
