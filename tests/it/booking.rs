@@ -1,5 +1,7 @@
 //! Booking over gRPC, as a customer's program does it.
 
+use std::time::Duration;
+
 use jari_proto::{
     availability::v1::GetSlotRequest,
     order::v1::{CancelOrderRequest, ConfirmOrderRequest, GetOrderRequest, ListOrdersRequest, OrderState, WatchOrderRequest, WatchUntil},
@@ -7,7 +9,10 @@ use jari_proto::{
 };
 use tonic::Code;
 
-use crate::serving::{Serving, id, order};
+use crate::{
+    raw::{INSERT, client},
+    serving::{Serving, id, order},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_is_held_then_confirmed_then_cancelled_and_every_view_agrees() {
@@ -84,5 +89,32 @@ async fn a_watcher_sees_the_present_state_and_each_change_after_it() {
     }
     assert_eq!(states.last(), Some(&OrderState::Cancelled));
     assert!(states.contains(&OrderState::Held), "{states:?}");
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_who_comes_while_the_view_is_behind_the_log_misses_no_change() {
+    // nobody settles: the one change of the order is written by hand
+    let shop = Serving::on(crate::harness::database().await, |config| config.settlement.enabled = false).await;
+    shop.on_sale("poster", 5).await;
+    let mut place = order(&[("poster", 1)]);
+    (place.order_id, place.wait) = ("watched".into(), None);
+    let accepted = shop.orders().place_order(place).await.unwrap().into_inner();
+    let get = GetOrderRequest { order_id: "watched".into(), min_position: accepted.position };
+    shop.order_queries().get_order(get).await.unwrap();
+    // the view stands still while the log, and who hears of it, go on
+    let view = client(&shop.database).await;
+    view.batch_execute("BEGIN; LOCK TABLE views.builds IN SHARE ROW EXCLUSIVE MODE").await.unwrap();
+    let cancelled = r#"'OrderCancelled', '1.0', '{"OrderCancelled":{"reason":"rain","was":"PLACED"}}', '{}'"#;
+    client(&shop.database).await.batch_execute(&format!("{INSERT} ('Order', 'watched', 2, {cancelled})")).await.unwrap();
+    // a command of this node makes its tail look; then a moment for those whom it tells
+    shop.draft("another").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let watch = WatchOrderRequest { order_id: "watched".into(), until: WatchUntil::Final.into(), min_position: accepted.position };
+    let mut changes = shop.order_queries().watch_order(watch).await.unwrap().into_inner();
+    assert_eq!(changes.message().await.unwrap().unwrap().order.unwrap().state(), OrderState::Accepted, "as the view has it");
+    view.batch_execute("COMMIT").await.unwrap();
+    let change = tokio::time::timeout(Duration::from_secs(30), changes.message()).await.expect("the change is not missed");
+    assert_eq!(change.unwrap().unwrap().order.unwrap().state(), OrderState::Cancelled);
     shop.node.stop().await;
 }

@@ -20,6 +20,8 @@ type Places = FxHashMap<StreamId, Vec<(u64, mpsc::Sender<Arc<RecordedEvent>>)>>;
 struct Registry {
     places: Places,
     next: u64,
+    /// The last position that was handed out.
+    handed_out: u64,
 }
 
 /// Hands events of the tail to those who watch their streams.
@@ -39,6 +41,7 @@ impl std::fmt::Debug for StreamWatchers {
 pub struct StreamWatch {
     stream: StreamId,
     number: u64,
+    after: u64,
     news: mpsc::Receiver<Arc<RecordedEvent>>,
     watchers: StreamWatchers,
 }
@@ -48,10 +51,12 @@ impl StreamWatchers {
     #[must_use]
     pub fn start(tail: LogTail, stop: CancellationToken) -> (Self, tokio::task::JoinHandle<()>) {
         let watchers = Self::default();
+        let start = tail.head();
+        watchers.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner).handed_out = start;
         let shared = watchers.clone();
         // joined by the caller; it ends with `stop`
         let task = tokio::spawn(async move {
-            let mut seen = tail.head();
+            let mut seen = start;
             // Ends with `stop`.
             while let Some(page) = tokio::select! { page = tail.read(seen, PAGE) => Some(page), () = stop.cancelled() => None } {
                 match page {
@@ -76,9 +81,9 @@ impl StreamWatchers {
         let (sender, news) = mpsc::channel(NEWS);
         let mut registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         registry.next += 1;
-        let number = registry.next;
+        let (number, after) = (registry.next, registry.handed_out);
         registry.places.entry(stream.clone()).or_default().push((number, sender));
-        StreamWatch { stream, number, news, watchers: self.clone() }
+        StreamWatch { stream, number, after, news, watchers: self.clone() }
     }
 
     /// How many watch.
@@ -89,6 +94,7 @@ impl StreamWatchers {
 
     fn hand_out(&self, events: &[Arc<RecordedEvent>]) {
         let mut registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        registry.handed_out = events.last().map_or(registry.handed_out, |event| event.position);
         if registry.places.is_empty() {
             return;
         }
@@ -103,6 +109,12 @@ impl StreamWatchers {
 }
 
 impl StreamWatch {
+    /// It hears of what comes after this position. A view that has read less than this may lack events that it will never hear of.
+    #[must_use]
+    pub fn after(&self) -> u64 {
+        self.after
+    }
+
     /// The next event; `None` when the watcher was too slow or the process is ending: read the stream again.
     pub async fn next(&mut self) -> Option<Arc<RecordedEvent>> {
         self.news.recv().await

@@ -24,6 +24,8 @@ struct Follower {
     news: StreamWatch,
     sent: Option<Order>,
     seen: u64,
+    /// The view had read less than was handed out before the watcher had its place: there may be a change of which no news will come.
+    is_behind: bool,
     is_over: bool,
     /// One place among those who watch; given back when the stream is dropped.
     _place: OwnedSemaphorePermit,
@@ -42,12 +44,13 @@ pub(super) async fn follow(
 ) -> Result<impl Stream<Item = Result<WatchOrderResponse, Status>> + Send + 'static, QueryError> {
     let limit = views.inner.settings.watches;
     let place = views.inner.watches.clone().try_acquire_owned().map_err(|_| QueryError::WatchesExhausted { limit })?;
-    // A place at the stream before the first look at the order: nothing is missed in between.
+    // A place at the stream before the first look at the order: nothing is missed in between, but for what the view had still to read.
     let news = watchers.watch(StreamId::from(&id));
     let (order, seen) = find(&views, &id, wanted).await?;
     let is_over = reached(&order, until);
     let first = WatchOrderResponse { order: Some(order.clone()), position: signed(seen) };
-    let follower = Follower { views, watchers, id, until, news, sent: Some(order), seen, is_over, _place: place };
+    let (is_behind, seen) = (seen < news.after(), seen.max(news.after()));
+    let follower = Follower { views, watchers, id, until, news, sent: Some(order), seen, is_behind, is_over, _place: place };
     let rest = stream::unfold(follower, |mut follower| async move { follower.next().await.map(|answer| (answer, follower)) });
     Ok(stream::once(futures::future::ready(Ok(first))).chain(rest))
 }
@@ -70,7 +73,9 @@ impl Follower {
     async fn change(&mut self) -> Result<WatchOrderResponse, QueryError> {
         // Ends with a change, with the node, or with an error.
         loop {
-            self.wait().await?;
+            if !std::mem::take(&mut self.is_behind) {
+                self.wait().await?;
+            }
             let (order, position) = self.look().await?;
             self.seen = self.seen.max(position);
             if self.sent.as_ref() != Some(&order) {
@@ -117,6 +122,7 @@ impl Follower {
                 // Too slow: a new place, and the order is read again. If the process is ending this would come at once, for ever.
                 None => {
                     self.news = self.watchers.watch(StreamId::from(&self.id));
+                    self.seen = self.seen.max(self.news.after());
                     tokio::time::sleep(self.views.inner.settings.poll).await;
                 }
             },
