@@ -15,11 +15,11 @@ use crate::{
     order::{LineFailure, LineUnit, OrderEvent, OrderLine, OrderStatus, SlotDraw},
     product::{Draw, ProductEvent, ProductOption, SaleMode, Unit},
     registry::EVENT_TYPES,
-    slot::{Counts, SlotEvent, Window},
+    slot::{Counts, Sale, SlotEvent, Window},
 };
 
 /// How many files show a version that is written no more. Raise it with each new version of an event.
-const OLDER_VERSIONS: usize = 1;
+const OLDER_VERSIONS: usize = 4;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
@@ -61,7 +61,8 @@ fn product_events() -> Vec<ProductEvent> {
 
 fn slot_events() -> Vec<SlotEvent> {
     let hold_id = HoldId::parse("0193f1a2-order-7").unwrap();
-    let counts = Counts { capacity: 100, held: 7, confirmed: 30 };
+    let counts = Counts { capacity: 100, held: 7, confirmed: 30, ..Counts::default() };
+    let while_it = |sale| Some(Counts { sale, ..counts });
     vec![
         SlotEvent::SlotOpened {
             pool_id: PoolId::parse("gallery").unwrap(),
@@ -75,9 +76,9 @@ fn slot_events() -> Vec<SlotEvent> {
         SlotEvent::HoldExpired { hold_id: hold_id.clone(), quantity: 2, expired_at: t(-86_300), counts },
         SlotEvent::UnitsCancelled { hold_id, quantity: 1, counts },
         SlotEvent::CapacityAdjusted { counts },
-        SlotEvent::SlotSuspended { reason: "Storm warning".into() },
-        SlotEvent::SlotResumed {},
-        SlotEvent::SlotClosed {},
+        SlotEvent::SlotSuspended { reason: "Storm warning".into(), counts: while_it(Sale::Suspended) },
+        SlotEvent::SlotResumed { counts: while_it(Sale::Open) },
+        SlotEvent::SlotClosed { counts: while_it(Sale::Closed) },
     ]
 }
 

@@ -10,7 +10,7 @@ use jari_domain::{
     ids::{OrderId, SlotId},
     order::{Order, OrderEvent, OrderLine, OrderStatus},
     registry::AsAggregate,
-    slot::{InventorySlot, SlotEvent},
+    slot::{InventorySlot, SlotEvent, SlotStatus},
 };
 use jari_event_store::RecordedEvent;
 use jari_proto::{
@@ -169,7 +169,9 @@ fn judge(events: &[RecordedEvent]) {
                     let before = last.insert(slot.clone(), wish.position).unwrap_or(0);
                     assert!(before < wish.position, "{id} of {} was decided at {slot} after {before}", wish.position);
                 }
-                let room = |slot: &SlotId| slots.get(slot).map_or(0, |slot| slot.counts_at(event.decided_at()).available());
+                let room = |slot: &SlotId| {
+                    slots.get(slot).filter(|slot| slot.status() == SlotStatus::Open).map_or(0, |slot| slot.available_at(event.decided_at()))
+                };
                 let short: BTreeSet<&SlotId> = draws.iter().filter(|(slot, wanted)| room(slot) < **wanted).map(|(slot, _)| slot).collect();
                 match change {
                     OrderEvent::OrderRejected { failures } => {

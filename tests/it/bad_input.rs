@@ -433,7 +433,14 @@ async fn an_id_stands_for_one_command_and_for_as_long_as_it_is_remembered() {
     let old = Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, long_ago.as_secs(), 0)).to_string();
     expect!(refusals, inventory.hold_units, ["COMMAND_ID_EXPIRED": HoldUnitsRequest { request_id: old.clone(), hold_id: "b".into(), ..hold.clone() }]);
     expect!(refusals, orders.place_order, ["COMMAND_ID_EXPIRED": PlaceOrderRequest { request_id: old, ..order(&[("seat", 1)]) }]);
+    let ahead = |hours: u64| {
+        let made = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + hours * 3_600;
+        Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, made, 0)).to_string()
+    };
+    expect!(refusals, orders.place_order, ["COMMAND_ID_AHEAD": PlaceOrderRequest { request_id: ahead(25), ..order(&[("seat", 1)]) }]);
     refusals.leave_the_log_as_it_was().await;
+    // a clock that is fast by hours is none of the caller's fault
+    shop.inventory().hold_units(HoldUnitsRequest { request_id: ahead(23), hold_id: "d".into(), ..hold.clone() }).await.unwrap();
     // another caller's ids are its own
     let mut other = Request::new(HoldUnitsRequest { hold_id: "c".into(), ..hold });
     other.metadata_mut().insert("x-jari-caller", "another-service".parse().unwrap());

@@ -10,6 +10,7 @@ use tonic::transport::Channel;
 use uuid::Uuid;
 
 use crate::{
+    raw,
     serving::{Serving, id, order},
     two_nodes::Pair,
 };
@@ -144,5 +145,25 @@ async fn sold_out_is_told_apart_from_held_by_others_and_what_is_given_back_is_so
     orders.cancel_order(CancelOrderRequest { request_id: id(), order_id: next.order_id, reason: String::new() }).await.unwrap();
     assert_eq!(place(shop.orders(), order(&[("seat", 3)])).await.state(), OrderState::Held, "and so is what was only held");
     assert_eq!(shop.proved().await.counts(&slot), (4, 3, 1));
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_falls_to_another_writer_keeps_its_place_also_where_it_takes_nothing() {
+    let shop = Serving::start().await;
+    shop.on_sale("full", 1).await;
+    let moved = shop.on_sale("moved", 1_000).await;
+    assert_eq!(place(shop.orders(), order(&[("full", 1)])).await.state(), OrderState::Held);
+    let psql = raw::client(&shop.database).await;
+    for round in 0..25 {
+        // of this the node hears when it polls the log, or when what it decided on the slot as it was before falls
+        psql.batch_execute(&format!("{} {}", raw::INSERT, raw::values(&moved, 2 + round))).await.unwrap();
+        let both = |n: usize| if n.is_multiple_of(2) { order(&[("full", 1), ("moved", 1)]) } else { order(&[("full", 1)]) };
+        let customers = (0..10).map(|n| place(shop.orders(), both(n)));
+        for told in futures::future::join_all(customers).await {
+            assert_eq!(told.state(), OrderState::Rejected);
+        }
+    }
+    assert_eq!(shop.proved().await.count("OrderRejected"), 250);
     shop.node.stop().await;
 }

@@ -27,7 +27,7 @@ pub fn stream(id: &str) -> StreamId {
 }
 
 pub fn suspended(reason: &str) -> AnyEvent {
-    AnyEvent::InventorySlot(SlotEvent::SlotSuspended { reason: reason.into() })
+    AnyEvent::InventorySlot(SlotEvent::SlotSuspended { reason: reason.into(), counts: None })
 }
 
 /// Adds one event on version `expected`.

@@ -190,7 +190,7 @@ async fn stock_postgres_es_lifts_old_events_by_our_upcaster_and_is_stopped_by_th
     let (stock, id) = (stock(&node.database).await, slot.to_string());
     let context = EventStore::<InventorySlot>::load_aggregate(&stock, &id).await.unwrap();
     assert_eq!(node.run(hold(&slot, "ours", 1)).await.refusal, None);
-    let behind = stock.commit(vec![SlotEvent::SlotClosed {}], context, HashMap::new()).await.map(|_| ()).unwrap_err();
+    let behind = stock.commit(vec![SlotEvent::SlotClosed { counts: None }], context, HashMap::new()).await.map(|_| ()).unwrap_err();
     assert!(matches!(behind, AggregateError::AggregateConflict), "{behind}");
     prove_log(&node, 3).await;
 }

@@ -35,6 +35,8 @@ struct Options {
     deep: Option<Depth>,
 }
 
+const USAGE: &str = "Options: --quick, --seconds N (a cell), --rounds N, --only a,b,c,d,e,f,g (systems), --clients 64,256, --no-flood, --deep";
+
 impl Options {
     fn read() -> anyhow::Result<Self> {
         let mut options = Self { seconds: 2.0, rounds: 3, only: None, clients: vec![1, 16, 64, 256, 1_024], flood: true, deep: None };
@@ -49,13 +51,13 @@ impl Options {
                 "--deep" => {
                     options.deep = Some(Depth { events: 5_000_000, snapshot: Duration::from_mins(5), lasts: Duration::from_secs(5) });
                 }
-                "--no-flood, --deep" => options.flood = false,
+                "--no-flood" => options.flood = false,
                 "--clients" => options.clients = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?,
-                other => {
-                    anyhow::bail!(
-                        "{other} is not an option: --quick, --seconds N, --rounds N, --only a,b,c,d,e,f,g, --clients 64,256, --no-flood, --deep"
-                    )
+                "-h" | "--help" => {
+                    eprintln!("{USAGE}");
+                    std::process::exit(0);
                 }
+                other => anyhow::bail!("{other} is not an option. {USAGE}"),
             }
         }
         Ok(options)

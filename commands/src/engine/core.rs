@@ -30,6 +30,10 @@ pub(super) struct Reply {
     pub place: Option<Place>,
 }
 
+/// How far ahead of the engine's clock an id's own time may lie: clocks of callers are wrong, by hours at most. Outcomes are kept for
+/// [`crate::engine::OUTCOMES_KEPT_BEYOND_DAYS`] longer than ids are remembered, so that such an id is refused for its age before its outcome is forgotten.
+const ID_AHEAD: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+
 /// Bounds of the loop.
 #[derive(Debug, Clone, Copy)]
 pub struct CoreLimits {
@@ -144,8 +148,8 @@ impl Core {
                 answer(reply, repeat(known, &origin));
                 return;
             }
-            if self.expired(key, now) {
-                answer(reply, Err(ExecuteError::CommandIdExpired { retention_days: self.limits.retention_days }));
+            if let Err(error) = self.in_time(key, now) {
+                answer(reply, Err(error));
                 return;
             }
             if self.recent.may_be_older(key.id) {
@@ -166,9 +170,18 @@ impl Core {
         self.wake(now);
     }
 
-    fn expired(&self, key: &CommandKey, now: Timestamp) -> bool {
-        let kept = jiff::SignedDuration::from_hours(24 * i64::from(self.limits.retention_days));
-        uuid_time(key.id).is_some_and(|made| made.saturating_add(kept).is_ok_and(|until| until < now))
+    /// An id is refused when what was done under it may have been forgotten. One from far ahead would be forgotten before its own time says so.
+    fn in_time(&self, key: &CommandKey, now: Timestamp) -> Result<(), ExecuteError> {
+        let Some(made) = uuid_time(key.id) else { return Ok(()) };
+        let retention_days = self.limits.retention_days;
+        let kept = jiff::SignedDuration::from_hours(24 * i64::from(retention_days));
+        if made.saturating_add(kept).is_ok_and(|until| until < now) {
+            return Err(ExecuteError::CommandIdExpired { retention_days });
+        }
+        if now.saturating_add(ID_AHEAD).is_ok_and(|latest| latest < made) {
+            return Err(ExecuteError::CommandIdAhead { made });
+        }
+        Ok(())
     }
 
     /// Lets the unit be decided at once when nothing is in its way, or puts it in line.

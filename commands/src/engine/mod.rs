@@ -35,6 +35,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::core::Reply;
 
+/// Days for which outcomes are kept beyond the age at which ids are refused: one for ids that are ahead, one for clocks that differ.
+pub const OUTCOMES_KEPT_BEYOND_DAYS: u32 = 2;
+
 /// Bounds and patience of the engine.
 #[derive(Debug, Clone, Copy)]
 pub struct EngineSettings {

@@ -145,6 +145,12 @@ pub enum ExecuteError {
         /// Days.
         retention_days: u32,
     },
+    /// The id's own time lies too far ahead.
+    #[error("this request id says that it was made at {made}, which is more than a day ahead; it was not executed")]
+    CommandIdAhead {
+        /// By the id.
+        made: Timestamp,
+    },
     /// Other writers were first too many times.
     #[error("other writers changed the same streams {attempts} times in a row; nothing was done")]
     Contention {
@@ -187,6 +193,7 @@ impl ExecuteError {
         "OUTCOME_PENDING",
         "COMMAND_ID_REUSED",
         "COMMAND_ID_EXPIRED",
+        "COMMAND_ID_AHEAD",
         "CONTENTION",
         "STREAM_UNREADABLE",
         "LEASE_LOST",
@@ -204,6 +211,7 @@ impl ExecuteError {
             Self::OutcomePending { .. } => "OUTCOME_PENDING",
             Self::CommandIdReused => "COMMAND_ID_REUSED",
             Self::CommandIdExpired { .. } => "COMMAND_ID_EXPIRED",
+            Self::CommandIdAhead { .. } => "COMMAND_ID_AHEAD",
             Self::Contention { .. } => "CONTENTION",
             Self::StreamUnreadable { .. } => "STREAM_UNREADABLE",
             Self::LeaseLost => "LEASE_LOST",

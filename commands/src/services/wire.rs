@@ -158,10 +158,15 @@ pub(super) fn failed(error: &ExecuteError) -> Status {
         ExecuteError::LeaseLost | ExecuteError::ShuttingDown => (Code::Unavailable, Some(Duration::from_secs(1))),
         ExecuteError::Contention { .. } => (Code::Aborted, Some(Duration::from_millis(200))),
         ExecuteError::CommandIdReused => (Code::AlreadyExists, None),
+        ExecuteError::CommandIdAhead { .. } => (Code::InvalidArgument, None),
         ExecuteError::CommandIdExpired { .. } | ExecuteError::StreamUnreadable { .. } => (Code::FailedPrecondition, None),
         ExecuteError::LogRefused { .. } | ExecuteError::DecisionFailed { .. } => (Code::Internal, None),
     };
-    refusal_status(error.code(), kind, &error.to_string(), BTreeMap::new(), retry_after)
+    let details = match error {
+        ExecuteError::CommandIdAhead { made } => BTreeMap::from([("made".to_owned(), made.to_string())]),
+        _ => BTreeMap::new(),
+    };
+    refusal_status(error.code(), kind, &error.to_string(), details, retry_after)
 }
 
 /// A position on the wire.

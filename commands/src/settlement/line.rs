@@ -121,8 +121,8 @@ impl Line {
             | SlotEvent::UnitsCancelled { .. }
             | SlotEvent::CapacityAdjusted { .. }
             | SlotEvent::SlotSuspended { .. }
-            | SlotEvent::SlotResumed {}
-            | SlotEvent::SlotClosed {} => {}
+            | SlotEvent::SlotResumed { .. }
+            | SlotEvent::SlotClosed { .. } => {}
         }
     }
 

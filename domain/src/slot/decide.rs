@@ -22,7 +22,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Counts, InventorySlot, MAX_CAPACITY, MAX_HOLD_SECONDS, MAX_LIVE_HOLDS, SlotCommand, SlotError, SlotEvent, SlotStatus, Window,
+    Counts, InventorySlot, MAX_CAPACITY, MAX_HOLD_SECONDS, MAX_LIVE_HOLDS, Sale, SlotCommand, SlotError, SlotEvent, SlotStatus, Window,
     error::{Room, WindowFault},
     holds::Hold,
 };
@@ -41,7 +41,7 @@ const CLEARED_AT_ONCE: usize = 64;
 
 impl Decider for InventorySlot {
     const TYPE: &'static str = "InventorySlot";
-    const SNAPSHOT_VERSION: u32 = 1;
+    const SNAPSHOT_VERSION: u32 = 2;
     type Command = SlotCommand;
     type Event = SlotEvent;
     type Error = SlotError;
@@ -80,7 +80,7 @@ impl InventorySlot {
             check_window(window, now)?;
         }
         check_capacity(capacity)?;
-        Ok(vec![SlotEvent::SlotOpened { pool_id: pool_id.clone(), window, counts: Counts { capacity, held: 0, confirmed: 0 } }])
+        Ok(vec![SlotEvent::SlotOpened { pool_id: pool_id.clone(), window, counts: Counts { capacity, ..Counts::default() } }])
     }
 
     fn hold_units(&self, hold_id: &HoldId, quantity: u32, expires_at: Timestamp, now: Timestamp) -> Result<Vec<SlotEvent>, SlotError> {
@@ -195,17 +195,21 @@ impl InventorySlot {
         if self.status == SlotStatus::Suspended {
             return Ok(vec![]);
         }
-        Ok(vec![SlotEvent::SlotSuspended { reason: reason.to_owned() }])
+        Ok(vec![SlotEvent::SlotSuspended { reason: reason.to_owned(), counts: self.counts_while(Sale::Suspended) }])
     }
 
     fn resume(&self) -> Result<Vec<SlotEvent>, SlotError> {
         self.must_not_be_closed()?;
-        Ok(if self.status == SlotStatus::Suspended { vec![SlotEvent::SlotResumed {}] } else { vec![] })
+        Ok(if self.status == SlotStatus::Suspended { vec![SlotEvent::SlotResumed { counts: self.counts_while(Sale::Open) }] } else { vec![] })
     }
 
     fn close(&self) -> Result<Vec<SlotEvent>, SlotError> {
         self.must_exist()?;
-        Ok(if self.status == SlotStatus::Closed { vec![] } else { vec![SlotEvent::SlotClosed {}] })
+        Ok(if self.status == SlotStatus::Closed { vec![] } else { vec![SlotEvent::SlotClosed { counts: self.counts_while(Sale::Closed) }] })
+    }
+
+    fn counts_while(&self, sale: Sale) -> Option<Counts> {
+        Some(Counts { sale, ..self.counts })
     }
 
     fn must_exist(&self) -> Result<(), SlotError> {

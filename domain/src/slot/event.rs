@@ -87,11 +87,40 @@ pub enum SlotEvent {
     SlotSuspended {
         /// For operators.
         reason: String,
+        /// After the event; absent from events of before this was carried.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        counts: Option<Counts>,
     },
     /// New holds are taken again.
-    SlotResumed {},
+    SlotResumed {
+        /// After the event; absent from events of before this was carried.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        counts: Option<Counts>,
+    },
     /// The sale ended.
-    SlotClosed {},
+    SlotClosed {
+        /// After the event; absent from events of before this was carried.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        counts: Option<Counts>,
+    },
+}
+
+impl SlotEvent {
+    /// The slot's counts after the event. `None`: the event changed none (an extended hold), or is from before it carried them.
+    #[must_use]
+    pub fn counts(&self) -> Option<Counts> {
+        match self {
+            Self::SlotOpened { counts, .. }
+            | Self::UnitsHeld { counts, .. }
+            | Self::HoldConfirmed { counts, .. }
+            | Self::HoldReleased { counts, .. }
+            | Self::HoldExpired { counts, .. }
+            | Self::UnitsCancelled { counts, .. }
+            | Self::CapacityAdjusted { counts } => Some(*counts),
+            Self::SlotSuspended { counts, .. } | Self::SlotResumed { counts } | Self::SlotClosed { counts } => *counts,
+            Self::HoldExtended { .. } => None,
+        }
+    }
 }
 
 event_format! { SlotEvent, upcast: upcast, {
@@ -103,11 +132,15 @@ event_format! { SlotEvent, upcast: upcast, {
     HoldExpired "1.0",
     UnitsCancelled "1.0",
     CapacityAdjusted "1.0",
-    SlotSuspended "1.0",
-    SlotResumed "1.0",
-    SlotClosed "1.0",
+    SlotSuspended "1.1",
+    SlotResumed "1.1",
+    SlotClosed "1.1",
 }}
 
-fn upcast(event_type: &str, event_version: &str, _: serde_json::Value) -> Result<serde_json::Value, DecodeError> {
-    Err(unknown_event::<super::InventorySlot>(event_type, event_version))
+/// `SlotSuspended`, `SlotResumed` and `SlotClosed` 1.0 carried no counts: what they were cannot be known from the event alone, and is not made up.
+fn upcast(event_type: &str, event_version: &str, payload: serde_json::Value) -> Result<serde_json::Value, DecodeError> {
+    match (event_type, event_version) {
+        ("SlotSuspended" | "SlotResumed" | "SlotClosed", "1.0") => Ok(payload),
+        _ => Err(unknown_event::<super::InventorySlot>(event_type, event_version)),
+    }
 }

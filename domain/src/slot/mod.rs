@@ -32,7 +32,29 @@ pub struct Window {
     pub ends_at: Timestamp,
 }
 
-/// What a slot has and what is taken of it.
+/// Whether a slot takes new holds, as far as its operators say; once its window has begun it takes none either way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Sale {
+    /// It does.
+    #[default]
+    Open,
+    /// Not for a while.
+    Suspended,
+    /// Never again.
+    Closed,
+}
+
+impl Sale {
+    /// Whether new holds are taken.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        *self == Self::Open
+    }
+}
+
+/// What a slot has, what is taken of it, and whether it sells: each event says so of the slot after it, so that one event tells all that a
+/// buyer's program needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Units in all.
@@ -41,6 +63,9 @@ pub struct Counts {
     pub held: u32,
     /// Units sold.
     pub confirmed: u32,
+    /// Whether it sells; not stored while it does. Events from before this was carried say that it does.
+    #[serde(default, skip_serializing_if = "Sale::is_open")]
+    pub sale: Sale,
 }
 
 impl Counts {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Counts, SlotEvent, Window,
+    Counts, Sale, SlotEvent, Window,
     holds::{Hold, Holds},
 };
 use crate::ids::{HoldId, PoolId};
@@ -22,6 +22,17 @@ pub enum SlotStatus {
     Suspended,
     /// Takes no new holds ever; live ones may still be confirmed.
     Closed,
+}
+
+impl SlotStatus {
+    /// What its events say of it. An absent slot has none.
+    fn sale(self) -> Sale {
+        match self {
+            Self::Absent | Self::Open => Sale::Open,
+            Self::Suspended => Sale::Suspended,
+            Self::Closed => Sale::Closed,
+        }
+    }
 }
 
 /// The state: counters and live holds. Nothing in it grows with units sold.
@@ -98,27 +109,24 @@ impl InventorySlot {
     /// Takes an event as true. Counts come from the event: whoever reads the log needs no arithmetic, and neither does this.
     pub(super) fn fold(&mut self, event: &SlotEvent) {
         match event {
-            SlotEvent::SlotOpened { pool_id, window, counts } => {
+            SlotEvent::SlotOpened { pool_id, window, .. } => {
                 self.status = SlotStatus::Open;
                 self.pool_id = Some(pool_id.clone());
                 self.window = *window;
-                self.counts = *counts;
             }
-            SlotEvent::UnitsHeld { hold_id, quantity, expires_at, counts } => {
+            SlotEvent::UnitsHeld { hold_id, quantity, expires_at, .. } => {
                 self.holds.insert(hold_id.clone(), Hold { quantity: *quantity, expires_at: *expires_at });
-                self.counts = *counts;
             }
             SlotEvent::HoldExtended { hold_id, expires_at } => self.holds.extend(hold_id, *expires_at),
-            SlotEvent::HoldConfirmed { hold_id, counts, .. }
-            | SlotEvent::HoldReleased { hold_id, counts, .. }
-            | SlotEvent::HoldExpired { hold_id, counts, .. } => {
+            SlotEvent::HoldConfirmed { hold_id, .. } | SlotEvent::HoldReleased { hold_id, .. } | SlotEvent::HoldExpired { hold_id, .. } => {
                 self.holds.remove(hold_id);
-                self.counts = *counts;
             }
-            SlotEvent::UnitsCancelled { counts, .. } | SlotEvent::CapacityAdjusted { counts } => self.counts = *counts,
+            SlotEvent::UnitsCancelled { .. } | SlotEvent::CapacityAdjusted { .. } => {}
             SlotEvent::SlotSuspended { .. } => self.status = SlotStatus::Suspended,
-            SlotEvent::SlotResumed {} => self.status = SlotStatus::Open,
-            SlotEvent::SlotClosed {} => self.status = SlotStatus::Closed,
+            SlotEvent::SlotResumed { .. } => self.status = SlotStatus::Open,
+            SlotEvent::SlotClosed { .. } => self.status = SlotStatus::Closed,
         }
+        // an event from before it carried counts left them as they were, and never said whether the slot sells
+        self.counts = Counts { sale: self.status.sale(), ..event.counts().unwrap_or(self.counts) };
     }
 }

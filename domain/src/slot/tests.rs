@@ -4,7 +4,7 @@ mod properties;
 
 use jiff::Timestamp;
 
-use super::{Counts, InventorySlot, MAX_CAPACITY, MAX_HOLD_SECONDS, MAX_LIVE_HOLDS, SlotCommand as C, SlotEvent as E, Window};
+use super::{Counts, InventorySlot, MAX_CAPACITY, MAX_HOLD_SECONDS, MAX_LIVE_HOLDS, Sale, SlotCommand as C, SlotEvent as E, SlotStatus, Window};
 use crate::{
     Decider,
     given::{Given, given, t},
@@ -63,7 +63,7 @@ fn suspend() -> C {
 }
 
 fn counts(capacity: u32, held: u32, confirmed: u32) -> Counts {
-    Counts { capacity, held, confirmed }
+    Counts { capacity, held, confirmed, ..Counts::default() }
 }
 
 fn expired(hold_id: &str, quantity: u32, expired_at: Timestamp, counts: Counts) -> E {
@@ -206,10 +206,11 @@ fn a_slot_full_of_live_holds_takes_no_more_until_one_lapses() {
 #[test]
 fn a_live_hold_is_sold_whatever_became_of_the_slot() {
     let past = slot(10, 1).done(t(0), &hold("a", 4, t(60)));
-    let sold = |capacity| E::HoldConfirmed { hold_id: id("a"), quantity: 4, counts: counts(capacity, 0, 5) };
+    let while_it = |sale, capacity| E::HoldConfirmed { hold_id: id("a"), quantity: 4, counts: Counts { sale, ..counts(capacity, 0, 5) } };
+    let sold = |capacity| while_it(Sale::Open, capacity);
     past.when(t(59), &confirm("a")).then(&[sold(10)]);
-    past.clone().done(t(0), &suspend()).when(t(1), &confirm("a")).then(&[sold(10)]);
-    past.clone().done(t(0), &C::CloseSlot).when(t(1), &confirm("a")).then(&[sold(10)]);
+    past.clone().done(t(0), &suspend()).when(t(1), &confirm("a")).then(&[while_it(Sale::Suspended, 10)]);
+    past.clone().done(t(0), &C::CloseSlot).when(t(1), &confirm("a")).then(&[while_it(Sale::Closed, 10)]);
     past.clone().done(t(0), &adjust(2)).when(t(1), &confirm("a")).then(&[sold(2)]);
     let last_moment = slot(10, 1).done(t(START - 1), &hold("a", 4, t(START + 60)));
     last_moment.when(t(START + 1), &confirm("a")).then(&[sold(10)]);
@@ -266,10 +267,10 @@ fn a_timer_that_comes_early_or_late_finds_nothing_to_expire() {
 
 #[test]
 fn no_more_units_are_cancelled_than_were_sold() {
-    let back = |quantity, left| [E::UnitsCancelled { hold_id: id("sold"), quantity, counts: counts(10, 0, left) }];
-    slot(10, 5).when(t(0), &cancel(5)).then(&back(5, 0));
-    slot(10, 5).done(t(0), &suspend()).when(t(0), &cancel(2)).then(&back(2, 3));
-    slot(10, 5).done(t(0), &C::CloseSlot).when(t(START * 2), &cancel(2)).then(&back(2, 3));
+    let while_it = |sale, quantity, left| [E::UnitsCancelled { hold_id: id("sold"), quantity, counts: Counts { sale, ..counts(10, 0, left) } }];
+    slot(10, 5).when(t(0), &cancel(5)).then(&while_it(Sale::Open, 5, 0));
+    slot(10, 5).done(t(0), &suspend()).when(t(0), &cancel(2)).then(&while_it(Sale::Suspended, 2, 3));
+    slot(10, 5).done(t(0), &C::CloseSlot).when(t(START * 2), &cancel(2)).then(&while_it(Sale::Closed, 2, 3));
     assert_eq!(slot(10, 5).when(t(0), &cancel(6)).refused("SLOT_CANCEL_EXCEEDS_SOLD")["confirmed"], "5");
     slot(10, 5).when(t(0), &cancel(0)).refused("SLOT_QUANTITY_INVALID");
     slot(10, 5).when(t(0), &cancel(u32::MAX)).refused("SLOT_QUANTITY_INVALID");
@@ -297,11 +298,12 @@ fn capacity_may_fall_below_what_is_taken_and_then_nothing_new_is_held() {
 fn suspending_resuming_and_closing_what_is_so_already_records_nothing() {
     let suspended = slot(10, 0).done(t(0), &suspend());
     let closed = slot(10, 0).done(t(0), &C::CloseSlot);
-    slot(10, 0).when(t(0), &suspend()).then(&[E::SlotSuspended { reason: "Storm warning".into() }]);
+    let while_it = |sale| Some(Counts { sale, ..counts(10, 0, 0) });
+    slot(10, 0).when(t(0), &suspend()).then(&[E::SlotSuspended { reason: "Storm warning".into(), counts: while_it(Sale::Suspended) }]);
     suspended.when(t(0), &suspend()).then(&[]);
-    suspended.when(t(0), &C::ResumeSlot).then(&[E::SlotResumed {}]);
+    suspended.when(t(0), &C::ResumeSlot).then(&[E::SlotResumed { counts: while_it(Sale::Open) }]);
     slot(10, 0).when(t(0), &C::ResumeSlot).then(&[]);
-    suspended.when(t(0), &C::CloseSlot).then(&[E::SlotClosed {}]);
+    suspended.when(t(0), &C::CloseSlot).then(&[E::SlotClosed { counts: while_it(Sale::Closed) }]);
     closed.when(t(0), &C::CloseSlot).then(&[]);
     for command in [suspend(), C::ResumeSlot, C::SuspendSlot { reason: String::new() }] {
         closed.when(t(0), &command).refused("SLOT_CLOSED");
@@ -312,6 +314,28 @@ fn suspending_resuming_and_closing_what_is_so_already_records_nothing() {
         suspended.when(t(0), &C::SuspendSlot { reason }).refused("SLOT_REASON_INVALID");
     }
     suspended.clone().done(t(0), &C::ResumeSlot).when(t(0), &hold("a", 1, t(60))).then(&[held("a", 1, t(60), counts(10, 1, 0))]);
+}
+
+#[test]
+fn each_event_says_of_the_slot_after_it_whether_it_sells() {
+    let held = slot(10, 0).done(t(0), &hold("a", 2, t(60)));
+    let suspended = held.clone().done(t(0), &suspend());
+    let stopped = |sale, held, confirmed| Counts { sale, ..counts(10, held, confirmed) };
+    let bought = E::HoldConfirmed { hold_id: id("a"), quantity: 2, counts: stopped(Sale::Suspended, 0, 2) };
+    suspended.when(t(0), &confirm("a")).then(&[bought]);
+    let closed = held.done(t(0), &C::CloseSlot);
+    closed.when(t(60), &expire("a")).then(&[expired("a", 2, t(60), stopped(Sale::Closed, 0, 0))]);
+}
+
+#[test]
+fn a_slot_suspended_before_events_said_so_is_suspended_all_the_same() {
+    let mut slot = slot(10, 4).state;
+    let old = r#"{"SlotSuspended":{"reason":"rain"}}"#;
+    let crate::AnyEvent::InventorySlot(old) = crate::AnyEvent::decode("InventorySlot", "SlotSuspended", "1.0", old).unwrap() else { panic!() };
+    assert_eq!(old.counts(), None, "what it does not say is not made up");
+    slot.apply(&old);
+    slot.apply(&E::UnitsCancelled { hold_id: id("a"), quantity: 1, counts: counts(10, 0, 3) });
+    assert_eq!((slot.status(), slot.counts()), (SlotStatus::Suspended, Counts { sale: Sale::Suspended, ..counts(10, 0, 3) }));
 }
 
 #[test]

@@ -143,12 +143,6 @@ impl Appender {
     pub fn process_id(&self) -> i32 {
         self.backend.pid
     }
-
-    /// Whether the connection has ended.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.client.is_closed()
-    }
 }
 
 impl Appended {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
 use jari_commands::{
-    engine::{Digester, Engine},
+    engine::{Digester, Engine, OUTCOMES_KEPT_BEYOND_DAYS},
     services::{DoorLayer, ForwardLayer, OwnerRoute, WriteContext},
     settlement::Settlement,
 };
@@ -226,7 +226,7 @@ async fn prune(database: Database, retention_days: u32, stop: CancellationToken)
     let mut rounds = tokio::time::interval(PRUNE_EVERY);
     // ends with `stop`
     while tokio::select! { _ = rounds.tick() => true, () = stop.cancelled() => false } {
-        match prune_commands(&database, retention_days, PRUNE_ROWS).await {
+        match prune_commands(&database, retention_days.saturating_add(OUTCOMES_KEPT_BEYOND_DAYS), PRUNE_ROWS).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, "old request ids were forgotten"),
             Err(error) => tracing::warn!(%error, "old request ids were not forgotten; it is tried again"),

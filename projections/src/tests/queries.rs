@@ -39,7 +39,7 @@ async fn open(pencil: &mut Pencil, pool: &str, starts_at: Option<Timestamp>, cap
 }
 
 fn hold(name: &str, quantity: u32, expires_at: Timestamp, held: u32, capacity: u32) -> AnyEvent {
-    let counts = jari_domain::slot::Counts { capacity, held, confirmed: 0 };
+    let counts = jari_domain::slot::Counts { capacity, held, ..Default::default() };
     AnyEvent::InventorySlot(jari_domain::slot::SlotEvent::UnitsHeld { hold_id: HoldId::parse(name).unwrap(), quantity, expires_at, counts })
 }
 

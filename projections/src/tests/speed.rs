@@ -34,7 +34,7 @@ fn bookings(slots: usize, confirm: bool) -> Vec<RecordedEvent> {
     };
     let now = Timestamp::now();
     let ids: Vec<SlotId> = (0..slots).map(|n| SlotId::of(&PoolId::parse(&format!("pool-{n}")).unwrap(), Some(now))).collect();
-    let counts = |held: u32| Counts { capacity: 100_000_000, held, confirmed: 0 };
+    let counts = |held: u32| Counts { capacity: 100_000_000, held, ..Counts::default() };
     for id in &ids {
         let pool_id = PoolId::parse(id.as_str().split('@').next().unwrap()).unwrap();
         say(id.into(), AnyEvent::InventorySlot(SlotEvent::SlotOpened { pool_id, window: None, counts: counts(0) }), now);

@@ -14,6 +14,7 @@ struct Ledger {
     capacity: u32,
     confirmed: u32,
     holds: BTreeMap<HoldId, u32>,
+    sale: Sale,
 }
 
 impl Ledger {
@@ -40,13 +41,22 @@ impl Ledger {
                 self.confirmed -= quantity;
                 counts
             }
-            E::HoldExtended { .. } | E::SlotSuspended { .. } | E::SlotResumed {} | E::SlotClosed {} => return None,
+            E::SlotSuspended { counts, .. } => self.sells(Sale::Suspended, counts.as_ref()),
+            E::SlotResumed { counts } => self.sells(Sale::Open, counts.as_ref()),
+            E::SlotClosed { counts } => self.sells(Sale::Closed, counts.as_ref()),
+            E::HoldExtended { .. } => return None,
         };
+        assert_eq!(event.counts(), Some(*stated));
         Some(*stated)
     }
 
+    fn sells<'a>(&mut self, sale: Sale, counts: Option<&'a Counts>) -> &'a Counts {
+        self.sale = sale;
+        counts.expect("today's events carry counts")
+    }
+
     fn counts(&self) -> Counts {
-        counts(self.capacity, self.holds.values().sum(), self.confirmed)
+        Counts { sale: self.sale, ..counts(self.capacity, self.holds.values().sum(), self.confirmed) }
     }
 }
 

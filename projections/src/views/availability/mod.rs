@@ -97,24 +97,26 @@ impl<'a> Slots<'a> {
             | SlotEvent::UnitsCancelled { .. }
             | SlotEvent::CapacityAdjusted { .. }
             | SlotEvent::SlotSuspended { .. }
-            | SlotEvent::SlotResumed {}
-            | SlotEvent::SlotClosed {} => {}
+            | SlotEvent::SlotResumed { .. }
+            | SlotEvent::SlotClosed { .. } => {}
         }
         let slot = self.slots.row(id, SlotChange::default);
+        slot.counts = said.counts().or(slot.counts);
         match said {
-            SlotEvent::SlotOpened { pool_id, window, counts } => {
-                *slot = SlotChange { opened: Some((pool_id, *window)), counts: Some(*counts), status: Some(SlotStatus::Open) };
+            SlotEvent::SlotOpened { pool_id, window, .. } => {
+                slot.opened = Some((pool_id, *window));
+                slot.status = Some(SlotStatus::Open);
             }
-            SlotEvent::UnitsHeld { counts, .. }
-            | SlotEvent::HoldConfirmed { counts, .. }
-            | SlotEvent::HoldReleased { counts, .. }
-            | SlotEvent::HoldExpired { counts, .. }
-            | SlotEvent::UnitsCancelled { counts, .. }
-            | SlotEvent::CapacityAdjusted { counts } => slot.counts = Some(*counts),
-            SlotEvent::HoldExtended { .. } => {}
+            SlotEvent::UnitsHeld { .. }
+            | SlotEvent::HoldExtended { .. }
+            | SlotEvent::HoldConfirmed { .. }
+            | SlotEvent::HoldReleased { .. }
+            | SlotEvent::HoldExpired { .. }
+            | SlotEvent::UnitsCancelled { .. }
+            | SlotEvent::CapacityAdjusted { .. } => {}
             SlotEvent::SlotSuspended { .. } => slot.status = Some(SlotStatus::Suspended),
-            SlotEvent::SlotResumed {} => slot.status = Some(SlotStatus::Open),
-            SlotEvent::SlotClosed {} => slot.status = Some(SlotStatus::Closed),
+            SlotEvent::SlotResumed { .. } => slot.status = Some(SlotStatus::Open),
+            SlotEvent::SlotClosed { .. } => slot.status = Some(SlotStatus::Closed),
         }
     }
 
