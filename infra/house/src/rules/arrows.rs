@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("jari-postgres", &[]),
     ("jari-house", &[]),
     ("jari-event-store", &["jari-domain"]),
+    ("jari-contract", &["jari-domain", "jari-event-store"]),
     ("jari-commands", &["jari-domain", "jari-event-store", "jari-proto"]),
     ("jari-projections", &["jari-domain", "jari-event-store", "jari-proto"]),
     ("jari", &["jari-commands", "jari-domain", "jari-event-store", "jari-postgres", "jari-projections", "jari-proto"]),
@@ -21,8 +22,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("jari-tests", EVERYTHING),
 ];
 
-const EVERYTHING: &[&str] =
-    &["jari", "jari-benches", "jari-commands", "jari-domain", "jari-event-store", "jari-postgres", "jari-projections", "jari-proto", "jari-tests"];
+const EVERYTHING: &[&str] = &[
+    "jari",
+    "jari-benches",
+    "jari-commands",
+    "jari-contract",
+    "jari-domain",
+    "jari-event-store",
+    "jari-postgres",
+    "jari-projections",
+    "jari-proto",
+    "jari-tests",
+];
 
 /// What the domain may use: traits, times, JSON, errors, maps. Nothing that does I/O.
 const DOMAIN_OUTSIDE: &[&str] = &["cqrs-es", "imbl", "jiff", "rustc-hash", "serde", "serde_json", "thiserror"];

@@ -1,0 +1,106 @@
+//! Examples: what the golden events of the domain are told as, all with the same metadata.
+
+use std::{borrow::Cow, collections::BTreeMap, fs, path::Path, sync::Arc};
+
+use jari_domain::{
+    AnyEvent, Decider,
+    order::Order,
+    product::Product,
+    registry::{EVENT_TYPES, static_type},
+    slot::InventorySlot,
+};
+use jari_event_store::{Body, Metadata, RecordedEvent};
+use serde_json::{Value, json};
+
+use crate::{PublicMessage, PublicType, Publisher, public_events};
+
+pub(crate) const POSITION: u64 = 4_711;
+
+/// One message, and what the catalogue says of it.
+pub(crate) struct Example {
+    pub(crate) of: &'static PublicType,
+    /// The private event that it was told of.
+    pub(crate) private: &'static str,
+    pub(crate) message: PublicMessage,
+}
+
+impl Example {
+    pub(crate) fn data(&self) -> Value {
+        serde_json::from_slice(&self.message.data).unwrap()
+    }
+
+    pub(crate) fn headers(&self) -> BTreeMap<&str, &str> {
+        self.message.attributes.headers().collect()
+    }
+
+    /// The whole record, for people.
+    pub(crate) fn record(&self) -> Value {
+        json!({ "topic": self.message.topic.name(), "key": &*self.message.key, "headers": self.headers(), "value": self.data() })
+    }
+
+    /// The first of each type. Several events of a slot are told beside as one type.
+    pub(crate) fn one_of_each(all: &[Self]) -> Vec<&Self> {
+        public_events().filter_map(|public| all.iter().find(|example| example.of.event_type == public.event_type)).collect()
+    }
+}
+
+/// The publisher of the examples' log.
+pub(crate) fn publisher() -> Publisher {
+    Publisher::new("01980000-0000-7000-8000-000000000001".parse().unwrap())
+}
+
+/// An event of this stream, with metadata as the engine writes it.
+pub(crate) fn recorded(aggregate_type: &'static str, id: &str, event: AnyEvent) -> RecordedEvent {
+    RecordedEvent {
+        position: POSITION,
+        aggregate_type: static_type(aggregate_type).map_or(Cow::Borrowed(aggregate_type), Cow::Borrowed),
+        aggregate_id: id.into(),
+        sequence: 3,
+        event_type: event.event_type().into(),
+        event_version: event.event_version().into(),
+        body: Body::Known(event),
+        metadata: Arc::new(Metadata {
+            command_id: Some("019b4f2e-8c00-7a31-9f00-00000000c0de".into()),
+            correlation_id: Some("019b4f2e-8c00-7a31-9f00-00000000cafe".into()),
+            causation: Some("4707".into()),
+            actor: Some("engine/settlement".into()),
+            trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+            ..Metadata::default()
+        }),
+        recorded_at: "2026-12-24T09:00:00.25Z".parse().unwrap(),
+    }
+}
+
+fn stream(aggregate_type: &str) -> &'static str {
+    match aggregate_type {
+        Product::TYPE => "museum",
+        InventorySlot::TYPE => "gallery@20270101T000000Z",
+        Order::TYPE => "0193f1a2-order-7",
+        other => panic!("{other} is a new aggregate: give its examples an id"),
+    }
+}
+
+/// The golden event of this type and version.
+pub(crate) fn golden(aggregate_type: &str, event_type: &str, event_version: &str) -> AnyEvent {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../domain/golden/{aggregate_type}/{event_type}.{event_version}.json"));
+    let payload = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    AnyEvent::decode(aggregate_type, event_type, event_version, &payload).unwrap()
+}
+
+/// What each event that the domain writes today is told as.
+pub(crate) fn all() -> Vec<Example> {
+    let mut examples = Vec::new();
+    for (aggregate_type, events) in EVENT_TYPES {
+        for (event_type, event_version) in *events {
+            let event = recorded(aggregate_type, stream(aggregate_type), golden(aggregate_type, event_type, event_version));
+            let messages = publisher().publish(&event).unwrap_or_else(|e| panic!("{e}"));
+            assert!(!messages.is_empty(), "{aggregate_type}/{event_type} is told to nobody");
+            examples.extend(messages.into_iter().map(|message| Example {
+                of: public_events().find(|public| public.event_type == message.attributes.event_type).expect("what is told is in the catalogue"),
+                private: event_type,
+                message,
+            }));
+        }
+    }
+    examples
+}
