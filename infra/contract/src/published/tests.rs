@@ -192,7 +192,7 @@ fn each_record_begins_with_the_id_that_is_its_key() {
 fn the_parser_of_the_asyncapi_project_finds_no_fault() {
     let here = tempfile::tempdir().unwrap();
     let validate = folder("../validate");
-    for name in ["package.json", "package-lock.json", "validate.mjs"] {
+    for name in [".npmrc", "package.json", "package-lock.json", "validate.mjs"] {
         fs::copy(validate.join(name), here.path().join(name)).unwrap();
     }
     let run = |program: &str, arguments: &[&str]| {
