@@ -41,6 +41,31 @@ require_c() {
   rm -f "$log"
 }
 
+# Whether this machine can run Kafka, and fetch it: Java 17 or newer, and Maven.
+has_java() {
+  local java=${JARI_JAVA:-java} found
+  found=$("$java" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1)
+  [ "${found:-0}" -ge 17 ] && { command -v mvn > /dev/null || [ -n "${JARI_KAFKA_JARS:-}" ]; }
+}
+
+# require_java NEEDED: installs what Kafka needs where it may. Where it may not, tells what to install; that is the end when it is NEEDED, and else
+# Kafka stays off.
+require_java() {
+  if has_java; then return; fi
+  local needed=$1 install=(apt-get install -y --no-install-recommends default-jre-headless maven) as_root=() log
+  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+  if command -v apt-get > /dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2> /dev/null; }; then
+    say "Installing Java and Maven, for Kafka ..."
+    log=$(mktemp)
+    { DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get update && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}"; } > "$log" 2>&1 ||
+      tail -n 20 "$log" >&2
+    rm -f "$log"
+    if has_java; then return; fi
+  fi
+  [ "$needed" = no ] || fail "Java 17 or newer and Maven are needed, for Kafka. Install them, then run this again:" "  apt-get update && ${install[*]}"
+  say "Kafka stays off: it needs Java 17 or newer and Maven (${install[*]})."
+}
+
 # build WHAT CARGO-ARGUMENTS...: runs cargo and tells how far it is; its own words only when it fails.
 build() {
   local what=$1

@@ -180,7 +180,7 @@ impl Place {
             }
             self.running() != Some(pid)
         };
-        process::stop(|signal| rustix::process::kill_process(pid, signal), is_gone)
+        jari_process::stop(process::ENDS_BY, |signal| rustix::process::kill_process(pid, signal), is_gone)
             .map_err(|()| PostgresError::Stuck { pid: pid.as_raw_nonzero().get() })?;
         let _ = fs::remove_file(self.apart());
         Ok(true)

@@ -1,0 +1,276 @@
+//! A Kafka that this process started: from nothing to ready, and to its end.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant, SystemTime},
+};
+
+use base64::Engine;
+use jari_process::{Manner, Output, Server, Signal, end_of};
+
+use crate::{
+    KafkaError, Place, archive, java,
+    place::{Ports, address, answers},
+};
+
+/// How long it may take to be ready.
+const READY: Duration = Duration::from_secs(300);
+/// How often is looked whether it is.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long a killed predecessor may take to leave its lock on the data.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Temporary places begin with this; a random name of 32 digits follows.
+const TEMPORARY: &str = "jari-kafka-";
+/// A temporary place that nobody has is swept away when it is older than this: a younger one may be in the making.
+const LEFT_BEHIND: Duration = Duration::from_secs(120);
+
+/// What it logs: warnings, to where its output goes.
+const LOGGING: &str = include_str!("log4j2.properties");
+
+/// How it is run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where.
+    pub place: Place,
+    /// Where its programs are kept, for every place: `JARI_CACHE_DIR` goes before it.
+    pub cache: PathBuf,
+    /// A PEM file of a key and its certificates: then it listens with TLS as well.
+    pub tls: Option<PathBuf>,
+}
+
+impl Settings {
+    /// In `place`, with its programs in `cache`.
+    #[must_use]
+    pub fn new(place: Place, cache: impl Into<PathBuf>) -> Self {
+        Self { place, cache: cache.into(), tls: None }
+    }
+}
+
+/// A Kafka that this process started.
+#[derive(Debug)]
+pub struct PrivateKafka {
+    place: Place,
+    ports: Ports,
+    server: Option<Server>,
+    is_temporary: bool,
+    /// Held for as long as the server is ours, and given back after it is gone.
+    _lock: File,
+}
+
+impl PrivateKafka {
+    /// Fetches Kafka when needed, formats its storage when there is none, and starts it. It ends with this process, also when that is killed, and is
+    /// started again when it dies before.
+    ///
+    /// # Errors
+    /// [`KafkaError`]; `Owned` when another process has the place; `NoJava`, `JavaTooOld` and `NoMaven` when the machine lacks what it needs.
+    pub async fn start(settings: Settings) -> Result<Self, KafkaError> {
+        let lock = settings.place.lock()?;
+        let cache = std::env::var_os("JARI_CACHE_DIR").map_or_else(|| settings.cache.clone(), PathBuf::from);
+        // joined right here; Maven may take minutes
+        let found = tokio::task::spawn_blocking(move || Ok((java::find()?, archive::install(&cache)?))).await;
+        let (java, jars) = found.map_err(|e| KafkaError::Program { program: "the fetching", output: e.to_string() })??;
+        let began = Instant::now();
+        // Ends when it runs, with an error of another kind, or after PATIENCE.
+        let (server, ports) = loop {
+            let ports = settings.place.ports()?;
+            configure(&settings, ports)?;
+            if !settings.place.is_formatted() {
+                format(&settings.place, &java, &jars).await?;
+            }
+            match launch(&settings.place, &java, &jars, ports).await {
+                Ok(server) => break (server, ports),
+                // a predecessor that was killed a moment ago, or somebody who took a port meanwhile
+                Err(KafkaError::Program { output, .. }) if began.elapsed() < PATIENCE && is_in_the_way(&output) => tokio::time::sleep(LOOK).await,
+                Err(error) => return Err(error),
+            }
+        };
+        Ok(Self { place: settings.place, ports, server: Some(server), is_temporary: false, _lock: lock })
+    }
+
+    /// A Kafka in a temporary folder, which goes with it. Sweeps away what killed processes have left of theirs.
+    ///
+    /// # Errors
+    /// As [`PrivateKafka::start`].
+    pub async fn temporary(cache: &Path, tls: Option<PathBuf>) -> Result<Self, KafkaError> {
+        sweep();
+        let place = Place::new(std::env::temp_dir().join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple())));
+        let mut started = Self::start(Settings { tls, ..Settings::new(place, cache) }).await?;
+        started.is_temporary = true;
+        Ok(started)
+    }
+
+    /// Where it answers: `127.0.0.1:port`.
+    #[must_use]
+    pub fn brokers(&self) -> String {
+        address(self.ports.broker)
+    }
+
+    /// Where it answers with TLS, when it was told to: `127.0.0.1:port`.
+    #[must_use]
+    pub fn tls_brokers(&self) -> String {
+        address(self.ports.tls)
+    }
+
+    /// Where it lives.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The server's process; another one after it died and was started again.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        self.server.as_ref().and_then(Server::id)
+    }
+
+    /// Whether it answers now.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        answers(self.ports.broker)
+    }
+
+    /// Stops it and waits until it is gone, at most about a minute. Blocks.
+    pub fn stop(mut self) {
+        self.shut_down();
+    }
+
+    fn shut_down(&mut self) {
+        let Some(server) = self.server.take() else { return };
+        if let Err(stuck) = server.stop() {
+            tracing::error!(pid = stuck.pid, "the private Kafka was not stopped");
+        }
+        if self.is_temporary
+            && let Some(folder) = self.place.root().parent()
+        {
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+impl Drop for PrivateKafka {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+fn is_in_the_way(output: &str) -> bool {
+    ["Failed to acquire lock", "Address already in use"].iter().any(|sign| output.contains(sign))
+}
+
+fn properties(place: &Place) -> PathBuf {
+    place.root().join("server.properties")
+}
+
+/// Writes what it is told. Its bounds are those of a server beside others on one machine.
+fn configure(settings: &Settings, ports: Ports) -> Result<(), KafkaError> {
+    let place = &settings.place;
+    let (broker, controller) = (address(ports.broker), address(ports.controller));
+    let mut lines = vec![
+        "process.roles=broker,controller".to_owned(),
+        "node.id=1".into(),
+        format!("controller.quorum.voters=1@{controller}"),
+        "controller.listener.names=CONTROLLER".into(),
+        "listener.security.protocol.map=CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL".into(),
+        "inter.broker.listener.name=CLIENTS".into(),
+        format!("log.dirs={}", place.data().display()),
+        // nobody makes a topic by naming it wrongly
+        "auto.create.topics.enable=false".into(),
+        "num.partitions=1".into(),
+        "default.replication.factor=1".into(),
+        "offsets.topic.replication.factor=1".into(),
+        "offsets.topic.num.partitions=8".into(),
+        "transaction.state.log.replication.factor=1".into(),
+        "transaction.state.log.min.isr=1".into(),
+        "transaction.state.log.num.partitions=8".into(),
+        "share.coordinator.state.topic.replication.factor=1".into(),
+        "share.coordinator.state.topic.min.isr=1".into(),
+        "group.initial.rebalance.delay.ms=0".into(),
+        "num.network.threads=2".into(),
+        "num.io.threads=4".into(),
+        "background.threads=2".into(),
+        "log.cleaner.dedupe.buffer.size=16777216".into(),
+    ];
+    let tls = address(ports.tls);
+    match &settings.tls {
+        None => {
+            lines.push(format!("listeners=CLIENTS://{broker},CONTROLLER://{controller}"));
+            lines.push(format!("advertised.listeners=CLIENTS://{broker}"));
+        }
+        Some(key) => {
+            lines.push(format!("listeners=CLIENTS://{broker},TLS://{tls},CONTROLLER://{controller}"));
+            lines.push(format!("advertised.listeners=CLIENTS://{broker},TLS://{tls}"));
+            lines.push(format!("ssl.keystore.type=PEM\nssl.keystore.location={}", key.display()));
+        }
+    }
+    for (path, text) in [(properties(place), lines.join("\n") + "\n"), (place.root().join("log4j2.properties"), LOGGING.to_owned())] {
+        fs::write(&path, text).map_err(KafkaError::file("write", &path))?;
+    }
+    Ok(())
+}
+
+fn program(place: &Place, java: &Path, jars: &Path) -> Command {
+    let mut command = Command::new(java);
+    command.args(["-Xmx256m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=4", "-Djava.awt.headless=true"]);
+    command.arg(format!("-Dlog4j2.configurationFile={}", place.root().join("log4j2.properties").display()));
+    command.arg("-cp").arg(jars.join("*")).current_dir(place.root());
+    command
+}
+
+async fn format(place: &Place, java: &Path, jars: &Path) -> Result<(), KafkaError> {
+    tracing::info!(folder = %place.root().display(), "making a new Kafka");
+    let id = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(uuid::Uuid::new_v4().as_bytes());
+    let mut command = program(place, java, jars);
+    command.args(["kafka.tools.StorageTool", "format", "--ignore-formatted", "--cluster-id", &id, "--config"]).arg(properties(place));
+    // joined right here
+    let done = tokio::task::spawn_blocking(move || command.output()).await;
+    let done = done.map_err(|e| KafkaError::Program { program: "StorageTool", output: e.to_string() })?;
+    let done = done.map_err(KafkaError::file("run", java))?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let output = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    Err(KafkaError::Program { program: "StorageTool", output })
+}
+
+async fn launch(place: &Place, java: &Path, jars: &Path, ports: Ports) -> Result<Server, KafkaError> {
+    let mut command = program(place, java, jars);
+    command.arg("kafka.Kafka").arg(properties(place));
+    let log = place.log();
+    let output = Output::open(&log).map_err(KafkaError::file("open", &log))?;
+    let said_before = output.before();
+    let manner = Manner { name: "Kafka", ends_by: [Signal::TERM, Signal::KILL], is_apart: false };
+    let server = Server::start(command, output, manner).map_err(KafkaError::file("start a thread for", java))?;
+    let began = Instant::now();
+    // Ends with the process, when it answers, or after READY.
+    loop {
+        if let Some(error) = server.take_error() {
+            return Err(KafkaError::file("run", java)(error));
+        }
+        // joined right here; bounded by how long an answer may take
+        if tokio::task::spawn_blocking(move || answers(ports.broker)).await.unwrap_or(false) {
+            server.keep();
+            return Ok(server);
+        }
+        if server.is_over() || began.elapsed() > READY {
+            let _ = server.stop();
+            return Err(KafkaError::Program { program: "kafka", output: end_of(&log, said_before) });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Removes temporary places whose process was killed before it could do so itself.
+fn sweep() {
+    let is_ours = |name: &str| name.strip_prefix(TEMPORARY).is_some_and(|id| id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()));
+    let entries = fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_str().is_some_and(is_ours)) {
+        let place = Place::new(entry.path());
+        let age = fs::symlink_metadata(place.root().join("owner")).and_then(|owner| owner.modified()).ok();
+        let is_old = age.and_then(|made| SystemTime::now().duration_since(made).ok()).is_some_and(|age| age > LEFT_BEHIND);
+        if is_old && place.lock().is_ok() && !place.standing().is_owned {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
