@@ -6,6 +6,7 @@ use jari_domain::{
     AnyEvent, Currency, DecodeError, Money,
     ids::{CustomerRef, HoldId, PoolId},
     order::{OrderEvent, OrderStatus},
+    registry::{EVENT_TYPES, static_type},
     slot::{Counts, Sale, SlotEvent},
 };
 use jari_event_store::{Body, Metadata, RecordedEvent};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     ContractError, PublicMessage, Topic,
-    published::examples::{POSITION, golden, publisher, recorded},
+    published::examples::{POSITION, golden, publisher, recorded, versions},
     value::{Int64, Time},
 };
 
@@ -214,6 +215,20 @@ fn a_suspension_from_before_events_said_their_counts_is_told_without_them() {
         let event = recorded("InventorySlot", SLOT, golden("InventorySlot", event_type, "1.0"));
         assert_eq!(publish(&event).iter().map(|message| message.topic).collect::<Vec<_>>(), [Topic::Slot], "{event_type}: counts are not made up");
     }
+}
+
+#[test]
+fn every_version_of_every_event_that_a_log_may_hold_is_told() {
+    let mut told = 0;
+    for (aggregate_type, event_type, event_version) in versions() {
+        let event = recorded(static_type(&aggregate_type).unwrap(), SLOT, golden(&aggregate_type, &event_type, &event_version));
+        // as stored: the body is today's
+        let messages = publish(&RecordedEvent { event_version: Cow::Owned(event_version.clone()), ..event });
+        assert!(messages[0].attributes.event_type.ends_with(&format!(".{event_type}")), "{event_type} {event_version}");
+        told += 1;
+    }
+    let today: usize = EVENT_TYPES.iter().map(|(_, events)| events.len()).sum();
+    assert!(told > today, "{told} of {today}: older versions are among them");
 }
 
 #[test]

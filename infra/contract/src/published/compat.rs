@@ -210,13 +210,18 @@ fn meaning(schema: &Value) -> Value {
             let kept: Map<_, _> = members
                 .iter()
                 .filter(|(name, value)| !(value.is_string() && ["$schema", "$id", "title", "description"].contains(&name.as_str())))
-                .map(|(name, value)| (name.clone(), meaning(value)))
+                .map(|(name, value)| (name.clone(), if name == "required" && value.is_array() { in_order(value) } else { meaning(value) }))
                 .collect();
             Value::Object(kept)
         }
         Value::Array(items) => items.iter().map(meaning).collect(),
         plain => plain.clone(),
     }
+}
+
+/// The names of what is always there are a set: in whatever order the code declares them.
+fn in_order(required: &Value) -> Value {
+    texts(Some(required)).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn members(value: &Value) -> impl Iterator<Item = (&str, &Value)> {

@@ -144,6 +144,8 @@ fn a_closed_set_that_grows_or_shrinks_is_found() {
     assert_eq!(grown, ["Held.state: the value \"PAUSED\" is new to whoever knows them all"]);
     let shrunk = found(|_, schema| put(schema, "/$defs/State", "oneOf", variants(&["OPEN"])));
     assert_eq!(shrunk, ["Held.state: the value \"CLOSED\" is gone"]);
+    let narrowed = found(|_, schema| put(schema, "/properties/id", "enum", json!(["a", "b"])));
+    assert!(narrowed.contains(&"Held.id: only some of its values are left".to_owned()), "{narrowed:?}");
     let any = found(|_, schema| put(schema, "/$defs", "State", json!({ "type": "string" })));
     assert!(any.contains(&"Held.state: it had some values and may have any".to_owned()), "{any:?}");
     let same = found(|_, schema| put(schema, "/$defs", "State", json!({ "type": "string", "enum": ["CLOSED", "OPEN"] })));
@@ -160,6 +162,7 @@ fn a_change_under_the_same_name_is_found() {
     let told = found(|_, schema| {
         put(schema, "", "$id", json!("urn:x:Held:1.0"));
         put(schema, "", "description", json!("Told better."));
+        put(schema, "", "required", json!(["state", "id"]));
     });
     assert_eq!(told, [""; 0]);
 }
@@ -168,4 +171,12 @@ fn a_change_under_the_same_name_is_found() {
 fn a_keyword_that_the_comparison_does_not_know_is_found() {
     let closed = found(|_, schema| put(schema, "", "additionalProperties", json!(false)));
     assert_eq!(closed, ["Held: its additionalProperties was absent and is false"]);
+}
+
+#[test]
+fn a_schema_that_holds_itself_is_found_and_not_walked_for_ever() {
+    let mut nested = published();
+    put(nested.schemas.get_mut("Held").unwrap(), "/$defs/Line/properties", "inner", json!({ "$ref": "#/$defs/Line" }));
+    let found = breaks(&nested, &nested.clone());
+    assert!(!found.is_empty() && found.iter().all(|Break { what, .. }| what == "it is nested too deep to be compared"), "{found:?}");
 }

@@ -1,6 +1,12 @@
 //! Examples: what the golden events of the domain are told as, all with the same metadata.
 
-use std::{borrow::Cow, collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use jari_domain::{
     AnyEvent, Decider,
@@ -80,9 +86,25 @@ fn stream(aggregate_type: &str) -> &'static str {
     }
 }
 
+fn golden_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../domain/golden")
+}
+
+/// Every version of every event that was ever written: aggregate, event and version.
+pub(crate) fn versions() -> Vec<(String, String, String)> {
+    let names = |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>();
+    let folder = golden_folder();
+    let of = |aggregate: &String| names(&folder.join(aggregate)).into_iter().map(|file| (aggregate.clone(), file)).collect::<Vec<_>>();
+    let named = |(aggregate, file): (String, String)| {
+        let (event, version) = file.strip_suffix(".json").unwrap().split_once('.').unwrap();
+        (aggregate, event.to_owned(), version.to_owned())
+    };
+    names(&folder).iter().flat_map(of).map(named).collect()
+}
+
 /// The golden event of this type and version.
 pub(crate) fn golden(aggregate_type: &str, event_type: &str, event_version: &str) -> AnyEvent {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../domain/golden/{aggregate_type}/{event_type}.{event_version}.json"));
+    let path = golden_folder().join(format!("{aggregate_type}/{event_type}.{event_version}.json"));
     let payload = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     AnyEvent::decode(aggregate_type, event_type, event_version, &payload).unwrap()
 }

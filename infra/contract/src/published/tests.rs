@@ -16,7 +16,7 @@ use super::{
     examples::{self, Example},
     files, folder, read,
 };
-use crate::public_events;
+use crate::{Settings, Topic, public_events};
 
 const WRITE: &str = "CONTRACT=write cargo test -p jari-contract published";
 
@@ -184,6 +184,24 @@ fn each_record_begins_with_the_id_that_is_its_key() {
         assert!(data.starts_with(&begins), "{}: {data}", of.name);
         assert_eq!(message.attributes.partition_key.as_deref(), Some(&*message.key), "{}", of.name);
     }
+}
+
+#[test]
+fn the_page_for_integrators_tells_each_topic_and_header_as_it_is() {
+    let page = fs::read_to_string(folder("../../../docs/integrators.md")).unwrap();
+    for topic in Topic::ALL {
+        let Settings { partitions, retention_ms, compacted } = topic.settings();
+        let kept = if compacted { "compacted".to_owned() } else { format!("{} days", retention_ms / 86_400_000) };
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{}` |", topic.name()))).unwrap_or_else(|| panic!("{}", topic.name()));
+        assert!(row.contains(&format!("| {partitions} |")) && row.contains(&kept), "{row}: {partitions} partitions, {kept}");
+    }
+    let examples = examples::all();
+    let held = examples.iter().find(|example| example.of.name == "OrderHeld").unwrap();
+    let shown = |text: &str| page.lines().any(|line| line.split_whitespace().collect::<Vec<_>>().join(" ").ends_with(text));
+    for (name, value) in held.headers() {
+        assert!(shown(&format!("{name} {value}")), "{name} is {value}");
+    }
+    assert!(shown(&format!("value {}", String::from_utf8_lossy(&held.message.data))));
 }
 
 /// The AsyncAPI project's own parser, and another validator of JSON Schemas, in JavaScript.
