@@ -11,6 +11,9 @@ use crate::{manifest::Crate, rust_file::RustFile};
 /// Where golden files stand.
 pub const GOLDEN: &str = "domain/golden/";
 
+/// Where released versions of the public contract stand, one a folder: `v1.0`. What is published now, `v1`, is none.
+const RELEASED_CONTRACTS: &str = ":(glob)infra/contract/published/v*.*/**";
+
 /// What the rules look at.
 #[derive(Debug, Default)]
 pub struct Tree {
@@ -19,7 +22,7 @@ pub struct Tree {
     texts: BTreeMap<String, String>,
     rust: Vec<RustFile>,
     crates: Vec<Crate>,
-    /// Golden files that were released and are no longer the same: the path and what happened to it.
+    /// Golden files and contracts that were released and are no longer the same: the path and what happened to it.
     changed_since_release: Vec<(String, String)>,
 }
 
@@ -136,7 +139,7 @@ fn git(root: &Path, arguments: &[&str]) -> Result<String, String> {
 fn changed_since_release(root: &Path) -> Result<Vec<(String, String)>, String> {
     let tags = git(root, &["tag", "--list", "v*", "--sort=-version:refname"])?;
     let Some(newest) = tags.lines().next() else { return Ok(Vec::new()) };
-    let changes = git(root, &["diff", "--no-renames", "--name-status", "--diff-filter=MDT", newest, "--", GOLDEN])?;
+    let changes = git(root, &["diff", "--no-renames", "--name-status", "--diff-filter=MDT", newest, "--", GOLDEN, RELEASED_CONTRACTS])?;
     let told = |line: &str| {
         let (status, path) = line.split_once('\t')?;
         Some((path.to_owned(), format!("{} since {newest}", if status == "D" { "deleted" } else { "changed" })))

@@ -1,4 +1,5 @@
-//! Each version of each event has a golden file, and a released one never changes: somebody's log holds it.
+//! Each version of each event has a golden file, and a released one never changes: somebody's log holds it. Nor does a released contract: somebody
+//! reads by it.
 
 use crate::{
     breach::Breach,
@@ -10,9 +11,15 @@ use crate::{
 pub fn check(tree: &Tree) -> Vec<Breach> {
     let is_event_file = |file: &&RustFile| file.path.starts_with("domain/src/") && file.path.ends_with("/event.rs");
     let mut breaches: Vec<Breach> = tree.rust().iter().filter(is_event_file).flat_map(|file| variants(tree, file)).collect();
-    let remedy = "put it back, raise the event's version, and lift the old one in `upcast`";
-    breaches
-        .extend(tree.changed_since_release().iter().map(|(path, what)| Breach::new(path, 1, format!("a released golden file was {what}"), remedy)));
+    breaches.extend(tree.changed_since_release().iter().map(|(path, what)| {
+        if path.starts_with(GOLDEN) {
+            let remedy = "put it back, raise the event's version, and lift the old one in `upcast`";
+            Breach::new(path, 1, format!("a released golden file was {what}"), remedy)
+        } else {
+            let remedy = "put it back; what is published from now on stands in infra/contract/published/v1";
+            Breach::new(path, 1, format!("a released contract was {what}"), remedy)
+        }
+    }));
     breaches
 }
 
@@ -72,6 +79,10 @@ mod tests {
 
         let good = Tree::of(&[EVENT, DECIDE, OPENED, ("domain/golden/InventorySlot/SlotClosed.1.1.json", "{}")]);
         assert_eq!(check(&good), []);
-        assert_eq!(check(&good.with_change_since_release(OPENED.0, "changed since v0.1.0")).len(), 1);
+        let changed = check(&good.with_change_since_release(OPENED.0, "changed since v0.1.0"));
+        assert!(changed.len() == 1 && changed[0].remedy.contains("upcast"), "{changed:?}");
+        let contract = Tree::of(&[]).with_change_since_release("infra/contract/published/v1.0/asyncapi.json", "changed since v0.1.0");
+        let changed = check(&contract);
+        assert!(changed.len() == 1 && changed[0].remedy.contains("published/v1"), "{changed:?}");
     }
 }
