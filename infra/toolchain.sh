@@ -41,6 +41,9 @@ require_c() {
   rm -f "$log"
 }
 
+# Kafka's client speaks TLS by OpenSSL: the system's when it is here to build with, else one that is built along (a minute or two more).
+if command -v pkg-config > /dev/null && pkg-config --exists 'openssl >= 3'; then export OPENSSL_NO_VENDOR=1; fi
+
 # Whether this machine can run Kafka, and fetch it: Java 17 or newer, and Maven.
 has_java() {
   local java=${JARI_JAVA:-java} found

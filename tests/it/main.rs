@@ -21,6 +21,7 @@ mod log_append;
 mod outage;
 mod races;
 mod raw;
+mod relay;
 mod serving;
 mod settlement;
 mod snapshots;

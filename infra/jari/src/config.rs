@@ -24,6 +24,8 @@ pub struct Config {
     pub engine: Engine,
     pub settlement: Settlement,
     pub projections: Projections,
+    pub kafka: Kafka,
+    pub relay: Relay,
     pub log: Log,
 }
 
@@ -98,6 +100,34 @@ pub struct Projections {
     pub wait_ms: u64,
 }
 
+/// `[kafka]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "each key is described once, where users read it")]
+pub struct Kafka {
+    pub brokers: String,
+    pub topic_prefix: String,
+    pub replication: i32,
+    pub security_protocol: String,
+    pub ca_file: String,
+    pub certificate_file: String,
+    pub key_file: String,
+    pub sasl_mechanism: String,
+    pub username: String,
+    pub password: Secret,
+    pub patience_ms: u64,
+}
+
+/// `[relay]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "each key is described once, where users read it")]
+pub struct Relay {
+    pub enabled: bool,
+    pub batch_events: usize,
+    pub lease_ms: u64,
+}
+
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -165,6 +195,9 @@ impl Config {
             bound("engine.batch_bytes", size(engine.batch_bytes), 1 << 20, 256 << 20),
             bound("engine.retention_days", engine.retention_days.into(), 1, 36_500),
             bound("settlement.lease_ms", self.settlement.lease_ms, 500, DAY_MS),
+            bound("kafka.patience_ms", self.kafka.patience_ms, 1_000, 900_000),
+            bound("relay.batch_events", size(self.relay.batch_events), 1, 100_000),
+            bound("relay.lease_ms", self.relay.lease_ms, 500, DAY_MS),
             bound("projections.wait_ms", self.projections.wait_ms, 0, 600_000),
         ];
         bounds.iter().find(|b| !(b.least..=b.most).contains(&b.value)).map(ToString::to_string)

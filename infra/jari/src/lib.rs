@@ -8,9 +8,11 @@ pub mod client;
 pub mod cmd;
 pub mod config;
 pub mod database;
+pub mod kafka;
 pub mod node;
 mod operations;
 pub mod proof;
+pub mod relaying;
 pub mod telemetry;
 
 pub use operations::CODES;

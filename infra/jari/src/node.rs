@@ -14,11 +14,12 @@ use jari_proto::{
     availability::v1::availability_service_server::AvailabilityServiceServer, operations::v1::operations_service_server::OperationsServiceServer,
     order::v1::order_query_service_server::OrderQueryServiceServer, product::v1::product_query_service_server::ProductQueryServiceServer,
 };
+use jari_relay::Relay;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 
-use crate::{config::Config, operations::Operations};
+use crate::{config::Config, operations::Operations, relaying::RelayDesk};
 
 /// Rows of old commands that go in one round, and how often a round is made.
 const PRUNE_ROWS: u64 = 200_000;
@@ -37,6 +38,9 @@ pub struct Node {
     pub identity: LogIdentity,
     /// Where it serves.
     pub address: SocketAddr,
+    /// How its relay stands.
+    pub relay: RelayDesk,
+    relaying: Relaying,
     /// Stops the server; then the processes; then the engine.
     server_stop: CancellationToken,
     work_stop: CancellationToken,
@@ -91,13 +95,29 @@ impl Node {
             longest_wait: Duration::from_millis(config.engine.longest_wait_ms),
             max_message_bytes: config.server.max_message_bytes,
         };
-        let operations = Operations::new((node_id, identity.log_id), database.clone(), tail, engine.clone(), settlement.clone(), views.clone());
+        let relay = RelayDesk::off(if config.relay.enabled { "no Kafka is known to this node" } else { "relay.enabled is false" });
+        let relaying =
+            Relaying { config: config.clone(), node: (node_id.clone(), config.advertised()), database: database.clone(), tail: tail.clone() };
+        let operations =
+            Operations::new((node_id, identity.log_id), relay.clone(), database.clone(), tail, engine.clone(), settlement.clone(), views.clone());
         let services = Services { context, views, watchers, operations, settlement };
         let drain = Duration::from_secs(config.server.drain_seconds);
         // joined when the node stops, or when it fails
         let server = tokio::spawn(serve(config, listener, services, server_stop.clone()));
         let foundation = vec![following, snapshotting, watching, deciding];
-        Ok(Self { engine, identity, address, server_stop, work_stop, engine_stop, server, work, foundation, drain })
+        Ok(Self { engine, identity, address, relay, relaying, server_stop, work_stop, engine_stop, server, work, foundation, drain })
+    }
+
+    /// Starts the relay to the Kafka that answers at `brokers`, unless the configuration forbids it. Once a node.
+    pub fn relay_to(&mut self, brokers: &str) {
+        let Relaying { config, node, database, tail } = &self.relaying;
+        if !config.relay.enabled {
+            return;
+        }
+        let (settings, log_id) = (config.relay_settings(brokers), self.identity.log_id);
+        let (relay, tasks) = Relay::start(database.clone(), tail.clone(), log_id, node.clone(), settings, self.work_stop.clone());
+        self.work.extend(tasks);
+        self.relay.runs(relay);
     }
 
     /// Waits until the server ends by itself, which it does only when something is wrong.
@@ -131,6 +151,14 @@ async fn join(tasks: Vec<JoinHandle<()>>) {
             tracing::error!(%error, "a task broke");
         }
     }
+}
+
+/// What the relay will need.
+struct Relaying {
+    config: Config,
+    node: (String, String),
+    database: Database,
+    tail: LogTail,
 }
 
 struct Services {

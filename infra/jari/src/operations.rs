@@ -17,6 +17,8 @@ use jari_proto::{
 use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
+use crate::relaying::RelayDesk;
+
 /// The codes that this service gives by itself.
 pub const CODES: &[&str] = &[
     "ORDER_NOT_PARKED",
@@ -45,6 +47,7 @@ struct Inner {
     engine: Engine,
     settlement: Settlement,
     views: Option<Views>,
+    relay: RelayDesk,
     started_at: Timestamp,
 }
 
@@ -52,13 +55,14 @@ impl Operations {
     /// Speaks for this node.
     pub fn new(
         (node, log_id): (String, Uuid),
+        relay: RelayDesk,
         database: Database,
         tail: LogTail,
         engine: Engine,
         settlement: Settlement,
         views: Option<Views>,
     ) -> Self {
-        Self(Arc::new(Inner { node, log_id, database, tail, engine, settlement, views, started_at: Timestamp::now() }))
+        Self(Arc::new(Inner { node, log_id, database, tail, engine, settlement, views, relay, started_at: Timestamp::now() }))
     }
 
     fn views(&self) -> Result<&Views, Status> {
@@ -188,6 +192,7 @@ impl OperationsService for Operations {
                 counters: counters.into_iter().map(|(name, n)| (name.to_owned(), count(n))).collect(),
             }),
             position: count(head),
+            relay: Some(self.0.relay.status(&self.0.node, head)),
         }))
     }
 

@@ -180,8 +180,9 @@ impl Place {
             }
             self.running() != Some(pid)
         };
-        jari_process::stop(process::ENDS_BY, |signal| rustix::process::kill_process(pid, signal), is_gone)
-            .map_err(|()| PostgresError::Stuck { pid: pid.as_raw_nonzero().get() })?;
+        if !jari_process::stop(process::ENDS_BY, |signal| rustix::process::kill_process(pid, signal), is_gone) {
+            return Err(PostgresError::Stuck { pid: pid.as_raw_nonzero().get() });
+        }
         let _ = fs::remove_file(self.apart());
         Ok(true)
     }

@@ -155,8 +155,10 @@ impl Server {
         self.watch.changed.notify_all();
         let pid = self.watch.lock().pid;
         let tell = |signal| pid.map_or(Ok(()), |pid| rustix::process::kill_process(pid, signal));
-        stop(self.manner.ends_by, tell, |patience| self.watch.wait(patience, |state| state.is_over).is_over)
-            .map_err(|()| Stuck { pid: pid.map_or(0, |pid| pid.as_raw_nonzero().get()) })
+        match stop(self.manner.ends_by, tell, |patience| self.watch.wait(patience, |state| state.is_over).is_over) {
+            true => Ok(()),
+            false => Err(Stuck { pid: pid.map_or(0, |pid| pid.as_raw_nonzero().get()) }),
+        }
     }
 }
 
@@ -209,19 +211,13 @@ impl Watch {
     }
 }
 
-/// Sends one signal after the other. `is_gone` waits so long for the end and says whether it came.
-///
-/// # Errors
-/// Nothing when it does not end.
-pub fn stop(ends_by: [Signal; 2], tell: impl Fn(Signal) -> rustix::io::Result<()>, is_gone: impl Fn(Duration) -> bool) -> Result<(), ()> {
-    for signal in ends_by {
+/// Sends one signal after the other, and says whether the end came. `is_gone` waits so long for it and says the same.
+pub fn stop(ends_by: [Signal; 2], tell: impl Fn(Signal) -> rustix::io::Result<()>, is_gone: impl Fn(Duration) -> bool) -> bool {
+    ends_by.into_iter().any(|signal| {
         // One that is gone already cannot be told.
         let _ = tell(signal);
-        if is_gone(STOP) {
-            return Ok(());
-        }
-    }
-    Err(())
+        is_gone(STOP)
+    })
 }
 
 /// Asks the kernel to signal the server when the thread that started it is gone, however it went.

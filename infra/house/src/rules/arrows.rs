@@ -17,9 +17,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("jari-house", &[]),
     ("jari-event-store", &["jari-domain"]),
     ("jari-contract", &["jari-domain", "jari-event-store"]),
+    ("jari-relay", &["jari-contract", "jari-event-store"]),
     ("jari-commands", &["jari-domain", "jari-event-store", "jari-proto"]),
     ("jari-projections", &["jari-domain", "jari-event-store", "jari-proto"]),
-    ("jari", &["jari-commands", "jari-domain", "jari-event-store", "jari-kafka", "jari-postgres", "jari-projections", "jari-proto"]),
+    ("jari", &["jari-commands", "jari-domain", "jari-event-store", "jari-kafka", "jari-postgres", "jari-projections", "jari-proto", "jari-relay"]),
     ("jari-benches", EVERYTHING),
     ("jari-tests", EVERYTHING),
 ];
@@ -35,6 +36,7 @@ const EVERYTHING: &[&str] = &[
     "jari-postgres",
     "jari-projections",
     "jari-proto",
+    "jari-relay",
     "jari-tests",
 ];
 

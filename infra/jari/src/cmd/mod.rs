@@ -37,7 +37,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = Config::load(cli.config.as_ref())?;
     telemetry::start(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime did not start")?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         match cli.command {
             Command::Serve(options) => serve::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
             Command::Demo(options) => demo::run(&config, &options).await,
@@ -47,8 +47,14 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Rebuild(options) => rebuild::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
             Command::Config | Command::Completions { .. } => Ok(ExitCode::SUCCESS),
         }
-    })
+    });
+    // what still blocks a thread (a download, a call to a Kafka that is away) has no say in when we end
+    runtime.shutdown_timeout(LEFTOVERS);
+    done
 }
+
+/// How long work on other threads may still take when the command is over.
+const LEFTOVERS: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Writes to standard output. A reader that has seen enough (`jari config | head`) is no error.
 pub(crate) fn print(text: &str) {

@@ -4,7 +4,14 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::print;
-use crate::{catalogue, cli::Serve, config::Config, database, node::Node};
+use crate::{
+    catalogue,
+    cli::Serve,
+    config::Config,
+    database,
+    kafka::{self, Broker},
+    node::Node,
+};
 
 /// Serves until it is told to stop.
 ///
@@ -25,19 +32,48 @@ pub async fn run(config: &Config, options: &Serve) -> anyhow::Result<()> {
         tracing::info!(products = put.products, slots = put.slots, "the catalogue is on sale");
     }
     print(&welcome(&node));
-    let failed = tokio::select! {
-        _ = interrupt.recv() => None,
-        _ = terminate.recv() => None,
-        failed = node.failed() => Some(failed),
+    let mut broker = None;
+    // joined in the loop below when it has ended, else aborted after it; what it may be about to start ends with this process
+    let mut finding = tokio::spawn(find_kafka(config.clone()));
+    // Ends with a signal, or with the server. Kafka may come minutes later: nobody waits for it.
+    let failed = loop {
+        tokio::select! {
+            _ = interrupt.recv() => break None,
+            _ = terminate.recv() => break None,
+            failed = node.failed() => break Some(failed),
+            found = &mut finding, if broker.is_none() => match found? {
+                Ok(found) => {
+                    node.relay_to(&found.brokers);
+                    broker = Some(found);
+                }
+                Err(off) => {
+                    tracing::warn!("{off}");
+                    node.relay.is_off(&off);
+                    broker = Some(Broker { brokers: String::new(), private: None });
+                }
+            },
+        }
     };
+    finding.abort();
     tracing::info!("stopping: calls under way end, what was accepted is settled");
     node.stop().await;
     drop(home);
+    if let Some(kafka) = broker.and_then(|broker| broker.private) {
+        tokio::task::spawn_blocking(move || kafka.stop()).await?;
+    }
     if let Some(private) = private {
         tokio::task::spawn_blocking(move || private.stop()).await?;
     }
     tracing::info!("stopped; everything is kept");
     failed.unwrap_or(Ok(()))
+}
+
+/// Where Kafka is; or why nothing is relayed, and what to do about it.
+async fn find_kafka(config: Config) -> Result<Broker, String> {
+    if !config.relay.enabled {
+        return Err("relay.enabled is false: nothing is relayed to Kafka".into());
+    }
+    kafka::open(&config).await.map_err(|error| format!("nothing is relayed to Kafka, all else works. {error}"))
 }
 
 fn welcome(node: &Node) -> String {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use jari_postgres::{Standing, VERSION};
-use jari_proto::operations::v1::{GetStatusRequest, GetStatusResponse, operations_service_client::OperationsServiceClient};
+use jari_proto::operations::v1::{GetStatusRequest, GetStatusResponse, RelayState, RelayStatus, operations_service_client::OperationsServiceClient};
 
 use super::print;
-use crate::{config::Config, database};
+use crate::{config::Config, database, kafka};
 
 /// How long the node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -17,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// None so far: what is not there is said.
 pub async fn run(config: &Config) -> anyhow::Result<()> {
     print(&database_lines(config));
+    print(&kafka::line(config));
     let address = config.advertised();
     match ask(address.clone()).await {
         Ok(status) => print(&node_lines(&address, &status)),
@@ -66,5 +67,22 @@ fn node_lines(address: &str, status: &GetStatusResponse) -> String {
         let (queued, parked) = (settlement.queued_orders, settlement.parked_orders);
         lines.push_str(&format!("settlement   by {owner}, {queued} orders in line, {parked} parked\n"));
     }
+    if let Some(relay) = &status.relay {
+        lines.push_str(&format!("relay        {}\n", relay_line(relay)));
+    }
     lines
+}
+
+fn relay_line(relay: &RelayStatus) -> String {
+    let RelayStatus { position, lag_events, owner, message, .. } = relay;
+    let reached = if *lag_events == 0 { format!("level with the log at {position}") } else { format!("at {position}, {lag_events} events behind") };
+    match relay.state() {
+        RelayState::Off | RelayState::Unspecified => format!("off: {message}"),
+        RelayState::Standby if owner.is_empty() => "standing by; nobody relays".to_owned(),
+        RelayState::Standby => format!("standing by; {owner} relays"),
+        RelayState::Starting => "taking over".to_owned(),
+        RelayState::Running => reached,
+        RelayState::Waiting => format!("{reached}, waits: {message} ({})", relay.code),
+        RelayState::Halted => format!("{reached}, STANDS STILL: {message} ({})", relay.code),
+    }
 }

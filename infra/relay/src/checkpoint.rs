@@ -1,0 +1,51 @@
+//! How far the relay is: a record that moves in the same Kafka transaction as the events.
+
+use jari_event_store::RecordedEvent;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// The topic of the checkpoints, without the prefix. Compacted; one partition.
+pub(crate) const TOPIC: &str = "reservation.relay-checkpoint.v1";
+/// Their key.
+pub(crate) const KEY: &str = "relay";
+
+/// The last position that is in the topics, and which event that is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Checkpoint {
+    /// Of which log.
+    pub log_id: Uuid,
+    /// Everything up to here is in the topics; 0: nothing.
+    pub position: u64,
+    /// Names the event at `position`: SHA-256 of its place and time, in hexadecimal.
+    pub event: String,
+}
+
+impl Checkpoint {
+    /// The checkpoint right after an event.
+    #[must_use]
+    pub fn after(log_id: Uuid, event: &RecordedEvent) -> Self {
+        Self { log_id, position: event.position, event: name(event) }
+    }
+
+    /// Whether this is the event at the checkpoint.
+    #[must_use]
+    pub fn is_after(&self, event: &RecordedEvent) -> bool {
+        self.position == event.position && self.event == name(event)
+    }
+}
+
+/// What two histories that parted do not share: which stream, which of its events, and the microsecond of its recording.
+fn name(event: &RecordedEvent) -> String {
+    let said = format!(
+        "{}\n{}\n{}\n{}\n{}\n{}",
+        event.position,
+        event.aggregate_type,
+        event.aggregate_id,
+        event.sequence,
+        event.event_type,
+        event.recorded_at.as_microsecond()
+    );
+    Sha256::digest(said.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,183 @@
+//! A cluster: its topics, and the clients that the relay needs. All of it blocks: called on threads for that.
+
+use std::{collections::HashMap, time::Duration};
+
+use jari_contract::Topic;
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+    types::RDKafkaErrorCode,
+};
+
+use uuid::Uuid;
+
+use crate::{KafkaSettings, RelayError, checkpoint, transaction::Transactions};
+
+/// Offsets read back from the end of the checkpoints' topic at first: markers of transactions have offsets, too. When none of ours is among them, all are read.
+const LATEST_OFFSETS: i64 = 1_000;
+
+/// How a topic is made.
+struct Wanted {
+    name: String,
+    partitions: i32,
+    retention: String,
+    compacted: bool,
+    /// Bytes of a segment: only closed ones are compacted.
+    segment: &'static str,
+}
+
+/// A cluster that answered.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    settings: KafkaSettings,
+    patience: Duration,
+}
+
+impl Cluster {
+    /// Takes how the cluster is reached; connects when first needed. `patience` bounds each call.
+    #[must_use]
+    pub fn new(settings: KafkaSettings, patience: Duration) -> Self {
+        Self { settings, patience }
+    }
+
+    pub(crate) fn client(&self) -> ClientConfig {
+        self.settings.client()
+    }
+
+    pub(crate) fn topic(&self, name: &str) -> String {
+        self.settings.topic(name)
+    }
+
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    fn wanted(&self) -> Vec<Wanted> {
+        let public = Topic::ALL.iter().map(|topic| {
+            let settings = topic.settings();
+            Wanted {
+                name: self.topic(topic.name()),
+                partitions: settings.partitions,
+                retention: settings.retention_ms.to_string(),
+                compacted: settings.compacted,
+                segment: if settings.compacted { "16777216" } else { "134217728" },
+            }
+        });
+        let checkpoints = Wanted { name: self.topic(checkpoint::TOPIC), partitions: 1, retention: "-1".into(), compacted: true, segment: "4194304" };
+        public.chain([checkpoints]).collect()
+    }
+
+    /// Makes the topics that are missing. One that somebody made otherwise is left as it is, and said.
+    ///
+    /// # Errors
+    /// [`RelayError::Kafka`].
+    pub async fn make_topics(&self) -> Result<(), RelayError> {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().map_err(RelayError::kafka("connecting"))?;
+        let found = self.partitions().await?;
+        let wanted = self.wanted();
+        for topic in &wanted {
+            if let Some(partitions) = found.get(&topic.name).filter(|partitions| **partitions != topic.partitions) {
+                tracing::warn!(topic = topic.name, partitions, stated = topic.partitions, "a topic has another number of partitions than stated");
+            }
+        }
+        let missing: Vec<NewTopic<'_>> = wanted
+            .iter()
+            .filter(|topic| !found.contains_key(&topic.name))
+            .map(|topic| {
+                let made = NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(self.settings.replication));
+                let made = made.set("retention.ms", &topic.retention).set("segment.bytes", topic.segment);
+                match topic.compacted {
+                    true => made.set("cleanup.policy", "compact").set("min.cleanable.dirty.ratio", "0.1").set("segment.ms", "3600000"),
+                    false => made.set("cleanup.policy", "delete"),
+                }
+            })
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let options = AdminOptions::new().request_timeout(Some(self.patience)).operation_timeout(Some(self.patience));
+        let results = admin.create_topics(&missing, &options).await.map_err(RelayError::kafka("making topics"))?;
+        for result in results {
+            match result {
+                Ok(topic) => tracing::info!(topic, "a topic was made"),
+                // another relay was first
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, code)) => {
+                    tracing::warn!(topic, %code, "a topic was not made");
+                    return Err(RelayError::Kafka { doing: "making topics", source: KafkaError::AdminOp(code) });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The topics that there are, and how many partitions each has.
+    async fn partitions(&self) -> Result<HashMap<String, i32>, RelayError> {
+        let cluster = self.clone();
+        blocking(move || {
+            let consumer: BaseConsumer = cluster.client().create().map_err(RelayError::kafka("connecting"))?;
+            let metadata = consumer.fetch_metadata(None, cluster.patience).map_err(RelayError::kafka("asking for the topics"))?;
+            let count = |partitions: usize| i32::try_from(partitions).unwrap_or(i32::MAX);
+            Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), count(topic.partitions().len()))).collect())
+        })
+        .await
+    }
+
+    /// Fences the relay of the log with this id, in whatever it is doing: as a node does that takes over. What was under way is aborted.
+    ///
+    /// # Errors
+    /// [`RelayError::Kafka`].
+    pub async fn fence(&self, log_id: Uuid) -> Result<(), RelayError> {
+        let cluster = self.clone();
+        blocking(move || Transactions::begin(&cluster, log_id).map(|_| ())).await
+    }
+
+    /// The newest committed record of the relay's key in the checkpoints' topic.
+    ///
+    /// # Errors
+    /// [`RelayError::Kafka`].
+    pub async fn newest_checkpoint(&self) -> Result<Option<Vec<u8>>, RelayError> {
+        let cluster = self.clone();
+        blocking(move || {
+            let topic = cluster.topic(checkpoint::TOPIC);
+            let consumer: BaseConsumer = cluster
+                .client()
+                .set("group.id", "jari-relay-checkpoint")
+                .set("enable.auto.commit", "false")
+                .set("isolation.level", "read_committed")
+                .set("enable.partition.eof", "true")
+                .create()
+                .map_err(RelayError::kafka("connecting"))?;
+            let (low, high) = consumer.fetch_watermarks(&topic, 0, cluster.patience).map_err(RelayError::kafka("reading the checkpoint"))?;
+            let recent = cluster.last_of(&consumer, &topic, (high - LATEST_OFFSETS).max(low))?;
+            if recent.is_some() || high - LATEST_OFFSETS <= low { Ok(recent) } else { cluster.last_of(&consumer, &topic, low) }
+        })
+        .await
+    }
+
+    fn last_of(&self, consumer: &BaseConsumer, topic: &str, from: i64) -> Result<Option<Vec<u8>>, RelayError> {
+        let mut place = TopicPartitionList::new();
+        place.add_partition_offset(topic, 0, Offset::Offset(from)).map_err(RelayError::kafka("reading the checkpoint"))?;
+        consumer.assign(&place).map_err(RelayError::kafka("reading the checkpoint"))?;
+        let mut last = None;
+        // Ends with the end of what is committed, or with the first wait that is too long.
+        loop {
+            match consumer.poll(self.patience) {
+                Some(Ok(record)) if record.key() == Some(checkpoint::KEY.as_bytes()) => last = record.payload().map(<[u8]>::to_vec),
+                Some(Ok(_)) => {}
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(last),
+                Some(Err(error)) => return Err(RelayError::kafka("reading the checkpoint")(error)),
+                None => return Err(RelayError::Kafka { doing: "reading the checkpoint", source: KafkaError::NoMessageReceived }),
+            }
+        }
+    }
+}
+
+/// Runs what blocks on a thread for that.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, RelayError> + Send + 'static) -> Result<T, RelayError> {
+    // joined right here
+    tokio::task::spawn_blocking(work).await.map_err(|e| RelayError::Broken(e.to_string()))?
+}

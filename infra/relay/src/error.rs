@@ -1,0 +1,117 @@
+//! Why the relay stands still.
+
+use jari_contract::ContractError;
+use jari_event_store::LogError;
+use rdkafka::error::KafkaError;
+use uuid::Uuid;
+
+/// An error of the relay. Those that time does not mend say what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// Kafka did not answer, or said no.
+    #[error("Kafka, while {doing}: {source}")]
+    Kafka {
+        /// What was being done.
+        doing: &'static str,
+        /// As it said.
+        source: KafkaError,
+    },
+    /// Another producer has taken over this relay's transactional id.
+    #[error("another relay has taken over")]
+    Fenced,
+    /// The log did not answer.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The topics belong to another log.
+    #[error(
+        "the topics hold the history of log {theirs}, and this is log {ours}. Either this node was started on the wrong database: start it on the right one. \
+         Or the database was made anew: give the new log topics of its own with kafka.topic_prefix"
+    )]
+    OtherLog {
+        /// This log.
+        ours: Uuid,
+        /// The checkpoint's.
+        theirs: Uuid,
+    },
+    /// The log ends before what was relayed.
+    #[error(
+        "events up to position {relayed} were relayed, and the log ends at {head}: the database was probably restored from a backup. What integrators have seen is \
+         lost to it. Restore a backup that reaches position {relayed}, or give this log topics of its own with kafka.topic_prefix and tell the integrators to begin anew"
+    )]
+    LogBehind {
+        /// The checkpoint.
+        relayed: u64,
+        /// The log's last position.
+        head: u64,
+    },
+    /// The log holds another event at the checkpoint.
+    #[error(
+        "the event at position {position} is another one than the one that was relayed: the database was restored from a backup and went on differently. Restore the \
+         history that was relayed, or give this log topics of its own with kafka.topic_prefix and tell the integrators to begin anew"
+    )]
+    LogDiffers {
+        /// The checkpoint.
+        position: u64,
+    },
+    /// An event that cannot be published.
+    #[error("the event at position {position} cannot be published: {source}. It is not skipped; a newer version of this program may know it")]
+    Unpublishable {
+        /// Where.
+        position: u64,
+        /// Why.
+        source: ContractError,
+    },
+    /// A checkpoint that this program cannot read.
+    #[error("the relay's checkpoint cannot be read: {0}. A newer version of this program may know it")]
+    Checkpoint(String),
+    /// A mistake in this program.
+    #[error("the relay's work ended by itself: {0}")]
+    Broken(String),
+}
+
+impl RelayError {
+    pub(crate) fn kafka(doing: &'static str) -> impl FnOnce(KafkaError) -> Self {
+        move |source| match source.rdkafka_error_code() {
+            Some(rdkafka::types::RDKafkaErrorCode::Fenced | rdkafka::types::RDKafkaErrorCode::ProducerFenced) => Self::Fenced,
+            _ => Self::Kafka { doing, source },
+        }
+    }
+
+    /// Every code that [`RelayError::code`] can give.
+    pub const CODES: &'static [&'static str] = &[
+        "KAFKA_UNAVAILABLE",
+        "RELAY_FENCED",
+        "LOG_UNAVAILABLE",
+        "RELAY_OTHER_LOG",
+        "RELAY_LOG_BEHIND",
+        "RELAY_LOG_DIFFERS",
+        "RELAY_EVENT_UNREADABLE",
+        "RELAY_CHECKPOINT_UNREADABLE",
+        "RELAY_BROKEN",
+    ];
+
+    /// The stable code, for logs and `jari status`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Kafka { .. } => "KAFKA_UNAVAILABLE",
+            Self::Fenced => "RELAY_FENCED",
+            Self::Log(_) => "LOG_UNAVAILABLE",
+            Self::OtherLog { .. } => "RELAY_OTHER_LOG",
+            Self::LogBehind { .. } => "RELAY_LOG_BEHIND",
+            Self::LogDiffers { .. } => "RELAY_LOG_DIFFERS",
+            Self::Unpublishable { .. } => "RELAY_EVENT_UNREADABLE",
+            Self::Checkpoint(_) => "RELAY_CHECKPOINT_UNREADABLE",
+            Self::Broken(_) => "RELAY_BROKEN",
+        }
+    }
+
+    /// Whether somebody has to do something: time alone does not mend it.
+    #[must_use]
+    pub fn needs_somebody(&self) -> bool {
+        match self {
+            Self::OtherLog { .. } | Self::LogBehind { .. } | Self::LogDiffers { .. } | Self::Unpublishable { .. } | Self::Checkpoint(_) => true,
+            Self::Kafka { .. } | Self::Fenced | Self::Log(_) | Self::Broken(_) => false,
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The relay's life: wait for the role, take over, relay, and begin again after whatever went wrong.
+
+use std::sync::Arc;
+
+use jari_contract::{Publisher, Topic};
+use jari_event_store::{Database, Lease, LeaseKeeper, LogTail, Reader, RecordedEvent};
+use rustc_hash::FxHashMap;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    Checkpoint, Cluster, RelayError, RelaySettings, RelayState, RelayStatus,
+    cluster::blocking,
+    transaction::{Batch, Message, Transactions},
+};
+
+/// The lease: one node relays at a time. Kafka's fencing makes it right; the lease keeps two nodes from fencing each other for ever.
+const LEASE: &str = "relay";
+
+/// A node's relay.
+#[derive(Debug, Clone)]
+pub struct Relay {
+    status: watch::Receiver<RelayStatus>,
+    lease: LeaseKeeper,
+}
+
+impl Relay {
+    /// Starts relaying the log to Kafka, whenever this node has the role. Join the tasks after cancelling `stop`.
+    #[must_use]
+    pub fn start(
+        database: Database,
+        tail: LogTail,
+        log_id: Uuid,
+        node: (String, String),
+        settings: RelaySettings,
+        stop: CancellationToken,
+    ) -> (Self, Vec<JoinHandle<()>>) {
+        let (status, told) = watch::channel(RelayStatus::default());
+        let (lease, keeping) = LeaseKeeper::start(database.clone(), LEASE, node, settings.lease, true, stop.clone());
+        let cluster = Cluster::new(settings.kafka.clone(), settings.patience);
+        let worker = Worker { reader: Reader::new(database), tail, log_id, cluster, settings, lease: lease.clone(), status };
+        // both are joined by the caller; they end with `stop`
+        let working = tokio::spawn(worker.run(stop));
+        (Self { status: told, lease }, vec![keeping, working])
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn status(&self) -> RelayStatus {
+        self.status.borrow().clone()
+    }
+
+    /// Follows how it is.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<RelayStatus> {
+        self.status.clone()
+    }
+
+    /// The node that relays; empty when none is known to.
+    #[must_use]
+    pub fn owner(&self, here: &str) -> String {
+        match self.lease.current() {
+            Lease::Mine(_) => here.to_owned(),
+            Lease::Theirs(row) if row.live => row.holder.to_string(),
+            Lease::Theirs(_) | Lease::Unknown => String::new(),
+        }
+    }
+}
+
+struct Worker {
+    reader: Reader,
+    tail: LogTail,
+    log_id: Uuid,
+    cluster: Cluster,
+    settings: RelaySettings,
+    lease: LeaseKeeper,
+    status: watch::Sender<RelayStatus>,
+}
+
+impl Worker {
+    async fn run(self, stop: CancellationToken) {
+        let mut lease = self.lease.watch();
+        // Ends with `stop`.
+        while tokio::select! { mine = lease.wait_for(|lease| matches!(lease, Lease::Mine(_))) => mine.is_ok(), () = stop.cancelled() => false } {
+            // The role may go while it is used: whoever has it then fences this one, so nothing goes wrong before it is noticed.
+            let lost = async {
+                let mut lease = self.lease.watch();
+                let _ = lease.wait_for(|lease| !matches!(lease, Lease::Mine(_))).await;
+            };
+            let ended = tokio::select! {
+                ended = self.relay() => ended,
+                () = lost => Ok(()),
+                () = stop.cancelled() => Ok(()),
+            };
+            let Err(error) = ended else {
+                self.tell(RelayState::Standby);
+                continue;
+            };
+            self.fail(&error);
+            tokio::select! { () = tokio::time::sleep(self.settings.pause) => {}, () = stop.cancelled() => {} }
+        }
+    }
+
+    fn fail(&self, error: &RelayError) {
+        let (code, reason) = (error.code(), error.to_string());
+        let state = match error.needs_somebody() {
+            true => RelayState::Halted { code, reason },
+            false => RelayState::Waiting { code, reason },
+        };
+        // said once, not at each try
+        if self.status.borrow().state != state {
+            match error.needs_somebody() {
+                true => tracing::error!(code, %error, "the relay stands still"),
+                false => tracing::warn!(code, %error, "the relay waits, and tries again"),
+            }
+        }
+        self.tell(state);
+    }
+
+    fn tell(&self, state: RelayState) {
+        self.status.send_if_modified(|status| std::mem::replace(&mut status.state, state.clone()) != state);
+    }
+
+    /// Takes over and relays until something goes wrong.
+    async fn relay(&self) -> Result<(), RelayError> {
+        // a relay that stands still goes on saying why until it knows better
+        if !matches!(self.status.borrow().state, RelayState::Halted { .. } | RelayState::Waiting { .. }) {
+            self.tell(RelayState::Starting);
+        }
+        self.cluster.make_topics().await?;
+        let (cluster, log_id) = (self.cluster.clone(), self.log_id);
+        let transactions = Arc::new(blocking(move || Transactions::begin(&cluster, log_id)).await?);
+        // only now: what the one before had open is over
+        let after = self.place().await?;
+        self.status.send_modify(|status| status.position = after);
+        self.tell(RelayState::Running);
+        tracing::info!(after, "the relay goes on");
+        // one batch waits while one is on its way; the log is read no further before there is room
+        let (batches, mut ready) = mpsc::channel(1);
+        let filling = Filling {
+            tail: self.tail.clone(),
+            reader: self.reader.clone(),
+            publisher: Publisher::new(log_id),
+            log_id,
+            events: self.settings.batch_events,
+        };
+        let filling = filling.run(after, batches);
+        let committing = async {
+            // Ends with an error, or with whoever fills.
+            while let Some(batch) = ready.recv().await {
+                let (transactions, position) = (transactions.clone(), batch.checkpoint.position);
+                blocking(move || transactions.commit(&batch)).await?;
+                self.status.send_modify(|status| {
+                    status.position = position;
+                    status.transactions += 1;
+                });
+            }
+            Ok(())
+        };
+        // the next batch is mapped and written while the one before is on its way
+        tokio::try_join!(filling, committing).map(|_| ())
+    }
+
+    /// The position after which to go on, once the checkpoint has proved to be of this log.
+    async fn place(&self) -> Result<u64, RelayError> {
+        let Some(record) = self.cluster.newest_checkpoint().await? else { return Ok(0) };
+        let checkpoint: Checkpoint = serde_json::from_slice(&record).map_err(|e| RelayError::Checkpoint(e.to_string()))?;
+        if checkpoint.log_id != self.log_id {
+            return Err(RelayError::OtherLog { ours: self.log_id, theirs: checkpoint.log_id });
+        }
+        let position = checkpoint.position;
+        let head = self.reader.head().await?;
+        if head < position {
+            return Err(RelayError::LogBehind { relayed: position, head });
+        }
+        if position > 0 {
+            let there = self.reader.log_after(position - 1, 1).await?;
+            if !there.first().is_some_and(|event| checkpoint.is_after(event)) {
+                return Err(RelayError::LogDiffers { position });
+            }
+        }
+        Ok(position)
+    }
+}
+
+/// Reads the log and maps it, one batch ahead.
+struct Filling {
+    tail: LogTail,
+    reader: Reader,
+    publisher: Publisher,
+    log_id: Uuid,
+    events: usize,
+}
+
+impl Filling {
+    async fn run(self, mut after: u64, batches: mpsc::Sender<Batch>) -> Result<(), RelayError> {
+        // Ends with an error, or when nobody takes the batches any more. A place is taken before the log is read, so that a batch holds all
+        // that came while the one before was on its way.
+        while let Ok(place) = batches.reserve().await {
+            let mut events = self.tail.read(after, self.events).await?;
+            self.look_again(&mut events).await?;
+            let Some(last) = events.last() else { continue };
+            after = last.position;
+            let checkpoint = Checkpoint::after(self.log_id, last);
+            place.send(Batch { messages: self.messages(&events)?, checkpoint });
+        }
+        Ok(())
+    }
+
+    /// What the tail keeps of an event that could not be read stays as it was when it was read: the log may have been mended since.
+    async fn look_again(&self, events: &mut [Arc<RecordedEvent>]) -> Result<(), RelayError> {
+        for event in events.iter_mut().filter(|event| event.event().is_none() && event.stream().is_some()) {
+            if let Some(now) = self.reader.log_after(event.position - 1, 1).await?.into_iter().next() {
+                *event = Arc::new(now);
+            }
+        }
+        Ok(())
+    }
+
+    fn messages(&self, events: &[Arc<RecordedEvent>]) -> Result<Vec<Message>, RelayError> {
+        let mut messages: Vec<Message> = Vec::with_capacity(events.len() * 2);
+        let mut latest: FxHashMap<(Topic, Arc<str>), usize> = FxHashMap::default();
+        for event in events {
+            let recorded_ms = event.recorded_at.as_millisecond();
+            let published = self.publisher.publish(event).map_err(|source| RelayError::Unpublishable { position: event.position, source })?;
+            for public in published {
+                let message = Message { public, recorded_ms };
+                if message.public.topic.settings().compacted {
+                    // of a topic that keeps the latest of each key, nobody needs what the same transaction replaces
+                    let place = *latest.entry((message.public.topic, message.public.key.clone())).or_insert(messages.len());
+                    if place < messages.len() {
+                        messages[place] = message;
+                        continue;
+                    }
+                }
+                messages.push(message);
+            }
+        }
+        Ok(messages)
+    }
+}

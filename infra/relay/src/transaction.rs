@@ -1,0 +1,139 @@
+//! One producer under the log's transactional id, and what it sends: events and the checkpoint behind them, whole or not at all.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jari_contract::{PublicMessage, Topic};
+use rdkafka::{
+    ClientContext,
+    config::FromClientConfigAndContext,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{DeliveryResult, Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
+};
+use uuid::Uuid;
+
+use crate::{Checkpoint, Cluster, RelayError, checkpoint};
+
+/// How long one look at what was delivered lasts.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// A message and when its event was recorded, in milliseconds since 1970: the record's time.
+pub(crate) struct Message {
+    pub(crate) public: PublicMessage,
+    pub(crate) recorded_ms: i64,
+}
+
+/// What goes in one transaction.
+pub(crate) struct Batch {
+    pub(crate) messages: Vec<Message>,
+    pub(crate) checkpoint: Checkpoint,
+}
+
+/// Keeps the first delivery that failed: the transaction then fails, and this says why.
+#[derive(Default)]
+struct Deliveries {
+    failed: Mutex<Option<KafkaError>>,
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, _: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
+        }
+    }
+}
+
+/// The producer of the one relay of a log. Blocks: called on threads for that, one call at a time.
+pub(crate) struct Transactions {
+    producer: BaseProducer<Deliveries>,
+    topics: HashMap<Topic, String>,
+    checkpoints: String,
+    patience: Duration,
+}
+
+impl Transactions {
+    /// Fences whoever had the transactional id, and aborts what they had open.
+    pub(crate) fn begin(cluster: &Cluster, log_id: Uuid) -> Result<Self, RelayError> {
+        let patience = cluster.patience();
+        let limit = patience.as_millis().to_string();
+        let mut config = cluster.client();
+        config
+            .set("transactional.id", format!("{}{log_id}", cluster.topic("jari-relay-")))
+            .set("transaction.timeout.ms", &limit)
+            .set("message.timeout.ms", &limit)
+            .set("compression.type", "lz4")
+            // keys keep the partition that the JVM's clients would give them
+            .set("partitioner", "murmur2_random")
+            // a transaction is a batch already: what waits for more only waits
+            .set("linger.ms", "0");
+        let producer = BaseProducer::from_config_and_context(&config, Deliveries::default()).map_err(RelayError::kafka("connecting"))?;
+        producer.init_transactions(patience).map_err(RelayError::kafka("taking over"))?;
+        let topics = Topic::ALL.iter().map(|topic| (*topic, cluster.topic(topic.name()))).collect();
+        Ok(Self { producer, topics, checkpoints: cluster.topic(checkpoint::TOPIC), patience })
+    }
+
+    /// Commits a batch. After an error nobody knows whether it was committed: begin anew, and read the checkpoint.
+    pub(crate) fn commit(self: &Arc<Self>, batch: &Batch) -> Result<(), RelayError> {
+        self.producer.begin_transaction().map_err(RelayError::kafka("beginning a transaction"))?;
+        for message in &batch.messages {
+            let PublicMessage { topic, key, attributes, data } = &message.public;
+            let headers = attributes.headers().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(value) }));
+            let topic = self.topics.get(topic).map_or("", String::as_str);
+            self.send(BaseRecord::to(topic).key(key.as_bytes()).payload(data.as_slice()).headers(headers).timestamp(message.recorded_ms))?;
+        }
+        let checkpoint = serde_json::to_vec(&batch.checkpoint).map_err(|e| RelayError::Broken(e.to_string()))?;
+        self.send(BaseRecord::to(&self.checkpoints).key(checkpoint::KEY.as_bytes()).payload(checkpoint.as_slice()))?;
+        self.deliver()?;
+        self.producer.commit_transaction(self.patience).map_err(RelayError::kafka("committing"))
+    }
+
+    fn send(&self, record: BaseRecord<'_, [u8], [u8]>) -> Result<(), RelayError> {
+        let (mut record, until) = (record, Instant::now() + self.patience);
+        // Ends when there is room in the client's queue, or when there was none for too long.
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) if Instant::now() < until => {
+                    record = again;
+                    self.producer.poll(LOOK);
+                }
+                Err((error, _)) => return Err(self.why("sending", error)),
+            }
+        }
+    }
+
+    /// Waits until everything was delivered: a commit that finds something under way waits in steps of a tenth of a second.
+    fn deliver(&self) -> Result<(), RelayError> {
+        // Each message is delivered or given up within `message.timeout.ms`, and the first that is given up ends the wait.
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(LOOK);
+            if let Some(error) = self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return Err(self.why("delivering", error));
+            }
+        }
+        Ok(())
+    }
+
+    /// A producer that was fenced says of its messages only that they were purged.
+    fn why(&self, doing: &'static str, error: KafkaError) -> RelayError {
+        match self.producer.client().fatal_error() {
+            Some((RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch, _)) => RelayError::Fenced,
+            Some((code, _)) => RelayError::kafka(doing)(KafkaError::Global(code)),
+            None => RelayError::kafka(doing)(error),
+        }
+    }
+}
