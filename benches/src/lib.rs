@@ -4,6 +4,7 @@
 
 pub mod deep;
 pub mod drive;
+pub mod faults;
 pub mod limit;
 pub mod ours;
 pub mod place;

@@ -102,6 +102,36 @@ impl Ours {
         .await)
     }
 
+    /// `HoldUnits` in process, so many a second whatever the answers take; says how many were done.
+    ///
+    /// # Errors
+    /// Slots that do not open, or a hold that was refused.
+    pub async fn at_a_rate(&self, slots: usize, per_second: u64, lasts: Duration) -> anyhow::Result<u64> {
+        let slots = self.open(slots).await?;
+        let (mut due, mut holds, mut n) = (tokio::time::interval(Duration::from_millis(5)), tokio::task::JoinSet::new(), 0);
+        due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
+        let all = (per_second as f64 * lasts.as_secs_f64()) as u64;
+        while n < all {
+            due.tick().await;
+            // five milliseconds' worth
+            for _ in 0..(per_second / 200).max(1) {
+                let (engine, slot) = (self.node.engine.clone(), slots[pick(0, n, slots.len())].clone());
+                n += 1;
+                holds.spawn(async move {
+                    let hold =
+                        SlotCommand::HoldUnits { hold_id: HoldId::parse(&Uuid::now_v7().to_string())?, quantity: 1, expires_at: in_ten_minutes() };
+                    let outcome = engine.execute(OneStream::<InventorySlot>::on("hold", &slot, hold), origin()).await?;
+                    anyhow::ensure!(outcome.refusal.is_none(), "a hold was refused");
+                    Ok(())
+                });
+            }
+        }
+        while let Some(held) = holds.join_next().await {
+            held??;
+        }
+        Ok(n)
+    }
+
     /// (d) One `HoldUnits` over gRPC.
     ///
     /// # Errors

@@ -4,9 +4,8 @@
 //! to, under the same request id. `--rounds N`, 50 by default. Exit code 1 when anything was lost, doubled or oversold.
 
 use std::{
-    io::Write,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::Child,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -16,7 +15,10 @@ use std::{
 
 use anyhow::{Context, bail};
 use jari::{client::Shop, config::Config, node::Node, proof::Proof};
-use jari_benches::place::connect;
+use jari_benches::{
+    faults::{free_address, loop_until, say, signal_process, start_self},
+    place::connect,
+};
 use jari_domain::{
     StreamId,
     ids::{OrderId, SlotId},
@@ -61,10 +63,6 @@ async fn main() -> anyhow::Result<()> {
     }
 }
 
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
 /// The engine, as a process of its own that can be killed: what `jari serve` runs.
 async fn run_node(folder: &str, address: &str) -> anyhow::Result<()> {
     let mut config = Config::default();
@@ -89,10 +87,7 @@ impl Stage {
         let server = PrivatePostgres::start(Settings::new(Place::new(&folder))).await?;
         let role = server.access().server.get_user().map(str::to_owned);
         migrate(&Database::new(server.access().owner.clone(), PoolSettings::default())?, role.as_deref()).await?;
-        let address = {
-            let free = std::net::TcpListener::bind("127.0.0.1:0")?;
-            free.local_addr()?.to_string()
-        };
+        let address = free_address()?;
         let node = start_node(&folder, &address)?;
         Ok(Self { folder, address, node, server })
     }
@@ -147,14 +142,7 @@ impl Stage {
 }
 
 fn start_node(folder: &Path, address: &str) -> anyhow::Result<Child> {
-    let program = std::env::current_exe()?;
-    Ok(Command::new(program).arg("node").arg(folder).arg(address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
-}
-
-fn signal_process(pid: u32, signal: &str) -> anyhow::Result<()> {
-    // one that is gone meanwhile needs no signal
-    Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).stderr(Stdio::null()).status()?;
-    Ok(())
+    start_self(&["node", &folder.to_string_lossy(), address])
 }
 
 fn children(pid: u32) -> anyhow::Result<Vec<u32>> {
@@ -235,19 +223,6 @@ impl Syncs {
 
 fn told(record: &Record) -> usize {
     record.lock().map_or(0, |r| r.len())
-}
-
-/// Tries until it works.
-async fn loop_until<T, F: Future<Output = anyhow::Result<T>>>(patience: Duration, work: impl Fn() -> F) -> anyhow::Result<T> {
-    let began = Instant::now();
-    // bounded by `patience`
-    loop {
-        match work().await {
-            Ok(done) => return Ok(done),
-            Err(error) if began.elapsed() > patience => return Err(error),
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
 }
 
 /// One caller: one order after the other, each repeated under its id until there is an answer.
