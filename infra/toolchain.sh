@@ -69,6 +69,22 @@ require_java() {
   say "Kafka stays off: it needs Java 17 or newer and Maven (${install[*]})."
 }
 
+# The long tests hand the published contract to tools of the npm registry: Node 18 or newer, and npm.
+require_node() {
+  local found
+  found=$(node --version 2> /dev/null | sed 's/^v\([0-9]*\).*/\1/')
+  if [ "${found:-0}" -ge 18 ] && command -v npm > /dev/null; then return; fi
+  local install=(apt-get install -y --no-install-recommends nodejs npm) as_root=() log
+  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+  if command -v apt-get > /dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2> /dev/null; }; then
+    say "Installing Node and npm, for the long tests ..."
+    log=$(mktemp)
+    { "${as_root[@]}" apt-get update && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}"; } > "$log" 2>&1 || tail -n 20 "$log" >&2
+    rm -f "$log"
+  fi
+  command -v npm > /dev/null || fail "The long tests need Node 18 or newer and npm. Install them, then run this again:" "  apt-get update && ${install[*]}"
+}
+
 # build WHAT CARGO-ARGUMENTS...: runs cargo and tells how far it is; its own words only when it fails.
 build() {
   local what=$1
