@@ -42,7 +42,7 @@ fn an_unknown_key_is_an_error_that_names_the_nearest() {
     for (file, variables, expected) in [
         ("[engine]\nplace = 1", &[][..], "jari.toml sets engine.place, which is no key; did you mean engine.places?"),
         ("[serer]\nlisten = \"x\"", &[], "jari.toml sets serer, which is no key; did you mean server?"),
-        ("[engine]\nlease_ms = 1", &[], "jari.toml sets engine.lease_ms, which is no key; did you mean settlement.lease_ms?"),
+        ("[engine]\ndrain_seconds = 1", &[], "jari.toml sets engine.drain_seconds, which is no key; did you mean server.drain_seconds?"),
         ("colour = true", &[], "jari.toml sets colour, which is no key"),
         ("", &[("JARI_ENGINE__WAITNG", "1")], "JARI_ENGINE__WAITNG sets engine.waitng, which is no key; did you mean engine.waiting?"),
     ] {
