@@ -53,6 +53,10 @@ package! {
     availability, "reservation.availability.v1", with clients
 }
 package! {
+    /// What happened, for analysts: `reservation.history.v1`.
+    history, "reservation.history.v1", with clients
+}
+package! {
     /// For operators: `reservation.operations.v1`.
     operations, "reservation.operations.v1", with clients
 }

@@ -25,8 +25,9 @@ use crate::{
     serving::{Serving, id, order, wire},
 };
 
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 8] = [
     "reservation.availability.v1.AvailabilityService",
+    "reservation.history.v1.HistoryService",
     "reservation.inventory.v1.InventoryService",
     "reservation.operations.v1.OperationsService",
     "reservation.order.v1.OrderQueryService",

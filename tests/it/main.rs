@@ -14,6 +14,7 @@ mod engine;
 mod exactly_once;
 mod foreign;
 mod harness;
+mod history;
 mod holds;
 mod ledger;
 mod log;

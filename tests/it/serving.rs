@@ -4,6 +4,7 @@ use jari::{config::Config, node::Node};
 use jari_event_store::{Database, Reader, RecordedEvent};
 use jari_proto::{
     availability::v1::{GetSlotRequest, SlotState, availability_service_client::AvailabilityServiceClient},
+    history::v1::history_service_client::HistoryServiceClient,
     inventory::v1::{OpenSlotRequest, inventory_service_client::InventoryServiceClient},
     operations::v1::operations_service_client::OperationsServiceClient,
     order::v1::{
@@ -64,6 +65,9 @@ impl Serving {
     }
     pub fn availability(&self) -> AvailabilityServiceClient<Channel> {
         AvailabilityServiceClient::new(self.channel.clone())
+    }
+    pub fn history(&self) -> HistoryServiceClient<Channel> {
+        HistoryServiceClient::new(self.channel.clone())
     }
     pub fn operations(&self) -> OperationsServiceClient<Channel> {
         OperationsServiceClient::new(self.channel.clone())

@@ -101,6 +101,12 @@ impl InventorySlot {
         self.holds.earliest_expiry()
     }
 
+    /// When the first of the holds that are good at `now` lapses. O(holds that lapsed).
+    #[must_use]
+    pub fn earliest_live_expiry(&self, now: Timestamp) -> Option<Timestamp> {
+        self.holds.iter().find(|(_, hold)| hold.is_live(now)).map(|(_, hold)| hold.expires_at)
+    }
+
     /// Holds whose end has come at `now` without a record of it, oldest first: what a sweeper expires.
     pub fn lapsed_holds(&self, now: Timestamp) -> impl Iterator<Item = &HoldId> {
         self.holds.lapsed(now).map(|(id, _)| id)

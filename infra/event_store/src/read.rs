@@ -15,12 +15,16 @@ const READ_STREAMS: &str = include_str!("sql/read_streams.sql");
 const READ_SNAPSHOTS: &str = include_str!("sql/read_snapshots.sql");
 const READ_LOG: &str = include_str!("sql/read_log.sql");
 const READ_HEAD: &str = include_str!("sql/read_head.sql");
+const SETTLED_AT: &str = include_str!("sql/settled_at.sql");
 const LOOK_UP_COMMANDS: &str = include_str!("sql/look_up_commands.sql");
 
 /// A recorded refusal that this program cannot read.
 const COMMAND_REFUSED: &str = "COMMAND_REFUSED";
 /// The codes that the log gives by itself.
 pub const CODES: &[&str] = &[COMMAND_REFUSED];
+
+/// Callers of which one command id is looked at. It is random: that two have the same is an intention.
+const MOST_CALLERS: i64 = 16;
 
 /// Streams are read in pages of so many events a query, so that a long one does not fill memory with rows.
 const PAGE_EVENTS: i64 = 20_000;
@@ -216,6 +220,18 @@ impl Reader {
             };
         }
         Ok(())
+    }
+
+    /// Where the log stood after the commands with this id, whoever called: the position of the last event of each, for those that had events. At
+    /// most 16, and none when its outcome is no longer kept.
+    ///
+    /// # Errors
+    /// [`LogError::Database`].
+    pub async fn settled_at(&self, command_id: Uuid) -> Result<Vec<u64>, LogError> {
+        let client = self.database.connection().await?;
+        let statement = client.prepare_cached(SETTLED_AT).await?;
+        let rows = client.query(&statement, &[&command_id, &MOST_CALLERS]).await?;
+        rows.iter().map(|row| Ok(unsigned(row.try_get(0)?))).collect()
     }
 
     /// What became of these commands; one that is not recorded has no entry.

@@ -1,5 +1,7 @@
 //! The command line: what there is to say. Who does it: one file a subcommand in `cmd/`.
 
+pub mod history;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -32,6 +34,9 @@ Try:
   demo         Let 1,000 customers want the 100 seats of one slot, and count afterwards
   load         Put load on a server, to size a machine
 
+Look back:
+  history      Tell the log, a thing as it stood, what changed and what caused it
+
 Keep:
   verify       Prove the whole log: order, sequences, invariants, settlement in line
   rebuild      Build a view anew beside the live one, and switch
@@ -47,6 +52,7 @@ Examples:
   jari serve --examples examples/catalogue.yaml    put a museum, a ferry and more on sale
   jari demo --customers 5000 --seats 200           five thousand want two hundred seats
   jari load --rate 2000 --seconds 60 --json        two thousand orders a second for a minute
+  jari history log --follow --type OrderHeld       each order that is held, as it happens
   jari config > jari.toml                          begin a configuration of your own
   JARI_LOG__LEVEL=debug jari serve                 override one key for once
 
@@ -64,6 +70,10 @@ pub enum Command {
     Demo(Demo),
     /// Put load on a server, to size a machine
     Load(Load),
+    /// Tell the log, a thing as it stood, what changed and what caused it
+    ///
+    /// Asks a running server. Prints a line of JSON for each event, state or change. Moments are positions of the log, or times.
+    History(history::History),
     /// Prove the whole log: order, sequences, invariants, settlement in line
     ///
     /// Reads every event from the first to the head, and names each that breaks a promise. Ends with 1 when there is one.

@@ -9,6 +9,7 @@ use jari_commands::{
     settlement::Settlement,
 };
 use jari_event_store::{Database, LogIdentity, LogTail, Reader, SnapshotWriter, StreamWatchers, TailSettings, prune_commands};
+use jari_history::{History, HistoryDesk, HistorySettings};
 use jari_projections::{AvailabilityQueries, OrderQueries, ProductQueries, ViewSettings, Views};
 use jari_proto::{
     availability::v1::availability_service_server::AvailabilityServiceServer, operations::v1::operations_service_server::OperationsServiceServer,
@@ -98,9 +99,10 @@ impl Node {
         let relay = RelayDesk::off(if config.relay.enabled { "no Kafka is known to this node" } else { "relay.enabled is false" });
         let relaying =
             Relaying { config: config.clone(), node: (node_id.clone(), config.advertised()), database: database.clone(), tail: tail.clone() };
+        let history = HistoryDesk::new(database.clone(), tail.clone(), watchers.clone(), identity.log_id, HistorySettings::default());
         let operations =
             Operations::new((node_id, identity.log_id), relay.clone(), database.clone(), tail, engine.clone(), settlement.clone(), views.clone());
-        let services = Services { context, views, watchers, operations, settlement };
+        let services = Services { context, views, watchers, history, operations, settlement };
         let drain = Duration::from_secs(config.server.drain_seconds);
         // joined when the node stops, or when it fails
         let server = tokio::spawn(serve(config, listener, services, server_stop.clone()));
@@ -165,12 +167,13 @@ struct Services {
     context: WriteContext,
     views: Option<Views>,
     watchers: StreamWatchers,
+    history: HistoryDesk,
     operations: Operations,
     settlement: Settlement,
 }
 
 async fn serve(config: Config, listener: TcpListener, services: Services, stop: CancellationToken) -> Result<(), tonic::transport::Error> {
-    let Services { context, views, watchers, operations, settlement } = services;
+    let Services { context, views, watchers, history, operations, settlement } = services;
     let most = config.server.max_message_bytes;
     let (products, inventory, orders) = context.servers();
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -197,6 +200,7 @@ async fn serve(config: Config, listener: TcpListener, services: Services, stop: 
         .add_service(products)
         .add_service(inventory)
         .add_service(orders)
+        .add_service(History::server(history.clone()).max_decoding_message_size(most))
         .add_service(OperationsServiceServer::new(operations).max_decoding_message_size(most));
     if let Ok(service) = v1 {
         router = router.add_service(service);
@@ -215,8 +219,9 @@ async fn serve(config: Config, listener: TcpListener, services: Services, stop: 
     let stopped = async move {
         stop.cancelled().await;
         tell(&health, &told, tonic_health::ServingStatus::NotServing).await;
+        // a stream ends when its caller likes: the stop would wait for it as long as it may
+        history.end_streams();
         if let Some(views) = watched {
-            // a watch ends when its caller likes: the stop would wait for it as long as it may
             views.end_watches();
         }
     };
@@ -225,9 +230,10 @@ async fn serve(config: Config, listener: TcpListener, services: Services, stop: 
 
 /// The names for which health is told: the server as a whole, and each of its services.
 fn services_of(with_queries: bool) -> Vec<&'static str> {
-    use jari_proto::{availability, inventory, operations, order, product};
+    use jari_proto::{availability, history, inventory, operations, order, product};
     let mut names = vec![
         "",
+        history::v1::history_service_server::SERVICE_NAME,
         inventory::v1::inventory_service_server::SERVICE_NAME,
         operations::v1::operations_service_server::SERVICE_NAME,
         order::v1::order_service_server::SERVICE_NAME,

@@ -1,6 +1,7 @@
 //! One file a subcommand.
 
 mod demo;
+mod history;
 mod load;
 mod rebuild;
 mod serve;
@@ -42,6 +43,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Serve(options) => serve::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
             Command::Demo(options) => demo::run(&config, &options).await,
             Command::Load(options) => load::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
+            Command::History(options) => history::run(&config, options).await.map(|()| ExitCode::SUCCESS),
             Command::Status => status::run(&config).await.map(|()| ExitCode::SUCCESS),
             Command::Verify => verify::run(&config).await,
             Command::Rebuild(options) => rebuild::run(&config, &options).await.map(|()| ExitCode::SUCCESS),

@@ -1,0 +1,209 @@
+//! `TraceCauses`: from a customer's call to its last consequence.
+//!
+//! No index on events leads from a correlation id to its events: each append would have to write one. None is needed. What one command did was
+//! recorded together, so that the events of a command stand side by side around any one of them; each names the event that caused its command; and
+//! whatever becomes of an order later is in the order's own history, which is short and read by its key. So a chain is read backwards by the causes
+//! that are named, forwards by the histories of its orders, and sidewards at each. A correlation id leads to its first event by the record of its command.
+//! What a slot did without an order (holds of the inventory service, which end by themselves) is told as far as it was recorded with something
+//! that is found that way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jari_domain::{Decider, ids::OrderId, order::Order};
+use jari_event_store::{Metadata, RecordedEvent};
+use jari_proto::history::v1::{Event, TraceCausesRequest, TraceCausesResponse, trace_causes_request::Origin};
+use uuid::Uuid;
+
+use crate::{
+    chunk::told,
+    desk::HistoryDesk,
+    filter::Types,
+    refusal::{CAUSES_UNKNOWN, HistoryError, MOMENT_INVALID, PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID},
+    service::signed,
+    state::Subject,
+};
+
+/// Rows of a page, at most and when the caller does not say.
+const MOST_ROWS: i32 = 1_000;
+const USUAL_ROWS: i32 = 200;
+/// Steps from cause to cause. A call, its settling and its end are three.
+const MOST_CAUSES: usize = 64;
+/// Orders whose histories are followed. A command touches one.
+const MOST_ORDERS: usize = 100;
+/// Neighbours read at once.
+const NEIGHBOURS: u64 = 256;
+
+/// The chain, by position.
+struct Chain<'a> {
+    desk: &'a HistoryDesk,
+    events: BTreeMap<u64, RecordedEvent>,
+}
+
+/// The page of the chain that was asked for.
+///
+/// # Errors
+/// [`HistoryError`].
+pub(crate) async fn trace(desk: &HistoryDesk, asked: &TraceCausesRequest) -> Result<TraceCausesResponse, HistoryError> {
+    let size = match asked.page_size {
+        0 => USUAL_ROWS,
+        1..=MOST_ROWS => asked.page_size,
+        _ => {
+            let what = format!("must be 0 (for {USUAL_ROWS}) or 1 to {MOST_ROWS}");
+            return Err(HistoryError::Field { field: "page_size", code: PAGE_SIZE_INVALID, what });
+        }
+    };
+    let after = match asked.page_token.as_str() {
+        "" => 0,
+        token => token.strip_prefix("after.").and_then(|position| position.parse::<u64>().ok()).ok_or_else(|| HistoryError::Field {
+            field: "page_token",
+            code: PAGE_TOKEN_INVALID,
+            what: "is not a token that a page of this list gave".into(),
+        })?,
+    };
+    let head = desk.head().await?;
+    let mut chain = Chain { desk, events: BTreeMap::new() };
+    match &asked.origin {
+        None => return Err(HistoryError::moment("origin", "must be a position, a correlation id or an order")),
+        Some(Origin::Position(position)) => chain.by_position(*position, head).await?,
+        Some(Origin::CorrelationId(id)) => chain.by_command(id).await?,
+        Some(Origin::OrderId(id)) => chain.by_order(&OrderId::parse(id).map_err(|e| HistoryError::id("order_id", &e))?).await?,
+    }
+    let rest: Vec<&RecordedEvent> = chain.events.range(after.saturating_add(1)..).map(|(_, event)| event).collect();
+    let size = usize::try_from(size).unwrap_or(0);
+    let types = Types::usual();
+    let mut events: Vec<Event> = Vec::with_capacity(rest.len().min(size));
+    for event in rest.iter().take(size) {
+        events.extend(told(&desk.publisher, event, &types)?);
+    }
+    let last = rest.get(size.saturating_sub(1)).filter(|_| rest.len() > size);
+    let next_page_token = last.map(|last| format!("after.{}", last.position)).unwrap_or_default();
+    Ok(TraceCausesResponse { events, next_page_token, position: signed(head) })
+}
+
+impl Chain<'_> {
+    async fn by_position(&mut self, position: i64, head: u64) -> Result<(), HistoryError> {
+        let position = u64::try_from(position).ok().filter(|position| *position > 0);
+        let position =
+            position.ok_or_else(|| HistoryError::Field { field: "position", code: MOMENT_INVALID, what: "positions begin at 1".into() })?;
+        let Some(event) = self.at(position).await? else {
+            return Err(HistoryError::PositionAhead { field: "position", position, head });
+        };
+        self.through(event).await
+    }
+
+    async fn by_command(&mut self, id: &str) -> Result<(), HistoryError> {
+        let refused = || HistoryError::Field { field: "correlation_id", code: CAUSES_UNKNOWN, what: "is not a UUID".into() };
+        let correlation_id = Uuid::parse_str(id).map_err(|_| refused())?;
+        // the outcome of a command names the last event of what it did
+        for position in self.desk.settled_at(correlation_id).await? {
+            let found = if position == 0 { None } else { self.at(position).await? };
+            if let Some(event) = found.filter(|event| correlation(event) == Some(correlation_id)) {
+                return self.through(event).await;
+            }
+        }
+        Err(HistoryError::CausesUnknown { correlation_id })
+    }
+
+    /// Everything that an order had part in, whoever called.
+    async fn by_order(&mut self, id: &OrderId) -> Result<(), HistoryError> {
+        let subject = Subject::Order(id.clone());
+        let history = self.desk.stream(&subject.stream(), 0).await?;
+        if history.is_empty() {
+            return Err(subject.not_found());
+        }
+        for event in history {
+            self.beside(event).await?;
+        }
+        Ok(())
+    }
+
+    /// The chain that `event` belongs to: back to its first cause, and on from everything that is met.
+    async fn through(&mut self, event: RecordedEvent) -> Result<(), HistoryError> {
+        let mut correlation_id = correlation(&event);
+        let mut cause = event.metadata.causation_position();
+        self.beside(event).await?;
+        for _ in 0..MOST_CAUSES {
+            let Some(position) = cause.filter(|position| !self.events.contains_key(position)) else { break };
+            let Some(event) = self.at(position).await? else { break };
+            correlation_id = correlation_id.or(correlation(&event));
+            cause = event.metadata.causation_position();
+            self.beside(event).await?;
+        }
+        let mut followed = BTreeSet::new();
+        // Ends when no order is left that was not followed, or at the bound.
+        while followed.len() < MOST_ORDERS {
+            let orders =
+                self.events.values().filter(|event| event.aggregate_type == Order::TYPE).filter_map(|event| OrderId::parse(&event.aggregate_id).ok());
+            let Some(order) = orders.into_iter().find(|order| !followed.contains(order.as_str())) else { break };
+            followed.insert(order.to_string());
+            for event in self.desk.stream(&Subject::Order(order).stream(), 0).await? {
+                if !self.events.contains_key(&event.position) && self.belongs(&event, correlation_id) {
+                    self.beside(event).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an event of an order's history belongs to the chain: by its correlation id, or by its cause. What time alone brought about (a hold
+    /// lapsed) has neither; it follows from what came before it in the history.
+    fn belongs(&self, event: &RecordedEvent, correlation_id: Option<Uuid>) -> bool {
+        match (correlation(event), event.metadata.causation_position()) {
+            (Some(id), _) => Some(id) == correlation_id,
+            (None, Some(cause)) => self.events.contains_key(&cause),
+            (None, None) => {
+                let before = event.sequence - 1;
+                self.events
+                    .values()
+                    .any(|known| known.aggregate_type == event.aggregate_type && known.aggregate_id == event.aggregate_id && known.sequence == before)
+            }
+        }
+    }
+
+    /// Takes the event and all that was recorded by the same command. A group of events bears the same metadata, the time of the decision included.
+    async fn beside(&mut self, event: RecordedEvent) -> Result<(), HistoryError> {
+        let (position, metadata, at) = (event.position, event.metadata.clone(), event.recorded_at);
+        if self.events.insert(position, event).is_some() || *metadata == Metadata::default() || metadata.decided_at.is_none() {
+            return Ok(());
+        }
+        let is_same = |other: &RecordedEvent| other.recorded_at == at && *other.metadata == *metadata;
+        let mut last = position;
+        // Ends with the group, which an append bounds: each round takes neighbours or stops.
+        loop {
+            let page = self.desk.log(last, NEIGHBOURS as usize).await?;
+            let read = page.len() as u64;
+            let same: Vec<_> = page.into_iter().take_while(is_same).collect();
+            let count = same.len() as u64;
+            last += count;
+            self.events.extend(same.into_iter().map(|event| (event.position, event)));
+            if count < read || read < NEIGHBOURS {
+                break;
+            }
+        }
+        let mut first = position;
+        // As above, towards the beginning.
+        while first > 1 {
+            let from = first.saturating_sub(NEIGHBOURS + 1);
+            let page = self.desk.log(from, usize::try_from(first - 1 - from).unwrap_or(0)).await?;
+            let read = page.len();
+            let same: Vec<_> = page.into_iter().rev().take_while(is_same).collect();
+            let count = same.len();
+            first = same.last().map_or(first, |event| event.position);
+            self.events.extend(same.into_iter().map(|event| (event.position, event)));
+            if count < read || count == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn at(&self, position: u64) -> Result<Option<RecordedEvent>, HistoryError> {
+        let event = self.desk.log(position - 1, 1).await?.pop();
+        Ok(event.filter(|event| event.position == position))
+    }
+}
+
+/// Callers write ids as they like: in capitals, in braces.
+fn correlation(event: &RecordedEvent) -> Option<Uuid> {
+    Uuid::parse_str(event.metadata.correlation_id.as_deref()?).ok()
+}

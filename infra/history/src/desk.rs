@@ -1,0 +1,115 @@
+//! What every call of the service stands on, and the bounds that they share.
+
+use std::{sync::Arc, time::Duration};
+
+use jari_contract::Publisher;
+use jari_event_store::{Database, LogTail, Reader, RecordedEvent, StreamWatchers};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::refusal::HistoryError;
+
+/// Bounds of the service on one node.
+#[derive(Debug, Clone, Copy)]
+pub struct HistorySettings {
+    /// Calls at once.
+    pub places: usize,
+    /// Reads of the database at once, of all calls together. The pool of connections is shared with the loading of streams that commands wait for:
+    /// without this, a few analysts could take all of it.
+    pub reads: usize,
+    /// Events a read.
+    pub page: usize,
+    /// How long a stream is silent at most: then it says how far it is.
+    pub heartbeat: Duration,
+}
+
+impl Default for HistorySettings {
+    fn default() -> Self {
+        Self { places: 256, reads: 4, page: 2_000, heartbeat: Duration::from_secs(5) }
+    }
+}
+
+/// What calls stand on; shared by all of them.
+#[derive(Clone)]
+pub struct HistoryDesk {
+    pub(crate) tail: LogTail,
+    pub(crate) watchers: StreamWatchers,
+    pub(crate) publisher: Publisher,
+    pub(crate) settings: HistorySettings,
+    pub(crate) stop: CancellationToken,
+    reader: Reader,
+    places: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for HistoryDesk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HistoryDesk").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl HistoryDesk {
+    /// Reads the log with this id from `database`, and what is new of it from `tail`.
+    #[must_use]
+    pub fn new(database: Database, tail: LogTail, watchers: StreamWatchers, log_id: Uuid, settings: HistorySettings) -> Self {
+        Self {
+            reader: Reader::new(database),
+            tail,
+            watchers,
+            publisher: Publisher::new(log_id),
+            settings,
+            stop: CancellationToken::new(),
+            places: Arc::new(Semaphore::new(settings.places)),
+            reads: Arc::new(Semaphore::new(settings.reads)),
+        }
+    }
+
+    /// Ends every stream, and asks its caller to come back. For a node that stops: a stream that follows the log would hold it up for ever.
+    pub fn end_streams(&self) {
+        self.stop.cancel();
+    }
+
+    /// A place for one call, given back when it is dropped.
+    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, HistoryError> {
+        let limit = self.settings.places;
+        self.places.clone().try_acquire_owned().map_err(|_| HistoryError::Busy { limit })
+    }
+
+    /// The log's head, as committed.
+    pub(crate) async fn head(&self) -> Result<u64, HistoryError> {
+        let _turn = self.turn().await?;
+        Ok(self.reader.head().await?)
+    }
+
+    /// Up to `limit` events after `after` that are there now.
+    pub(crate) async fn log(&self, after: u64, limit: usize) -> Result<Vec<RecordedEvent>, HistoryError> {
+        let _turn = self.turn().await?;
+        Ok(self.reader.log_after(after, limit).await?)
+    }
+
+    /// As [`HistoryDesk::log`]; waits until there is one, and takes what is in memory from there.
+    pub(crate) async fn news(&self, after: u64) -> Result<Vec<Arc<RecordedEvent>>, HistoryError> {
+        // the sender is gone when the node ends
+        self.tail.watch().wait_for(|head| *head > after).await.map_err(|_| HistoryError::ShuttingDown)?;
+        let _turn = self.turn().await?;
+        Ok(self.tail.read_now(after, self.settings.page).await?)
+    }
+
+    /// Up to a page of the events of one stream after version `after`.
+    pub(crate) async fn stream(&self, stream: &jari_domain::StreamId, after: u64) -> Result<Vec<RecordedEvent>, HistoryError> {
+        let _turn = self.turn().await?;
+        Ok(self.reader.stream_after(stream, after, self.settings.page).await?)
+    }
+
+    /// Where the log stood when commands of this id were settled.
+    pub(crate) async fn settled_at(&self, command_id: Uuid) -> Result<Vec<u64>, HistoryError> {
+        let _turn = self.turn().await?;
+        Ok(self.reader.settled_at(command_id).await?)
+    }
+
+    /// A turn at the database. Waits in order of arrival, as long as the reads before it take.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, HistoryError> {
+        self.reads.clone().acquire_owned().await.map_err(|_| HistoryError::ShuttingDown)
+    }
+}

@@ -1,0 +1,124 @@
+//! Something as it stood at a moment: its events up to there, folded by the domain, told as the queries tell it.
+
+mod order;
+mod product;
+mod slot;
+
+use jari_domain::{
+    AnyEvent, AnyState, Money, StreamId,
+    ids::{OrderId, ProductId, SlotId},
+    order::OrderError,
+    product::ProductError,
+    slot::SlotError,
+};
+use jari_event_store::{Body, RecordedEvent};
+use jari_proto::{
+    history::v1::{Aggregate, State, aggregate, state},
+    r#type::v1 as wire,
+};
+use jiff::Timestamp;
+
+use crate::{
+    desk::HistoryDesk,
+    moment::{self, Found},
+    refusal::{AGGREGATE_REQUIRED, HistoryError},
+    service::{signed, timestamp},
+};
+
+/// What is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Subject {
+    Product(ProductId),
+    Slot(SlotId),
+    Order(OrderId),
+}
+
+impl Subject {
+    pub fn parse(asked: Option<&Aggregate>) -> Result<Self, HistoryError> {
+        let none = || HistoryError::Field { field: "aggregate", code: AGGREGATE_REQUIRED, what: "must name a product, a slot or an order".into() };
+        match asked.and_then(|asked| asked.aggregate.as_ref()).ok_or_else(none)? {
+            aggregate::Aggregate::ProductId(id) => ProductId::parse(id).map(Self::Product).map_err(|e| HistoryError::id("aggregate.product_id", &e)),
+            aggregate::Aggregate::SlotId(id) => SlotId::parse(id).map(Self::Slot).map_err(|e| HistoryError::id("aggregate.slot_id", &e)),
+            aggregate::Aggregate::OrderId(id) => OrderId::parse(id).map(Self::Order).map_err(|e| HistoryError::id("aggregate.order_id", &e)),
+        }
+    }
+
+    pub fn stream(&self) -> StreamId {
+        match self {
+            Self::Product(id) => StreamId::from(id),
+            Self::Slot(id) => StreamId::from(id),
+            Self::Order(id) => StreamId::from(id),
+        }
+    }
+
+    pub fn not_found(&self) -> HistoryError {
+        match self {
+            Self::Product(_) => HistoryError::domain(&ProductError::NotFound),
+            Self::Slot(_) => HistoryError::domain(&SlotError::NotFound),
+            Self::Order(_) => HistoryError::domain(&OrderError::NotFound),
+        }
+    }
+}
+
+/// The state so far, and what the domain's states do not keep because no decision needs it.
+struct Fold {
+    state: AnyState,
+    product: product::Beside,
+    order: order::Beside,
+}
+
+impl Fold {
+    fn take(&mut self, event: &RecordedEvent, said: &AnyEvent) {
+        match said {
+            AnyEvent::Product(known) => self.product.take(event, known),
+            AnyEvent::Order(known) => self.order.take(event, known),
+            AnyEvent::InventorySlot(_) => {}
+        }
+        self.state.apply(said);
+    }
+}
+
+/// How `subject` stood. Reads its whole history up to there, in pages, each a read of its own: as long as the history is, and no longer than the
+/// caller waits.
+///
+/// # Errors
+/// [`HistoryError`]; not found when it had not begun.
+pub(crate) async fn as_of(desk: &HistoryDesk, subject: &Subject, found: Found) -> Result<State, HistoryError> {
+    let stream = subject.stream();
+    let empty = AnyState::new(stream.aggregate_type).expect("the stream was named by an id of the domain");
+    let mut fold = Fold { state: empty, product: product::Beside::default(), order: order::Beside::default() };
+    let mut version = 0;
+    // Ends at the end of the stream, or at the moment: each round takes a page of it.
+    loop {
+        let page = desk.stream(&stream, version).await?;
+        let is_last = page.len() < desk.settings.page || page.last().is_some_and(|last| last.position > found.position);
+        for event in page.iter().take_while(|event| event.position <= found.position) {
+            match &event.body {
+                Body::Known(said) => fold.take(event, said),
+                Body::Unreadable { .. } => {
+                    return Err(HistoryError::Unreadable { stream: stream.to_string(), version: event.sequence, position: event.position });
+                }
+            }
+            version = event.sequence;
+        }
+        if is_last {
+            break;
+        }
+    }
+    let at = match found.time {
+        Some(time) => time,
+        None => moment::recorded_at(desk, found.position).await?.unwrap_or(Timestamp::UNIX_EPOCH),
+    };
+    let told = match (&fold.state, subject) {
+        (AnyState::Product(known), Subject::Product(id)) => product::told(id, known, &fold.product).map(state::State::Product),
+        (AnyState::InventorySlot(known), Subject::Slot(id)) => slot::told(id, known, at).map(state::State::Slot),
+        (AnyState::Order(known), Subject::Order(id)) => order::told(id, known, &fold.order, at).map(state::State::Order),
+        (AnyState::Product(_) | AnyState::InventorySlot(_) | AnyState::Order(_), _) => None,
+    };
+    let told = told.ok_or_else(|| subject.not_found())?;
+    Ok(State { state: Some(told), position: signed(found.position), time: Some(timestamp(at)), version: signed(version) })
+}
+
+fn money(amount: Money) -> wire::Money {
+    wire::Money { currency: amount.currency.into(), minor_units: signed(amount.minor) }
+}
