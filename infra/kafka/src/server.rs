@@ -187,6 +187,9 @@ fn configure(settings: &Settings, ports: Ports) -> Result<(), KafkaError> {
         "share.coordinator.state.topic.replication.factor=1".into(),
         "share.coordinator.state.topic.min.isr=1".into(),
         "group.initial.rebalance.delay.ms=0".into(),
+        // a broker that was killed comes back under the same id, which is its own again only after this
+        "broker.heartbeat.interval.ms=500".into(),
+        "broker.session.timeout.ms=3000".into(),
         "num.network.threads=2".into(),
         "num.io.threads=4".into(),
         "background.threads=2".into(),

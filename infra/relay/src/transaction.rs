@@ -78,8 +78,12 @@ impl Transactions {
             .set("compression.type", "lz4")
             // keys keep the partition that the JVM's clients would give them
             .set("partitioner", "murmur2_random")
-            // a transaction is a batch already: what waits for more only waits
-            .set("linger.ms", "0");
+            // a transaction is a batch already: a moment is enough for its records to travel together
+            .set("linger.ms", "1")
+            // The broker is still writing the end of the transaction before when it is asked to begin the next, and says so. The usual pause of a
+            // tenth of a second between two questions would be most of a transaction's time.
+            .set("retry.backoff.ms", "1")
+            .set("retry.backoff.max.ms", "20");
         let producer = BaseProducer::from_config_and_context(&config, Deliveries::default()).map_err(RelayError::kafka("connecting"))?;
         producer.init_transactions(patience).map_err(RelayError::kafka("taking over"))?;
         let topics = Topic::ALL.iter().map(|topic| (*topic, cluster.topic(topic.name()))).collect();
