@@ -17,7 +17,10 @@ use rdkafka::{
 };
 use uuid::Uuid;
 
-use crate::{Cluster, RelayError, cluster::blocking};
+use crate::{
+    Cluster, RelayError,
+    cluster::{Quiet, blocking},
+};
 
 /// Events read at once.
 const PAGE: usize = 10_000;
@@ -155,7 +158,7 @@ fn read(cluster: &Cluster, topic: &str, isolation: &str, mut take: impl FnMut(&B
     let failed = || RelayError::kafka("reading a topic");
     let mut config = cluster.client();
     config.set("group.id", "jari-audit").set("enable.auto.commit", "false").set("isolation.level", isolation).set("enable.partition.eof", "true");
-    let consumer: BaseConsumer = config.create().map_err(failed())?;
+    let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet).map_err(failed())?;
     let metadata = consumer.fetch_metadata(Some(topic), WAIT).map_err(failed())?;
     let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
     let mut place = TopicPartitionList::new();

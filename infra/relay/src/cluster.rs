@@ -6,8 +6,9 @@ use jari_contract::Topic;
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::DefaultClientContext,
-    consumer::{BaseConsumer, Consumer},
+    client::ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError,
     types::RDKafkaErrorCode,
 };
@@ -28,6 +29,20 @@ struct Wanted {
     /// Bytes of a segment: only closed ones are compacted.
     segment: &'static str,
 }
+
+/// A client that keeps what the library says to itself: what matters of it comes back from the call, once, and is told by the relay.
+pub(crate) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+}
+
+impl ConsumerContext for Quiet {}
 
 /// A cluster that answered.
 #[derive(Debug, Clone)]
@@ -75,7 +90,7 @@ impl Cluster {
     /// # Errors
     /// [`RelayError::Kafka`].
     pub async fn make_topics(&self) -> Result<(), RelayError> {
-        let admin: AdminClient<DefaultClientContext> = self.client().create().map_err(RelayError::kafka("connecting"))?;
+        let admin: AdminClient<Quiet> = self.client().create_with_context(Quiet).map_err(RelayError::kafka("connecting"))?;
         let found = self.partitions().await?;
         let wanted = self.wanted();
         for topic in &wanted {
@@ -118,7 +133,7 @@ impl Cluster {
     async fn partitions(&self) -> Result<HashMap<String, i32>, RelayError> {
         let cluster = self.clone();
         blocking(move || {
-            let consumer: BaseConsumer = cluster.client().create().map_err(RelayError::kafka("connecting"))?;
+            let consumer: BaseConsumer<Quiet> = cluster.client().create_with_context(Quiet).map_err(RelayError::kafka("connecting"))?;
             let metadata = consumer.fetch_metadata(None, cluster.patience).map_err(RelayError::kafka("asking for the topics"))?;
             let count = |partitions: usize| i32::try_from(partitions).unwrap_or(i32::MAX);
             Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), count(topic.partitions().len()))).collect())
@@ -143,13 +158,13 @@ impl Cluster {
         let cluster = self.clone();
         blocking(move || {
             let topic = cluster.topic(checkpoint::TOPIC);
-            let consumer: BaseConsumer = cluster
+            let consumer: BaseConsumer<Quiet> = cluster
                 .client()
                 .set("group.id", "jari-relay-checkpoint")
                 .set("enable.auto.commit", "false")
                 .set("isolation.level", "read_committed")
                 .set("enable.partition.eof", "true")
-                .create()
+                .create_with_context(Quiet)
                 .map_err(RelayError::kafka("connecting"))?;
             let (low, high) = consumer.fetch_watermarks(&topic, 0, cluster.patience).map_err(RelayError::kafka("reading the checkpoint"))?;
             let recent = cluster.last_of(&consumer, &topic, (high - LATEST_OFFSETS).max(low))?;
@@ -158,7 +173,7 @@ impl Cluster {
         .await
     }
 
-    fn last_of(&self, consumer: &BaseConsumer, topic: &str, from: i64) -> Result<Option<Vec<u8>>, RelayError> {
+    fn last_of(&self, consumer: &BaseConsumer<Quiet>, topic: &str, from: i64) -> Result<Option<Vec<u8>>, RelayError> {
         let mut place = TopicPartitionList::new();
         place.add_partition_offset(topic, 0, Offset::Offset(from)).map_err(RelayError::kafka("reading the checkpoint"))?;
         consumer.assign(&place).map_err(RelayError::kafka("reading the checkpoint"))?;
