@@ -1,19 +1,19 @@
 //! History tells what was so: events, states, differences and causes, put beside what was recorded while it happened.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use jari_proto::{
     availability::v1::{GetSlotRequest, Slot},
     history::v1::{
-        Aggregate, AggregateKind, CompareStatesRequest, Event, GetStateAsOfRequest, Moment, ReadLogRequest, ReadStreamRequest, State,
-        TraceCausesRequest, aggregate, moment, state, trace_causes_request::Origin,
+        Aggregate, CompareStatesRequest, Event, GetStateAsOfRequest, Moment, ReadLogRequest, State, TraceCausesRequest, aggregate,
+        history_service_client::HistoryServiceClient, moment, state, trace_causes_request::Origin,
     },
     inventory::v1::{AdjustCapacityRequest, HoldUnitsRequest, SuspendSlotRequest},
     order::v1::{CancelOrderRequest, ConfirmOrderRequest, GetOrderRequest, Order, OrderState},
     product::v1::{GetProductRequest, Product, SuspendProductRequest},
     status::reason,
 };
-use tonic::{Code, Status};
+use tonic::{Code, Status, transport::Channel};
 
 use crate::{
     harness::{eventually, in_seconds},
@@ -21,21 +21,21 @@ use crate::{
 };
 
 /// A wait that has failed rather than is slow.
-const FOR_EVER: Duration = Duration::from_secs(120);
+pub const FOR_EVER: Duration = Duration::from_secs(120);
 
-fn product_named(id: &str) -> Option<Aggregate> {
+pub fn product_named(id: &str) -> Option<Aggregate> {
     Some(Aggregate { aggregate: Some(aggregate::Aggregate::ProductId(id.into())) })
 }
-fn slot_named(id: &str) -> Option<Aggregate> {
+pub fn slot_named(id: &str) -> Option<Aggregate> {
     Some(Aggregate { aggregate: Some(aggregate::Aggregate::SlotId(id.into())) })
 }
-fn order_named(id: &str) -> Option<Aggregate> {
+pub fn order_named(id: &str) -> Option<Aggregate> {
     Some(Aggregate { aggregate: Some(aggregate::Aggregate::OrderId(id.into())) })
 }
-fn at(position: i64) -> Option<Moment> {
+pub fn at(position: i64) -> Option<Moment> {
     Some(Moment { moment: Some(moment::Moment::Position(position)) })
 }
-fn at_time(time: jari_domain::Timestamp) -> Option<Moment> {
+pub fn at_time(time: jari_domain::Timestamp) -> Option<Moment> {
     Some(Moment { moment: Some(moment::Moment::Time(wire(time))) })
 }
 
@@ -49,8 +49,12 @@ async fn as_of(shop: &Serving, aggregate: Option<Aggregate>, as_of: Option<Momen
 }
 
 /// Every event of a reading that ends, and the position at which it ended.
-async fn read(shop: &Serving, asked: ReadLogRequest) -> (Vec<Event>, i64) {
-    let mut answers = shop.history().read_log(asked).await.unwrap().into_inner();
+pub async fn read(shop: &Serving, asked: ReadLogRequest) -> (Vec<Event>, i64) {
+    read_from(&mut shop.history(), asked).await
+}
+
+pub async fn read_from(history: &mut HistoryServiceClient<Channel>, asked: ReadLogRequest) -> (Vec<Event>, i64) {
+    let mut answers = history.read_log(asked).await.unwrap().into_inner();
     let (mut events, mut position) = (Vec::new(), 0);
     while let Some(answer) = tokio::time::timeout(FOR_EVER, answers.message()).await.expect("a reading with an end ends").unwrap() {
         events.extend(answer.events);
@@ -59,11 +63,11 @@ async fn read(shop: &Serving, asked: ReadLogRequest) -> (Vec<Event>, i64) {
     (events, position)
 }
 
-fn names(events: &[Event]) -> Vec<&str> {
+pub fn names(events: &[Event]) -> Vec<&str> {
     events.iter().map(|event| event.r#type.rsplit('.').next().unwrap()).collect()
 }
 
-async fn place(shop: &Serving, order_id: &str, lines: &[(&str, i32)]) -> (Order, i64, String) {
+pub async fn place(shop: &Serving, order_id: &str, lines: &[(&str, i32)]) -> (Order, i64, String) {
     let mut place = order(lines);
     place.order_id = order_id.into();
     let request_id = place.request_id.clone();
@@ -71,11 +75,11 @@ async fn place(shop: &Serving, order_id: &str, lines: &[(&str, i32)]) -> (Order,
     (answer.order.unwrap(), answer.position, request_id)
 }
 
-async fn confirm(shop: &Serving, order_id: &str) -> i64 {
+pub async fn confirm(shop: &Serving, order_id: &str) -> i64 {
     shop.orders().confirm_order(ConfirmOrderRequest { request_id: id(), order_id: order_id.into() }).await.unwrap().into_inner().position
 }
 
-async fn cancel(shop: &Serving, order_id: &str) -> i64 {
+pub async fn cancel(shop: &Serving, order_id: &str) -> i64 {
     let cancel = CancelOrderRequest { request_id: id(), order_id: order_id.into(), reason: "rain".into() };
     shop.orders().cancel_order(cancel).await.unwrap().into_inner().position
 }
@@ -223,164 +227,6 @@ async fn a_difference_between_two_moments_names_what_changed_and_nothing_else() 
     shop.node.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_log_is_told_whole_and_filters_leave_what_they_name() {
-    let shop = Serving::start().await;
-    shop.on_sale("poster", 50).await;
-    shop.on_sale("print", 50).await;
-    place(&shop, "first", &[("poster", 2)]).await;
-    place(&shop, "second", &[("poster", 1), ("print", 1)]).await;
-    place(&shop, "third", &[("print", 51)]).await;
-    confirm(&shop, "first").await;
-    let log = shop.log().await;
-    let (whole, end) = read(&shop, ReadLogRequest::default()).await;
-    assert_eq!(end, log.len() as i64);
-    for (event, stored) in whole.iter().zip(&log) {
-        let (position, version) = (stored.position as i64, stored.sequence as i64);
-        assert_eq!((event.position, event.stream_version, event.time.unwrap()), (position, version, wire(stored.recorded_at)));
-        assert_eq!((event.id.clone(), event.subject.ends_with(&*stored.aggregate_id)), (position.to_string(), true));
-        assert_eq!(Some(event.correlation_id.as_str()), stored.metadata.correlation_id.as_deref());
-    }
-    assert_eq!(whole.len(), log.len());
-    assert!(whole.iter().any(|e| e.data_json.starts_with(r#"{"orderId":"first","customer":"customer-1","lines":[{"productId":"poster""#)));
-
-    let filtered = async |ask: ReadLogRequest, wanted: &dyn Fn(&Event) -> bool| {
-        let (events, position) = read(&shop, ask).await;
-        let wanted: Vec<Event> = whole.iter().filter(|event| wanted(event)).cloned().collect();
-        assert!(!wanted.is_empty() && wanted.len() < whole.len());
-        assert_eq!((&events, position), (&wanted, end), "however little is wanted, all is read");
-    };
-    let is = |event: &Event, name: &str| event.r#type.ends_with(&format!(".{name}"));
-    let types = vec!["OrderHeld".into(), "reservation.order.v1.OrderRejected".into()];
-    let by_type = ReadLogRequest { event_types: types, ..Default::default() };
-    filtered(by_type, &|event| is(event, "OrderHeld") || is(event, "OrderRejected")).await;
-    let kinds = vec![AggregateKind::Product.into(), AggregateKind::Slot.into()];
-    let by_kind = ReadLogRequest { kinds, ..Default::default() };
-    filtered(by_kind, &|event| event.subject.starts_with("products/") || event.subject.starts_with("slots/")).await;
-    let by_order = ReadLogRequest { order_id: "first".into(), ..Default::default() };
-    filtered(by_order, &|event| event.subject == "orders/first" || event.data_json.contains(r#""holdId":"first""#)).await;
-    let by_product = ReadLogRequest { product_id: "print".into(), ..Default::default() };
-    filtered(by_product, &|event| event.subject == "products/print" || event.data_json.contains(r#""productId":"print""#)).await;
-    let by_slot = ReadLogRequest { slot_id: "print@stock".into(), ..Default::default() };
-    filtered(by_slot, &|event| event.data_json.contains(r#""slotId":"print@stock""#)).await;
-    let all =
-        ReadLogRequest { kinds: vec![AggregateKind::Order.into()], product_id: "print".into(), order_id: "second".into(), ..Default::default() };
-    filtered(all, &|event| event.subject == "orders/second" && is(event, "OrderPlaced")).await;
-
-    let beside = ReadLogRequest { event_types: vec!["AvailabilityChanged".into()], ..Default::default() };
-    let (beside, _) = read(&shop, beside).await;
-    assert!(!beside.is_empty() && beside.iter().all(|event| event.id == format!("{}.1", event.position)));
-    shop.node.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn readings_from_moment_to_moment_tell_each_event_once() {
-    let shop = Serving::start().await;
-    shop.on_sale("poster", 50).await;
-    for n in 0..5 {
-        place(&shop, &format!("order-{n}"), &[("poster", 1)]).await;
-    }
-    let log = shop.log().await;
-    let between = |after, until| ReadLogRequest { after, until, ..Default::default() };
-    for middle in &log {
-        let (position, time) = (middle.position as i64, middle.recorded_at);
-        for moment in [at(position), at_time(time), at_time(time - jiff::SignedDuration::from_micros(1))] {
-            let (mut told, reached) = read(&shop, between(None, moment)).await;
-            let (rest, end) = read(&shop, between(moment, None)).await;
-            assert_eq!(reached, told.last().map_or(0, |event| event.position));
-            told.extend(rest);
-            assert_eq!(told.iter().map(|event| event.position).collect::<Vec<_>>(), (1..=log.len() as i64).collect::<Vec<_>>());
-            assert_eq!(end, log.len() as i64);
-        }
-    }
-    shop.node.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn whoever_follows_sees_each_event_once_across_the_join_of_old_and_new() {
-    let shop = Serving::start().await;
-    shop.on_sale("poster", 10_000).await;
-    let placing: Vec<_> = (0..8)
-        .map(|_| {
-            let mut orders = shop.orders();
-            tokio::spawn(async move {
-                for _ in 0..15 {
-                    orders.place_order(order(&[("poster", 1)])).await.unwrap();
-                }
-            })
-        })
-        .collect();
-    // readers begin while orders come in, each at another place
-    let readers: Vec<_> = (0..6)
-        .map(|n| {
-            let mut history = shop.history();
-            tokio::spawn(async move {
-                tokio::time::sleep(Duration::from_millis(20 * n)).await;
-                let asked = ReadLogRequest { after: at(n as i64 % 3), follow: true, ..Default::default() };
-                let mut answers = history.read_log(asked).await.unwrap().into_inner();
-                let mut seen = n as i64 % 3;
-                while seen < 4 + 120 * 3 {
-                    let answer = tokio::time::timeout(FOR_EVER, answers.message()).await.expect("there is more").unwrap().unwrap();
-                    for event in &answer.events {
-                        assert_eq!(event.position, seen + 1, "none twice, none missing");
-                        seen = event.position;
-                    }
-                    assert!(answer.position >= seen && answer.head_position >= answer.position);
-                }
-                answers
-            })
-        })
-        .collect();
-    for task in placing {
-        task.await.unwrap();
-    }
-    let mut following = Vec::new();
-    for reader in readers {
-        following.push(reader.await.unwrap());
-    }
-    let stopping = tokio::spawn(shop.node.stop());
-    for mut answers in following {
-        let end = loop {
-            match tokio::time::timeout(FOR_EVER, answers.message()).await.expect("a stop ends it") {
-                Ok(Some(answer)) => assert_eq!(answer.events, []),
-                Ok(None) => panic!("who follows has no end"),
-                Err(status) => break status,
-            }
-        };
-        assert_eq!((end.code(), reason(&end).as_deref()), (Code::Unavailable, Some("SHUTTING_DOWN")));
-    }
-    tokio::time::timeout(FOR_EVER, stopping).await.expect("the node stops").unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_history_is_told_by_version_and_followed_from_before_its_beginning() {
-    let shop = Serving::start().await;
-    shop.on_sale("poster", 10).await;
-    let mut history = shop.history();
-    let ask = |after_version, follow| ReadStreamRequest { aggregate: order_named("first"), after_version, until: None, follow };
-    let none = history.read_stream(ask(0, false)).await.unwrap_err();
-    assert_eq!((none.code(), reason(&none).as_deref()), (Code::NotFound, Some("ORDER_NOT_FOUND")));
-    let mut followed = history.read_stream(ask(0, true)).await.unwrap().into_inner();
-    let (_, held, _) = place(&shop, "first", &[("poster", 1)]).await;
-    confirm(&shop, "first").await;
-    cancel(&shop, "first").await;
-    let mut seen = Vec::new();
-    while seen.len() < 4 {
-        let answer = tokio::time::timeout(FOR_EVER, followed.message()).await.expect("there is more").unwrap().unwrap();
-        seen.extend(answer.events);
-        assert_eq!(answer.version, seen.len() as i64);
-    }
-    assert_eq!(names(&seen), ["OrderPlaced", "OrderHeld", "OrderConfirmed", "OrderCancelled"]);
-    assert_eq!(seen.iter().map(|event| event.stream_version).collect::<Vec<_>>(), [1, 2, 3, 4]);
-    let mut rest = history.read_stream(ask(2, false)).await.unwrap().into_inner();
-    let answer = rest.message().await.unwrap().unwrap();
-    assert_eq!((names(&answer.events), answer.version), (vec!["OrderConfirmed", "OrderCancelled"], 4));
-    assert!(rest.message().await.unwrap().is_none());
-    let mut until = history.read_stream(ReadStreamRequest { until: at(held), ..ask(0, false) }).await.unwrap().into_inner();
-    assert_eq!(names(&until.message().await.unwrap().unwrap().events), ["OrderPlaced", "OrderHeld"]);
-    shop.node.stop().await;
-}
-
 async fn causes(shop: &Serving, origin: Origin, page_size: i32) -> Result<Vec<Event>, Status> {
     let (mut events, mut page_token) = (Vec::new(), String::new());
     loop {
@@ -490,48 +336,5 @@ async fn what_history_cannot_tell_is_refused_with_a_code_that_says_why() {
     assert_eq!(reason(&causes(&shop, Origin::Position(1), 1_001).await.unwrap_err()).as_deref(), Some("PAGE_SIZE_INVALID"));
     let foreign = TraceCausesRequest { origin: Some(Origin::Position(1)), page_size: 0, page_token: "x".into() };
     assert_eq!(reason(&history.trace_causes(foreign).await.unwrap_err()).as_deref(), Some("PAGE_TOKEN_INVALID"));
-    shop.node.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_cannot_be_told_ends_the_reading_after_all_before_it() {
-    let shop = Serving::start().await;
-    shop.on_sale("poster", 5).await;
-    let before = shop.log().await.len() as i64;
-    shop.scrawl("Order", "strange", 1).await;
-    place(&shop, "first", &[("poster", 1)]).await;
-    let mut answers = shop.history().read_log(ReadLogRequest::default()).await.unwrap().into_inner();
-    let mut told = Vec::new();
-    let end = loop {
-        match answers.message().await {
-            Ok(answer) => told.extend(answer.unwrap().events),
-            Err(status) => break status,
-        }
-    };
-    assert_eq!(told.len() as i64, before);
-    assert_eq!((end.code(), reason(&end).as_deref()), (Code::DataLoss, Some("HISTORY_UNREADABLE")));
-    let (rest, _) = read(&shop, ReadLogRequest { after: at(before + 1), ..Default::default() }).await;
-    assert_eq!(names(&rest)[0], "OrderPlaced", "who knows better may go on after it");
-    let kinds = vec![AggregateKind::Product.into()];
-    let products: BTreeSet<String> = read(&shop, ReadLogRequest { kinds, ..Default::default() }).await.0.into_iter().map(|e| e.subject).collect();
-    assert_eq!(products, BTreeSet::from(["products/poster".to_owned()]), "it was no product");
-    let state = shop.history().get_state_as_of(GetStateAsOfRequest { aggregate: order_named("strange"), as_of: None }).await.unwrap_err();
-    assert_eq!(reason(&state).as_deref(), Some("HISTORY_UNREADABLE"));
-    shop.node.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn readings_are_bounded_and_a_place_comes_back_when_one_is_given_up() {
-    let shop = Serving::start().await;
-    let mut open = Vec::new();
-    for _ in 0..256 {
-        open.push(shop.history().read_log(ReadLogRequest { follow: true, ..Default::default() }).await.unwrap());
-    }
-    let refused = shop.history().read_log(ReadLogRequest::default()).await.unwrap_err();
-    assert_eq!((refused.code(), reason(&refused).as_deref()), (Code::ResourceExhausted, Some("HISTORY_BUSY")));
-    assert!(jari_proto::status::retry_after(&refused).is_some());
-    open.pop();
-    eventually("a place is free", || async { shop.history().read_log(ReadLogRequest::default()).await.is_ok() }).await;
-    drop(open);
     shop.node.stop().await;
 }

@@ -15,6 +15,7 @@ mod exactly_once;
 mod foreign;
 mod harness;
 mod history;
+mod history_log;
 mod holds;
 mod ledger;
 mod log;

@@ -30,8 +30,8 @@ const USUAL_ROWS: i32 = 200;
 const MOST_CAUSES: usize = 64;
 /// Orders whose histories are followed. A command touches one.
 const MOST_ORDERS: usize = 100;
-/// Neighbours read at once.
-const NEIGHBOURS: u64 = 256;
+/// Neighbours read at once, at most.
+const NEIGHBOURS: usize = 256;
 
 /// The chain, by position.
 struct Chain<'a> {
@@ -107,7 +107,7 @@ impl Chain<'_> {
     /// Everything that an order had part in, whoever called.
     async fn by_order(&mut self, id: &OrderId) -> Result<(), HistoryError> {
         let subject = Subject::Order(id.clone());
-        let history = self.desk.stream(&subject.stream(), 0).await?;
+        let history = self.history(&subject).await?;
         if history.is_empty() {
             return Err(subject.not_found());
         }
@@ -136,7 +136,7 @@ impl Chain<'_> {
                 self.events.values().filter(|event| event.aggregate_type == Order::TYPE).filter_map(|event| OrderId::parse(&event.aggregate_id).ok());
             let Some(order) = orders.into_iter().find(|order| !followed.contains(order.as_str())) else { break };
             followed.insert(order.to_string());
-            for event in self.desk.stream(&Subject::Order(order).stream(), 0).await? {
+            for event in self.history(&Subject::Order(order)).await? {
                 if !self.events.contains_key(&event.position) && self.belongs(&event, correlation_id) {
                     self.beside(event).await?;
                 }
@@ -167,23 +167,24 @@ impl Chain<'_> {
             return Ok(());
         }
         let is_same = |other: &RecordedEvent| other.recorded_at == at && *other.metadata == *metadata;
+        let neighbours = NEIGHBOURS.min(self.desk.settings.page);
         let mut last = position;
         // Ends with the group, which an append bounds: each round takes neighbours or stops.
         loop {
-            let page = self.desk.log(last, NEIGHBOURS as usize).await?;
-            let read = page.len() as u64;
+            let page = self.desk.log(last, neighbours).await?;
+            let read = page.len();
             let same: Vec<_> = page.into_iter().take_while(is_same).collect();
-            let count = same.len() as u64;
-            last += count;
+            let count = same.len();
+            last = same.last().map_or(last, |event| event.position);
             self.events.extend(same.into_iter().map(|event| (event.position, event)));
-            if count < read || read < NEIGHBOURS {
+            if count < read || read < neighbours {
                 break;
             }
         }
         let mut first = position;
         // As above, towards the beginning.
         while first > 1 {
-            let from = first.saturating_sub(NEIGHBOURS + 1);
+            let from = first.saturating_sub(neighbours as u64 + 1);
             let page = self.desk.log(from, usize::try_from(first - 1 - from).unwrap_or(0)).await?;
             let read = page.len();
             let same: Vec<_> = page.into_iter().rev().take_while(is_same).collect();
@@ -195,6 +196,20 @@ impl Chain<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The whole history of an order: its states allow some ten events.
+    async fn history(&self, order: &Subject) -> Result<Vec<RecordedEvent>, HistoryError> {
+        let mut history: Vec<RecordedEvent> = Vec::new();
+        // Ends with the history: each round reads a page of it.
+        loop {
+            let page = self.desk.stream(&order.stream(), history.last().map_or(0, |last| last.sequence)).await?;
+            let is_last = page.len() < self.desk.settings.page;
+            history.extend(page);
+            if is_last {
+                return Ok(history);
+            }
+        }
     }
 
     async fn at(&self, position: u64) -> Result<Option<RecordedEvent>, HistoryError> {
