@@ -2,14 +2,14 @@
 
 use std::{process::Command, sync::Arc, time::Duration};
 
-use jari_commands::engine::{CoreLimits, EngineSettings, Health};
+use jari_commands::engine::{CoreLimits, EngineSettings, ExecuteError, Health};
 use jari_domain::ids::SlotId;
 use jari_event_store::{Database, PoolSettings, migrate};
 use jari_postgres::{Lifetime, PrivatePostgres};
 
 use crate::{
     callers::{Callers, prove},
-    harness::{Node, eventually},
+    harness::{Node, command, eventually, hold},
 };
 
 /// A server of this test's own, and a node on it.
@@ -55,6 +55,26 @@ async fn a_server_that_is_killed_or_restarted_under_load_loses_and_doubles_nothi
     }
     let told = callers.end().await;
     prove(&node, &slots, &told).await;
+    Arc::into_inner(node).unwrap().stop().await;
+    drop(server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stands_still_while_only_ids_are_looked_up_sends_callers_away_too() {
+    let (server, node, slots) = own_server().await;
+    let stopped = family(&server);
+    stopped.iter().for_each(|pid| signal(*pid, "STOP"));
+    // an id without a time of its own may be of any age: it is looked up before anything is decided, and all who want the slot wait behind it
+    let looked_up = tokio::spawn({
+        let (node, slot) = (node.clone(), slots[0].clone());
+        async move { node.engine.execute(hold(&slot, "old", 1), command(uuid::Uuid::from_u64_pair(7, 7))).await }
+    });
+    eventually("callers are told to come back", || async { node.engine.status().health == Health::Stalled }).await;
+    let refused = node.engine.execute(hold(&slots[1], "new", 1), command(uuid::Uuid::now_v7())).await.unwrap_err();
+    assert!(matches!(refused, ExecuteError::LogUnavailable { .. }), "{refused}");
+    stopped.iter().rev().for_each(|pid| signal(*pid, "CONT"));
+    eventually("it goes on", || async { node.engine.status().health == Health::Serving }).await;
+    assert!(matches!(looked_up.await.unwrap(), Ok(_) | Err(ExecuteError::OutcomePending { .. })));
     Arc::into_inner(node).unwrap().stop().await;
     drop(server);
 }

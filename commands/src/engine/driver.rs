@@ -1,6 +1,10 @@
 //! Carries the loop's wishes to the database and the answers back.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{
     FutureExt, StreamExt,
@@ -35,7 +39,7 @@ type LookedUp = (Vec<CommandKey>, Vec<(CommandKey, RecordedCommand)>);
 /// What the loop waits for besides callers and appends.
 enum Answer {
     Loaded(Loaded),
-    LookedUp(LookedUp),
+    LookedUp(u64, LookedUp),
     Connected(Box<Appender>),
 }
 
@@ -50,6 +54,9 @@ pub(super) struct Driver {
     appends: FuturesOrdered<BoxFuture<'static, (u64, Result<Appended, AppendFailure>)>>,
     departed: VecDeque<tokio::time::Instant>,
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+    /// Look-ups of command ids that are under way, by their number, and since when. Bounded as the units are that wait for them.
+    lookups: BTreeMap<u64, tokio::time::Instant>,
+    last_lookup: u64,
     reconnecting: bool,
     stalled_after: Duration,
     seen: u64,
@@ -77,6 +84,8 @@ impl Driver {
             appends: FuturesOrdered::new(),
             departed: VecDeque::new(),
             answers: FuturesUnordered::new(),
+            lookups: BTreeMap::new(),
+            last_lookup: 0,
             reconnecting: false,
             stalled_after: settings.stalled_after,
         }
@@ -137,7 +146,10 @@ impl Driver {
                     self.core.loaded(&stream, asked, result, now);
                 }
             }
-            Answer::LookedUp((asked, found)) => self.core.looked_up(&asked, found, now),
+            Answer::LookedUp(number, (asked, found)) => {
+                self.lookups.remove(&number);
+                self.core.looked_up(&asked, found, now);
+            }
             Answer::Connected(appender) => {
                 self.tail.appended_by(&appender);
                 self.appender = *appender;
@@ -164,8 +176,11 @@ impl Driver {
         }
     }
 
+    /// A database that stands still is seen at whatever waits for it longest: an append, or a look-up behind which all appends wait. Streams that are
+    /// read do not count: a long one takes its time.
     fn look_at_health(&mut self) {
-        let waited = self.departed.front().map(tokio::time::Instant::elapsed);
+        let oldest = self.departed.front().into_iter().chain(self.lookups.values().next()).min();
+        let waited = oldest.map(tokio::time::Instant::elapsed);
         let health = match waited {
             _ if self.reconnecting => Health::Disconnected,
             Some(waited) if waited > self.stalled_after => Health::Stalled,
@@ -190,7 +205,9 @@ impl Driver {
             self.answers.push(load(self.reader.clone(), effects.loads).boxed());
         }
         if !effects.lookups.is_empty() {
-            self.answers.push(look_up(self.reader.clone(), effects.lookups).boxed());
+            self.last_lookup += 1;
+            self.lookups.insert(self.last_lookup, tokio::time::Instant::now());
+            self.answers.push(look_up(self.reader.clone(), self.last_lookup, effects.lookups).boxed());
         }
         self.shared.measure(self.core.units.len(), self.core.cells.len());
     }
@@ -262,11 +279,11 @@ async fn load(reader: Reader, loads: Vec<(jari_event_store::LoadRequest, u64)>) 
 }
 
 /// Looks command ids up; as [`load`].
-async fn look_up(reader: Reader, keys: Vec<CommandKey>) -> Answer {
+async fn look_up(reader: Reader, number: u64, keys: Vec<CommandKey>) -> Answer {
     // Ends when the database answers.
     loop {
         match reader.look_up(&keys).await {
-            Ok(found) => return Answer::LookedUp((keys, found)),
+            Ok(found) => return Answer::LookedUp(number, (keys, found)),
             Err(error) => tracing::debug!(%error, "command ids could not be looked up yet"),
         }
         tokio::time::sleep(RETRY).await;

@@ -139,7 +139,7 @@ async fn a_product_s_slots_are_listed_by_its_own_days_and_by_option() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_waits_for_the_position_that_it_must_have_seen() {
     let database = database().await;
-    let node = Node::start(&database, "one", ViewSettings { wait: Duration::from_millis(400), ..settings() }).await;
+    let node = Node::start(&database, "one", ViewSettings { wait: Duration::from_secs(60), ..settings() }).await;
     let mut pencil = Pencil::new(&database).await;
     let id = ProductId::parse("museum").unwrap();
     for round in 0..20 {
@@ -150,6 +150,9 @@ async fn a_query_waits_for_the_position_that_it_must_have_seen() {
         assert!(answer.get_ref().position >= min_position);
         assert_eq!(answer.into_inner().product.unwrap().title, title, "what was written is read");
     }
+    node.stop().await;
+    // who waits for what does not come waits no longer than that
+    let node = Node::start(&database, "one", ViewSettings { wait: Duration::from_millis(400), ..settings() }).await;
     let ahead = || GetProductRequest { product_id: id.to_string(), min_position: 1_000 };
     let began = Instant::now();
     let refusal = node.products.get_product(Request::new(ahead())).await.unwrap_err();
