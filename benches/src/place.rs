@@ -38,7 +38,9 @@ impl Bench {
     /// # Errors
     /// What stands in the way.
     pub async fn start() -> anyhow::Result<Self> {
-        Self::on(Arc::new(PrivatePostgres::temporary(true, Lifetime::Owned).await?), "bench").await
+        let server = Arc::new(PrivatePostgres::temporary(true, Lifetime::Owned).await?);
+        age(&server.access().superuser).await?;
+        Self::on(server, "bench").await
     }
 
     /// Another database with an empty log, on the same server.
@@ -56,6 +58,14 @@ impl Bench {
         let database = Database::new(config.clone(), PoolSettings::default())?;
         migrate(&database, None).await?;
         Ok(Self { server, config, database })
+    }
+
+    /// Writes out what is only in memory and in WAL.
+    ///
+    /// # Errors
+    /// A database that does not answer.
+    pub async fn checkpoint(&self) -> anyhow::Result<()> {
+        Ok(connect(&self.config).await?.batch_execute("CHECKPOINT").await?)
     }
 
     /// The durability settings, for the head of a report.
@@ -88,6 +98,22 @@ impl Bench {
         let ours = process(i32::try_from(std::process::id())?).map_or(0.0, |one| one.seconds);
         Ok(Counted { wal_bytes: row.get(0), syncs: row.get(1), transactions: row.get(2), ours, theirs })
     }
+}
+
+/// Segments of WAL (16 MB each) that a server has to write over, as one has that has run for a while. A new one makes each anew, full of zeros,
+/// in the midst of somebody's commit: that would be measured, of whichever system writes most.
+const SEGMENTS: usize = 128;
+
+/// Gives a server the segments of one that has run for a while.
+async fn age(config: &Config) -> anyhow::Result<()> {
+    let client = connect(config).await?;
+    for _ in 0..SEGMENTS {
+        // a segment is left behind only when something stands in it
+        client.batch_execute("SELECT pg_logical_emit_message(false, 'jari', 'filled')").await?;
+        client.batch_execute("SELECT pg_switch_wal()").await?;
+    }
+    client.batch_execute("CHECKPOINT").await?;
+    Ok(())
 }
 
 /// A process, as the kernel tells of it.

@@ -86,6 +86,8 @@ async fn main() -> anyhow::Result<()> {
     for round in 1..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
         for slots in [1, 1_000] {
+            // the WAL that was written so far is written over from here on; each round begins in the same state
+            bench.checkpoint().await?;
             holds(&bench, &options, &mut report, slots).await?;
             bookings(&bench, &options, &mut report, slots).await?;
         }
