@@ -275,7 +275,11 @@ async fn causes_lead_from_the_call_to_its_last_consequence_and_nowhere_else() {
     let of_order = causes(&shop, Origin::OrderId("first".into()), 0).await.unwrap();
     let (log, _) = read(&shop, ReadLogRequest { order_id: "first".into(), ..Default::default() }).await;
     assert_eq!(of_order, log, "with its confirmation, and the slots of both");
-    assert_eq!(names(&of_order).iter().filter(|name| name.ends_with("Confirmed")).count(), 3);
+    let confirmation: Vec<Event> = of_order.iter().filter(|event| event.r#type.ends_with("Confirmed")).cloned().collect();
+    assert_eq!(confirmation.len(), 3, "the order, and its hold in two slots");
+    for event in &confirmation {
+        assert_eq!(causes(&shop, Origin::Position(event.position), 0).await.unwrap(), confirmation, "another call, a chain of its own");
+    }
 
     // time ends an order by itself: what it did then was called by nobody
     let client = shop.database.connection().await.unwrap();

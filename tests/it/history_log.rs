@@ -98,7 +98,8 @@ async fn readings_from_moment_to_moment_tell_each_event_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_follows_sees_each_event_once_across_the_join_of_old_and_new() {
-    let shop = Serving::start().await;
+    // a stop that waits for streams to end by themselves would not end before the test does
+    let shop = Serving::on(crate::harness::database().await, |config| config.server.drain_seconds = 3_600).await;
     shop.on_sale("poster", 10_000).await;
     let placing: Vec<_> = (0..8)
         .map(|_| {

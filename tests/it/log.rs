@@ -128,9 +128,19 @@ async fn nobody_changes_or_removes_events_and_the_server_does_not_number_them() 
     let database = database().await;
     let (owner, server) = (client(&database).await, as_server(&database).await);
     server.batch_execute(&format!("{INSERT} {}", values("a", 1))).await.expect("the server adds by the seven columns");
-    for statement in
-        ["UPDATE events SET payload = '{}'", "DELETE FROM events", "TRUNCATE events", "DELETE FROM log_identity", "TRUNCATE log_identity"]
-    {
+    for statement in [
+        "UPDATE events SET payload = '{}'",
+        "DELETE FROM events",
+        "TRUNCATE events",
+        "DELETE FROM log_identity",
+        "TRUNCATE log_identity",
+        "UPDATE batches SET chained_hash = sha256('')",
+        "DELETE FROM batches",
+        "TRUNCATE batches",
+        "UPDATE log_seal SET head = sha256('')",
+        "DELETE FROM log_seal",
+        "TRUNCATE log_seal",
+    ] {
         for client in [&server, &owner] {
             let error = client.batch_execute(statement).await.expect_err(statement);
             assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{statement}");
@@ -145,7 +155,7 @@ async fn nobody_changes_or_removes_events_and_the_server_does_not_number_them() 
     for statement in [
         "ALTER TABLE events DISABLE TRIGGER ALL",
         "DROP TABLE events",
-        "INSERT INTO batches VALUES (7, 1, now())",
+        "INSERT INTO batches VALUES (7, 1, now(), sha256(''))",
         "UPDATE commands SET position = 0",
     ] {
         assert!(server.batch_execute(statement).await.is_err(), "{statement}");
@@ -161,7 +171,8 @@ async fn temporary_tables_of_the_server_never_stand_in_for_the_log() {
     server
         .batch_execute(
             "CREATE TEMP TABLE events (aggregate_type text, aggregate_id text, sequence bigint, position bigint, recorded_at timestamptz);
-             CREATE TEMP TABLE batches (first_position bigint, event_count integer, recorded_at timestamptz);
+             CREATE TEMP TABLE batches (first_position bigint, event_count integer, recorded_at timestamptz, chained_hash bytea);
+             CREATE TEMP TABLE log_seal (head bytea);
              CREATE TEMP TABLE ran_as (who text); GRANT ALL ON ran_as, events, batches TO public;
              CREATE FUNCTION pg_temp.planted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO pg_temp.ran_as VALUES (current_user); RETURN NEW; END $$;
              CREATE TRIGGER planted BEFORE INSERT ON batches FOR EACH ROW EXECUTE FUNCTION pg_temp.planted();",

@@ -24,6 +24,7 @@ mod outage;
 mod races;
 mod raw;
 mod relay;
+mod seal;
 mod serving;
 mod settlement;
 mod snapshots;

@@ -7,6 +7,6 @@ events AS (
         json_build_object('command_id', m.id, 'correlation_id', m.id, 'actor', 'bench', 'decided_at', to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
         m.position, clock_timestamp()
     FROM made m RETURNING 1),
-batches AS (INSERT INTO batches (first_position, event_count, recorded_at) SELECT h.position + 1, $1, clock_timestamp() FROM head h RETURNING 1)
+batches AS (INSERT INTO batches (first_position, event_count, recorded_at, chained_hash) SELECT h.position + 1, $1, clock_timestamp(), sha256('bench') FROM head h RETURNING 1)
 INSERT INTO commands (command_id, caller, digest, position, refusal, recorded_at)
 SELECT m.id, 'bench', decode(md5(m.id::text), 'hex'), m.position, NULL, clock_timestamp() FROM made m

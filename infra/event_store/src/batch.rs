@@ -6,7 +6,10 @@ use jari_domain::{AnyEvent, Refusal, StreamId};
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
-use crate::record::Metadata;
+use crate::{
+    record::Metadata,
+    seal::{DIGEST_BYTES, StoredEvent, event_digest},
+};
 
 /// Bounds of one batch: what waits beyond them rides in the next one.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +77,8 @@ pub struct Group {
     /// Payloads as JSON, in the order of the events of `uses`; made once, when the group is.
     payloads: Vec<String>,
     metadata_json: String,
+    /// [`event_digest`] of each event, one after the other.
+    digests: Vec<u8>,
 }
 
 impl Group {
@@ -87,9 +92,25 @@ impl Group {
         metadata: Arc<Metadata>,
         lease: Option<LeaseStamp>,
     ) -> Result<Self, serde_json::Error> {
-        let payloads = uses.iter().flat_map(|u| &u.events).map(AnyEvent::to_payload).collect::<Result<_, _>>()?;
+        let mut payloads = Vec::with_capacity(uses.iter().map(|used| used.events.len()).sum());
+        let mut digests = Vec::with_capacity(payloads.capacity() * DIGEST_BYTES);
         let metadata_json = serde_json::to_string(&*metadata)?;
-        Ok(Self { uses, command, metadata, lease, payloads, metadata_json })
+        for used in &uses {
+            for (event, sequence) in used.events.iter().zip(used.expected + 1..) {
+                let payload = event.to_payload()?;
+                digests.extend_from_slice(&event_digest(&StoredEvent {
+                    aggregate_type: used.stream.aggregate_type,
+                    aggregate_id: &used.stream.aggregate_id,
+                    sequence,
+                    event_type: event.event_type(),
+                    event_version: event.event_version(),
+                    payload: &payload,
+                    metadata: &metadata_json,
+                }));
+                payloads.push(payload);
+            }
+        }
+        Ok(Self { uses, command, metadata, lease, payloads, metadata_json, digests })
     }
     /// How many events it adds.
     #[must_use]
@@ -138,6 +159,7 @@ pub(crate) struct Columns<'a> {
     pub e_event_version: Vec<&'static str>,
     pub e_payload: Vec<&'a str>,
     pub e_metadata: Vec<&'a str>,
+    pub e_digest: Vec<u8>,
 }
 
 fn ordinal(index: usize) -> i32 {
@@ -177,6 +199,7 @@ impl Batch {
                     events += 1;
                 }
             }
+            columns.e_digest.extend_from_slice(&group.digests);
             columns.g_events.push(ordinal(group.event_count()));
             columns.g_leased.push(group.lease.is_some());
             if let Some(lease) = &group.lease {

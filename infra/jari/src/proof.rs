@@ -139,7 +139,8 @@ impl Proof {
         &self.findings
     }
 
-    fn found(&mut self, finding: String) {
+    /// Keeps a finding, while there are not too many.
+    pub fn found(&mut self, finding: String) {
         if self.findings.len() < MOST_FINDINGS {
             self.findings.push(finding);
         }

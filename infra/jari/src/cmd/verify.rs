@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use super::print;
+use jari_event_store::ChainWalk;
+
 use crate::{config::Config, database, proof::Proof};
 
 /// Events read at once.
@@ -28,6 +30,15 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
             proof.take(event);
         }
     }
+    let mut chain = ChainWalk::begin(home.database.clone()).await?;
+    // ends at the log's head: a page takes its batches from those after the one before it
+    while let Some(broken) = chain.step().await? {
+        broken.iter().for_each(|broken| proof.found(broken.to_string()));
+    }
+    let chained = chain.at();
+    if chained.position < position {
+        proof.found(format!("positions {} to {position}: no batch covers them", chained.position + 1));
+    }
     let findings = proof.finish();
     print(&format!("{} events, {} streams, {} orders\n", proof.events, proof.streams(), proof.orders()));
     if proof.passed() > 0 {
@@ -41,7 +52,18 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     }
     if findings.is_empty() {
         print("positions dense, times in order, sequences unbroken, every event readable, every invariant holds, orders settled in line\n");
+        print(&format!("chain of digests unbroken: head {} at position {}\n", hex(&chained.head), chained.position));
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::FAILURE)
+}
+
+/// Lower-case hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // writing to a string cannot fail
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -1,0 +1,215 @@
+//! The chain over the log: whoever wrote, and in whichever way, it stands; whatever is changed afterwards is found, by its batch.
+
+use jari_event_store::{Appender, Broken, ChainWalk, Database, HeadAt, PoolSettings, head_at, newest_head};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use crate::{
+    harness::{Node, database, empty_database, hold},
+    raw::{INSERT, batch, client, command, group, read, values, write},
+};
+
+mod before {
+    refinery::embed_migrations!("../infra/event_store/migrations");
+}
+
+/// Walks all of it: what is broken, and where the chain ends.
+async fn walk(database: &Database) -> (Vec<Broken>, HeadAt) {
+    let mut chain = ChainWalk::begin(database.clone()).await.unwrap();
+    let mut all = Vec::new();
+    while let Some(broken) = chain.step().await.unwrap() {
+        all.extend(broken);
+    }
+    (all, chain.at())
+}
+
+/// Does as somebody does who has taken the database over.
+async fn tamper(client: &Client, statement: &str) {
+    let changed = format!(
+        "ALTER TABLE events DISABLE TRIGGER USER; ALTER TABLE batches DISABLE TRIGGER USER; ALTER TABLE log_seal DISABLE TRIGGER USER; {statement};
+         ALTER TABLE events ENABLE TRIGGER USER; ALTER TABLE batches ENABLE TRIGGER USER; ALTER TABLE log_seal ENABLE TRIGGER USER"
+    );
+    client.batch_execute(&changed).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+}
+
+/// Five batches: of two events, of one by another writer, of two of which one group fell, of one, of three.
+async fn five_batches(database: &Database) -> Client {
+    let (appender, client) = (Appender::connect(database).await.unwrap(), client(database).await);
+    let two = batch(vec![group(vec![write("a", 0, "비가 와서"), write("b", 0, "wind")])]);
+    appender.append(&two, 1, None, false).await.unwrap();
+    client.batch_execute(&format!("{INSERT} {}", values("a", 2))).await.unwrap();
+    let falls = batch(vec![
+        group(vec![write("c", 0, "lands")]),
+        group(vec![read("a", 1), write("d", 0, "falls")]),
+        command(vec![write("e", 0, "lands, too")], Uuid::now_v7()),
+    ]);
+    assert_eq!(appender.append(&falls, 2, None, true).await.unwrap().fallen, [1]);
+    appender.append(&batch(vec![group(vec![write("f", 0, "one")])]), 3, None, false).await.unwrap();
+    let three = batch(vec![group(vec![write("g", 0, "one")]), group(vec![write("h", 0, "two"), write("i", 0, "three")])]);
+    appender.append(&three, 4, None, false).await.unwrap();
+    client
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_chain_stands_over_whatever_was_appended_by_whomever() {
+    let database = database().await;
+    let genesis = newest_head(&database).await.unwrap();
+    assert_eq!(walk(&database).await, (vec![], genesis), "an empty log has a head of its own");
+    assert_eq!(genesis.position, 0);
+    five_batches(&database).await;
+    let (broken, end) = walk(&database).await;
+    assert_eq!((broken, end.position), (vec![], 9));
+    assert_eq!(newest_head(&database).await.unwrap(), end);
+    for (position, is_an_end) in
+        [(0, true), (1, false), (2, true), (3, true), (4, false), (5, true), (6, true), (7, false), (8, false), (9, true), (10, false)]
+    {
+        assert_eq!(head_at(&database, position).await.unwrap().is_some(), is_an_end, "{position}");
+    }
+    let node = Node::on(database, jari_commands::engine::EngineSettings::default()).await;
+    let slot = node.open_stock("seats", 50).await;
+    for n in 0..50 {
+        node.run(hold(&slot, &format!("h-{n}"), 1)).await;
+    }
+    let database = node.stop().await;
+    let (broken, end) = walk(&database).await;
+    assert_eq!((broken, end.position), (vec![], 60));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_logs_of_the_same_events_have_other_heads() {
+    let (one, other) = (database().await, database().await);
+    assert_ne!(newest_head(&one).await.unwrap().head, newest_head(&other).await.unwrap().head);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_changed_byte_is_found_and_named_by_its_batch() {
+    let database = database().await;
+    let client = five_batches(&database).await;
+    let before = newest_head(&database).await.unwrap();
+    client.batch_execute("CREATE TABLE kept AS SELECT * FROM batches").await.unwrap();
+    let (third, fifth) = (Broken::Batch { first: 4, last: 5 }, Broken::Batch { first: 7, last: 9 });
+    for (change, back, found) in [
+        (
+            "UPDATE events SET payload = replace(payload::text, 'lands', 'lends')::json WHERE position = 4",
+            "UPDATE events SET payload = replace(payload::text, 'lends', 'lands')::json WHERE position = 4",
+            vec![third.clone()],
+        ),
+        // the same value, in other bytes
+        (
+            "UPDATE events SET payload = replace(payload::text, ':', ' :')::json WHERE position = 5",
+            "UPDATE events SET payload = replace(payload::text, ' :', ':')::json WHERE position = 5",
+            vec![third.clone()],
+        ),
+        (
+            "UPDATE events SET metadata = replace(metadata::text, '}', ' }')::json WHERE position = 8",
+            "UPDATE events SET metadata = replace(metadata::text, ' }', '}')::json WHERE position = 8",
+            vec![fifth.clone()],
+        ),
+        (
+            "UPDATE events SET event_version = '1.7' WHERE position = 9",
+            "UPDATE events SET event_version = '1.1' WHERE position = 9",
+            vec![fifth.clone()],
+        ),
+        (
+            "UPDATE events SET event_type = 'SlotResumed' WHERE position = 9",
+            "UPDATE events SET event_type = 'SlotSuspended' WHERE position = 9",
+            vec![fifth.clone()],
+        ),
+        ("UPDATE events SET aggregate_id = 'ii' WHERE position = 9", "UPDATE events SET aggregate_id = 'i' WHERE position = 9", vec![fifth.clone()]),
+        (
+            "UPDATE events SET aggregate_type = 'Order' WHERE position = 9",
+            "UPDATE events SET aggregate_type = 'InventorySlot' WHERE position = 9",
+            vec![fifth.clone()],
+        ),
+        ("UPDATE events SET sequence = 2 WHERE position = 9", "UPDATE events SET sequence = 1 WHERE position = 9", vec![fifth.clone()]),
+        (
+            "UPDATE events SET recorded_at = recorded_at + interval '1 microsecond' WHERE position = 8",
+            "UPDATE events SET recorded_at = recorded_at - interval '1 microsecond' WHERE position = 8",
+            vec![fifth.clone()],
+        ),
+        // both change places, and are as they were but for that
+        (
+            "UPDATE events SET position = -position WHERE position IN (4, 5); UPDATE events SET position = CASE position WHEN -4 THEN 5 ELSE 4 END WHERE position < 0",
+            "UPDATE events SET position = -position WHERE position IN (4, 5); UPDATE events SET position = CASE position WHEN -4 THEN 5 ELSE 4 END WHERE position < 0",
+            vec![third.clone()],
+        ),
+        (
+            "UPDATE batches SET recorded_at = recorded_at + interval '1 microsecond' WHERE first_position = 4",
+            "UPDATE batches SET recorded_at = recorded_at - interval '1 microsecond' WHERE first_position = 4",
+            vec![third.clone()],
+        ),
+        (
+            "UPDATE batches SET event_count = 200 WHERE first_position = 3",
+            "UPDATE batches SET event_count = 1 WHERE first_position = 3",
+            vec![Broken::Batch { first: 3, last: 3 }],
+        ),
+        (
+            "UPDATE batches SET event_count = 2147483647 WHERE first_position = 7",
+            "UPDATE batches SET event_count = 3 WHERE first_position = 7",
+            vec![Broken::Batch { first: 7, last: 2_147_483_653 }],
+        ),
+        // its own digest is wrong, and the one after it does not follow from it
+        (
+            "UPDATE batches SET chained_hash = sha256(chained_hash) WHERE first_position = 4",
+            "UPDATE batches b SET chained_hash = k.chained_hash FROM kept k WHERE k.first_position = b.first_position",
+            vec![third.clone(), Broken::Batch { first: 6, last: 6 }],
+        ),
+    ] {
+        tamper(&client, change).await;
+        assert_eq!(walk(&database).await.0, found, "{change}");
+        tamper(&client, back).await;
+        assert_eq!(walk(&database).await, (vec![], before), "undone: {back}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_was_taken_out_or_put_in_is_found_at_its_place() {
+    let database = database().await;
+    let client = five_batches(&database).await;
+    tamper(&client, "DELETE FROM events WHERE position = 6; DELETE FROM batches WHERE first_position = 6").await;
+    let (broken, _) = walk(&database).await;
+    assert_eq!(broken, [Broken::Uncovered { due: 6, found: 7 }, Broken::Batch { first: 7, last: 9 }]);
+    tamper(&client, "UPDATE events SET position = position - 1 WHERE position > 6; UPDATE batches SET first_position = 6 WHERE first_position = 7")
+        .await;
+    let (broken, _) = walk(&database).await;
+    assert_eq!(broken, [Broken::Batch { first: 6, last: 8 }], "moved up to close the gap");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_from_before_is_sealed_by_one_digest_and_goes_on_chained() {
+    let config = empty_database().await;
+    let (mut client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    before::migrations::runner().set_target(refinery::Target::Version(5)).run_async(&mut client).await.unwrap();
+    for n in 1..=30 {
+        client.batch_execute(&format!("{INSERT} {}", values("old", n))).await.unwrap();
+    }
+    let database = Database::new(config, PoolSettings::default()).unwrap();
+    jari_event_store::migrate(&database, None).await.unwrap();
+    let sealed = newest_head(&database).await.unwrap();
+    assert_eq!((sealed.position, walk(&database).await), (30, (vec![], sealed)));
+    client.batch_execute(&format!("{INSERT} {}", values("old", 31))).await.unwrap();
+    Appender::connect(&database).await.unwrap().append(&batch(vec![group(vec![write("new", 0, "x")])]), 1, None, false).await.unwrap();
+    let (broken, end) = walk(&database).await;
+    assert_eq!((broken, end.position), (vec![], 32));
+    tamper(&client, "UPDATE events SET recorded_at = recorded_at - interval '1 microsecond' WHERE position = 30").await;
+    assert_eq!(walk(&database).await.0, [Broken::Before { last: 30 }]);
+    let head = jari_event_store::head_at(&database, 30).await.unwrap();
+    assert_eq!(head, Some(sealed.head), "exports and heads up to the seal are proved against it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_append_after_the_seal_may_be_the_program_s() {
+    let config = empty_database().await;
+    let (mut client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    before::migrations::runner().set_target(refinery::Target::Version(5)).run_async(&mut client).await.unwrap();
+    client.batch_execute(&format!("{INSERT} {}", values("old", 1))).await.unwrap();
+    let database = Database::new(config, PoolSettings::default()).unwrap();
+    jari_event_store::migrate(&database, None).await.unwrap();
+    let appender = Appender::connect(&database).await.unwrap();
+    let appended = appender.append(&batch(vec![group(vec![write("old", 1, "x")])]), 1, None, false).await.unwrap();
+    assert_eq!(appended.base, 1, "behind what was there");
+    assert_eq!(walk(&database).await.1.position, 2);
+    assert_eq!(walk(&database).await.0, []);
+}
