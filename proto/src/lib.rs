@@ -57,6 +57,10 @@ package! {
     history, "reservation.history.v1", with clients
 }
 package! {
+    /// What is said of a whole log: `reservation.log.v1`.
+    log, "reservation.log.v1"
+}
+package! {
     /// For operators: `reservation.operations.v1`.
     operations, "reservation.operations.v1", with clients
 }

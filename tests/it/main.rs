@@ -14,6 +14,7 @@ mod engine;
 mod exactly_once;
 mod foreign;
 mod harness;
+mod heads;
 mod history;
 mod history_log;
 mod holds;

@@ -9,7 +9,7 @@ use jari_proto::{
     operations::v1::{GetStatusRequest, RelayState, RelayStatus},
     order::v1::{CancelOrderRequest, ConfirmOrderRequest},
 };
-use jari_relay::{Cluster, TopicAudit, audit};
+use jari_relay::{Checkpoint, Cluster, TopicAudit, audit};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -49,6 +49,13 @@ async fn relaying(database: Database, brokers: &str, prefix: &str) -> Serving {
     shop
 }
 
+fn cluster(brokers: &str, prefix: &str) -> Cluster {
+    let mut config = jari::config::Config::default();
+    config.kafka.topic_prefix = prefix.to_owned();
+    let settings = config.relay_settings(brokers);
+    Cluster::new(settings.kafka, settings.patience)
+}
+
 impl Serving {
     async fn relay(&self) -> RelayStatus {
         self.operations().get_status(GetStatusRequest::default()).await.unwrap().into_inner().relay.unwrap()
@@ -75,12 +82,16 @@ impl Serving {
         self.relay().await
     }
 
+    /// The position of the newest signed head that was relayed.
+    async fn newest_told_head(&self, brokers: &str, prefix: &str) -> Option<i64> {
+        let checkpoint = cluster(brokers, prefix).newest_checkpoint().await.unwrap()?;
+        let checkpoint: Checkpoint = serde_json::from_slice(&checkpoint).unwrap();
+        Some(i64::try_from(checkpoint.head).unwrap())
+    }
+
     /// Whole topics beside the whole log.
     async fn audited(&self, brokers: &str, prefix: &str) -> Vec<TopicAudit> {
-        let mut config = jari::config::Config::default();
-        config.kafka.topic_prefix = prefix.to_owned();
-        let settings = config.relay_settings(brokers);
-        let cluster = Cluster::new(settings.kafka, settings.patience);
+        let cluster = cluster(brokers, prefix);
         let audits = audit(&cluster, &Reader::new(self.database.clone()), self.node.identity.log_id, self.head().await).await.unwrap();
         for audit in &audits {
             assert_eq!(audit.faults(), 0, "{audit:?}");
@@ -116,6 +127,45 @@ async fn every_public_event_is_in_its_topic_once_and_in_order_for_its_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn signed_heads_follow_the_events_that_they_stand_for_and_are_told_once() {
+    let (brokers, prefix, folder) = (kafka().await, prefix(), tempfile::tempdir().unwrap());
+    let start = async |database| {
+        let mut shop = Serving::on(database, |config| {
+            config.kafka.topic_prefix.clone_from(&prefix);
+            config.relay.lease_ms = 1_000;
+            config.heads.every_seconds = 1;
+            config.heads.file = folder.path().join("heads.jsonl");
+            config.heads.key_file = folder.path().join("heads.key");
+        })
+        .await;
+        shop.node.sign_heads();
+        shop.node.relay_to(&brokers);
+        shop
+    };
+    let signed = || jari_heads::newest_in(&folder.path().join("heads.jsonl")).unwrap();
+    let mut database = database().await;
+    for round in 1..=2 {
+        let shop = start(database).await;
+        if round == 1 {
+            shop.on_sale("poster", 100).await;
+        }
+        shop.book("poster", 2).await;
+        shop.until_relayed().await;
+        // nothing more happens: the head is told without an event that would take it along
+        eventually("the newest head is in its topic", || async {
+            let head = i64::try_from(shop.head().await).unwrap();
+            let told = shop.newest_told_head(&brokers, &prefix).await;
+            told.is_some_and(|told| told == head) && signed().is_some_and(|signed| i64::try_from(signed.position.get()).unwrap() == head)
+        })
+        .await;
+        let audits = shop.audited(&brokers, &prefix).await;
+        assert!(audits[4].records >= round, "{audits:?}");
+        database = shop.database.clone();
+        shop.node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn relays_that_take_over_from_each_other_again_and_again_repeat_and_lose_nothing() {
     let (brokers, prefix) = (kafka().await, prefix());
     let shop = relaying(database().await, &brokers, &prefix).await;
@@ -130,15 +180,9 @@ async fn relays_that_take_over_from_each_other_again_and_again_repeat_and_lose_n
         });
     }
     // Each of these fences whoever relays now, in whatever it is doing, as a node does whose lease another took while it was paused.
-    let settings = {
-        let mut config = jari::config::Config::default();
-        config.kafka.topic_prefix.clone_from(&prefix);
-        config.relay_settings(&brokers)
-    };
     let mut takeovers = 0;
     while !customers.is_empty() {
-        let (cluster, log_id) = (Cluster::new(settings.kafka.clone(), settings.patience), shop.node.identity.log_id);
-        cluster.fence(log_id).await.unwrap();
+        cluster(&brokers, &prefix).fence(shop.node.identity.log_id).await.unwrap();
         takeovers += 1;
         tokio::time::sleep(Duration::from_millis(300)).await;
         while customers.try_join_next().transpose().unwrap().is_some() {}

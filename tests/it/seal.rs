@@ -14,7 +14,7 @@ mod before {
 }
 
 /// Walks all of it: what is broken, and where the chain ends.
-async fn walk(database: &Database) -> (Vec<Broken>, HeadAt) {
+pub async fn walk(database: &Database) -> (Vec<Broken>, HeadAt) {
     let mut chain = ChainWalk::begin(database.clone()).await.unwrap();
     let mut all = Vec::new();
     while let Some(broken) = chain.step().await.unwrap() {
@@ -24,7 +24,7 @@ async fn walk(database: &Database) -> (Vec<Broken>, HeadAt) {
 }
 
 /// Does as somebody does who has taken the database over.
-async fn tamper(client: &Client, statement: &str) {
+pub async fn tamper(client: &Client, statement: &str) {
     let changed = format!(
         "ALTER TABLE events DISABLE TRIGGER USER; ALTER TABLE batches DISABLE TRIGGER USER; ALTER TABLE log_seal DISABLE TRIGGER USER; {statement};
          ALTER TABLE events ENABLE TRIGGER USER; ALTER TABLE batches ENABLE TRIGGER USER; ALTER TABLE log_seal ENABLE TRIGGER USER"

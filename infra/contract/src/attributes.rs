@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jari_event_store::RecordedEvent;
 
-use crate::catalogue::PublicType;
+use crate::{LogHeadSigned, catalogue::PublicType, log_head};
 
 /// The longest text of another writer that is passed on as an attribute, in bytes.
 const MAX_FOREIGN_BYTES: usize = 256;
@@ -13,7 +13,7 @@ const MAX_FOREIGN_BYTES: usize = 256;
 /// no header should carry: the metadata of an event may be another writer's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attributes {
-    /// The event's position in the log, in decimal; with `.1` behind it for what is told beside. Unique within `source`.
+    /// The event's position in the log, in decimal; with `.1` behind it for what is told beside, `.head` for a head. Unique within `source`.
     pub id: String,
     /// `urn:uuid:` and the log's id. A restored copy of a log has the same.
     pub source: Arc<str>,
@@ -29,8 +29,8 @@ pub struct Attributes {
     pub partition_key: Option<Arc<str>>,
     /// The position in 20 digits, so that text sorts as the log does.
     pub sequence: String,
-    /// Its place in the stream of what it happened to, from 1.
-    pub stream_version: String,
+    /// Its place in the stream of what it happened to, from 1; absent where no event is told.
+    pub stream_version: Option<String>,
     /// The first command of the chain of causes.
     pub correlation_id: Option<String>,
     /// The `id` of the event that caused it; absent when a caller did.
@@ -53,16 +53,35 @@ impl Attributes {
             data_schema: of.data_schema,
             partition_key: key.cloned(),
             sequence: format!("{:020}", event.position),
-            stream_version: event.sequence.to_string(),
+            stream_version: Some(event.sequence.to_string()),
             correlation_id: metadata.correlation_id.as_ref().filter(|id| is_header_text(id)).cloned(),
             causation_id: metadata.causation_position().map(|position| position.to_string()),
             trace_parent: metadata.trace.as_ref().filter(|trace| is_trace_parent(trace)).cloned(),
         }
     }
 
+    /// Of a signed head.
+    pub(crate) fn of_head(head: &LogHeadSigned, source: &Arc<str>) -> Self {
+        let position = head.position.get();
+        Self {
+            id: format!("{position}.head"),
+            source: source.clone(),
+            event_type: log_head::TYPE.event_type,
+            subject: Some(format!("logs/{}", head.log_id)),
+            time: head.signed_at.clone(),
+            data_schema: log_head::TYPE.data_schema,
+            partition_key: Some(head.log_id.as_str().into()),
+            sequence: format!("{position:020}"),
+            stream_version: None,
+            correlation_id: None,
+            causation_id: None,
+            trace_parent: None,
+        }
+    }
+
     /// The headers of Kafka's binary mode, names and values; the data is the record's value.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let always: [(&'static str, &str); 9] = [
+        let always: [(&'static str, &str); 8] = [
             ("content-type", "application/json"),
             ("ce_specversion", "1.0"),
             ("ce_id", self.id.as_str()),
@@ -71,9 +90,9 @@ impl Attributes {
             ("ce_time", &self.time),
             ("ce_dataschema", self.data_schema),
             ("ce_sequence", &self.sequence),
-            ("ce_streamversion", &self.stream_version),
         ];
         let optional = [
+            ("ce_streamversion", self.stream_version.as_deref()),
             ("ce_subject", self.subject.as_deref()),
             ("ce_partitionkey", self.partition_key.as_deref()),
             ("ce_correlationid", self.correlation_id.as_deref()),

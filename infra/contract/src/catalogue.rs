@@ -55,6 +55,12 @@ pub fn public_events() -> impl Iterator<Item = &'static PublicType> {
     [product::EVENTS, slot::EVENTS, order::EVENTS, availability::EVENTS].into_iter().flatten().copied()
 }
 
+/// Every type that stands on a topic, by topic.
+#[cfg(test)]
+pub(crate) fn public_types() -> impl Iterator<Item = &'static PublicType> {
+    public_events().chain([crate::log_head::TYPE])
+}
+
 /// A public event as bytes, with what the catalogue says of it.
 pub(crate) struct Told {
     pub(crate) of: &'static PublicType,

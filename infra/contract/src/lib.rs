@@ -10,6 +10,7 @@ mod attributes;
 pub mod availability;
 mod catalogue;
 mod error;
+pub mod log_head;
 pub mod order;
 pub mod product;
 #[cfg(test)]
@@ -25,5 +26,6 @@ pub mod value;
 pub use attributes::Attributes;
 pub use catalogue::{PublicType, public_events};
 pub use error::ContractError;
+pub use log_head::LogHeadSigned;
 pub use publisher::{PublicMessage, Publisher};
 pub use topic::{Settings, Topic};

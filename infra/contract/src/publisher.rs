@@ -6,7 +6,12 @@ use jari_domain::AnyEvent;
 use jari_event_store::{Body, RecordedEvent};
 use uuid::Uuid;
 
-use crate::{Attributes, ContractError, Topic, availability, catalogue::Told, error::Unfit, order, product, slot};
+use crate::{
+    Attributes, ContractError, LogHeadSigned, Topic, availability,
+    catalogue::{self, Told},
+    error::Unfit,
+    order, product, slot,
+};
 
 /// What stands behind the position in the id of a message that is told beside an event.
 const BESIDE: &str = ".1";
@@ -56,6 +61,17 @@ impl Publisher {
             }
         };
         self.tell(event, known).map_err(|Unfit(what)| ContractError::OutOfRange { position: event.position, what })
+    }
+
+    /// The public message of a signed head.
+    #[must_use]
+    pub fn publish_head(&self, head: &LogHeadSigned) -> PublicMessage {
+        PublicMessage {
+            topic: Topic::LogHead,
+            key: head.log_id.as_str().into(),
+            attributes: Attributes::of_head(head, &self.source),
+            data: catalogue::tell(head).data,
+        }
     }
 
     fn tell(&self, event: &RecordedEvent, known: &AnyEvent) -> Result<Vec<PublicMessage>, Unfit> {

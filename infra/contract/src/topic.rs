@@ -11,6 +11,8 @@ pub enum Topic {
     Order,
     /// The latest counts and sale state of each slot.
     Availability,
+    /// Signed heads of the log.
+    LogHead,
 }
 
 /// How a topic is made.
@@ -28,7 +30,9 @@ const DAY_MS: i64 = 86_400_000;
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Product, Self::Slot, Self::Order, Self::Availability];
+    pub const ALL: [Self; 5] = [Self::Product, Self::Slot, Self::Order, Self::Availability, Self::LogHead];
+    /// Those that tell of events.
+    pub const OF_EVENTS: [Self; 4] = [Self::Product, Self::Slot, Self::Order, Self::Availability];
 
     /// As Kafka knows it. What comes after the dot is the version of the contract: a change that breaks consumers makes a new topic.
     #[must_use]
@@ -38,6 +42,7 @@ impl Topic {
             Self::Slot => "reservation.slot.v1",
             Self::Order => "reservation.order.v1",
             Self::Availability => "reservation.availability.v1",
+            Self::LogHead => "reservation.log-heads.v1",
         }
     }
 
@@ -49,6 +54,8 @@ impl Topic {
             Self::Product => Settings { partitions: 3, retention_ms: 30 * DAY_MS, compacted: false },
             Self::Slot | Self::Order => Settings { partitions: 12, retention_ms: 30 * DAY_MS, compacted: false },
             Self::Availability => Settings { partitions: 12, retention_ms: -1, compacted: true },
+            // one a minute at most, and each is worth more the older it is
+            Self::LogHead => Settings { partitions: 1, retention_ms: -1, compacted: false },
         }
     }
 
@@ -61,6 +68,9 @@ impl Topic {
             Self::Order => "What happened to orders; the key is the order's id.",
             Self::Availability => {
                 "The latest counts and sale state of each slot; the key is the slot's id. Compacted: read it from its beginning to know them all."
+            }
+            Self::LogHead => {
+                "Signed heads of the log, each behind the events that it stands for; the key is the log's id. Kept for ever: they prove that nothing was changed since."
             }
         }
     }

@@ -46,6 +46,12 @@ impl Int64 {
         i64::try_from(number).map(Self).map_err(|_| Unfit(what))
     }
 
+    /// A position of a log.
+    #[must_use]
+    pub fn position(position: u64) -> Self {
+        Self(i64::try_from(position).expect("positions have at most 63 bits: the database numbers them so"))
+    }
+
     /// The number: never negative.
     #[must_use]
     pub fn get(self) -> u64 {

@@ -39,6 +39,7 @@ Look back:
 
 Keep:
   verify       Prove the whole log: order, sequences, invariants, settlement in line
+  heads        Show the newest signed head of the log, and the key that signs
   rebuild      Build a view anew beside the live one, and switch
 
 Set up:
@@ -77,7 +78,11 @@ pub enum Command {
     /// Prove the whole log: order, sequences, invariants, settlement in line
     ///
     /// Reads every event from the first to the head, and names each that breaks a promise. Ends with 1 when there is one.
-    Verify,
+    Verify(Verify),
+    /// Show the newest signed head of the log, and the key that signs
+    ///
+    /// Reads this node's files. Keep a copy of the heads where nobody who may write the database can reach it, and the public key where you verify.
+    Heads,
     /// Build a view anew beside the live one, and switch
     ///
     /// The live one answers until the new one has caught up. What was begun and not finished is taken up again.
@@ -137,6 +142,17 @@ pub struct Load {
     /// One line of JSON instead of a report
     #[arg(long)]
     pub json: bool,
+}
+
+/// Of `jari verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Compare the log with these signed heads, a line of JSON each: the file that a node writes, or what the topic of heads holds
+    #[arg(long, value_name = "FILE")]
+    pub heads: Option<PathBuf>,
+    /// A public key in base64 whose signatures are believed; again for each [default: the key of this node]
+    #[arg(long = "key", value_name = "KEY", requires = "heads")]
+    pub keys: Vec<String>,
 }
 
 /// Of `jari rebuild`.

@@ -26,6 +26,7 @@ pub struct Config {
     pub projections: Projections,
     pub kafka: Kafka,
     pub relay: Relay,
+    pub heads: Heads,
     pub log: Log,
 }
 
@@ -128,6 +129,17 @@ pub struct Relay {
     pub lease_ms: u64,
 }
 
+/// `[heads]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "each key is described once, where users read it")]
+pub struct Heads {
+    pub enabled: bool,
+    pub every_seconds: u64,
+    pub file: PathBuf,
+    pub key_file: PathBuf,
+}
+
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -198,6 +210,7 @@ impl Config {
             bound("kafka.patience_ms", self.kafka.patience_ms, 1_000, 900_000),
             bound("relay.batch_events", size(self.relay.batch_events), 1, 100_000),
             bound("relay.lease_ms", self.relay.lease_ms, 500, DAY_MS),
+            bound("heads.every_seconds", self.heads.every_seconds, 1, 86_400),
             bound("projections.wait_ms", self.projections.wait_ms, 0, 600_000),
         ];
         bounds.iter().find(|b| !(b.least..=b.most).contains(&b.value)).map(ToString::to_string)

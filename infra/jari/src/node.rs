@@ -8,7 +8,9 @@ use jari_commands::{
     services::{DoorLayer, ForwardLayer, OwnerRoute, WriteContext},
     settlement::Settlement,
 };
+use jari_contract::LogHeadSigned;
 use jari_event_store::{Database, LogIdentity, LogTail, Reader, SnapshotWriter, StreamWatchers, TailSettings, prune_commands};
+use jari_heads::HeadSigner;
 use jari_history::{History, HistoryDesk, HistorySettings};
 use jari_projections::{AvailabilityQueries, OrderQueries, ProductQueries, ViewSettings, Views};
 use jari_proto::{
@@ -16,7 +18,7 @@ use jari_proto::{
     order::v1::order_query_service_server::OrderQueryServiceServer, product::v1::product_query_service_server::ProductQueryServiceServer,
 };
 use jari_relay::Relay;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 
@@ -42,6 +44,8 @@ pub struct Node {
     /// How its relay stands.
     pub relay: RelayDesk,
     relaying: Relaying,
+    /// The newest signed head, for the relay.
+    heads: watch::Sender<Option<LogHeadSigned>>,
     /// Stops the server; then the processes; then the engine.
     server_stop: CancellationToken,
     work_stop: CancellationToken,
@@ -107,7 +111,8 @@ impl Node {
         // joined when the node stops, or when it fails
         let server = tokio::spawn(serve(config, listener, services, server_stop.clone()));
         let foundation = vec![following, snapshotting, watching, deciding];
-        Ok(Self { engine, identity, address, relay, relaying, server_stop, work_stop, engine_stop, server, work, foundation, drain })
+        let heads = watch::Sender::new(None);
+        Ok(Self { engine, identity, address, relay, relaying, heads, server_stop, work_stop, engine_stop, server, work, foundation, drain })
     }
 
     /// Starts the relay to the Kafka that answers at `brokers`, unless the configuration forbids it. Once a node.
@@ -117,9 +122,19 @@ impl Node {
             return;
         }
         let (settings, log_id) = (config.relay_settings(brokers), self.identity.log_id);
-        let (relay, tasks) = Relay::start(database.clone(), tail.clone(), log_id, node.clone(), settings, self.work_stop.clone());
+        let heads = self.heads.subscribe();
+        let (relay, tasks) = Relay::start(database.clone(), tail.clone(), log_id, node.clone(), settings, heads, self.work_stop.clone());
         self.work.extend(tasks);
         self.relay.runs(relay);
+    }
+
+    /// Starts signing heads of the log, unless the configuration forbids it. Once a node.
+    pub fn sign_heads(&mut self) {
+        let Relaying { config, database, .. } = &self.relaying;
+        if config.heads.enabled {
+            let (settings, told) = (config.signer_settings(), self.heads.clone());
+            self.work.push(HeadSigner::start(database.clone(), self.identity.log_id, settings, told, self.work_stop.clone()));
+        }
     }
 
     /// Waits until the server ends by itself, which it does only when something is wrong.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use jari_contract::{PublicMessage, Publisher, Topic};
+use jari_contract::{LogHeadSigned, PublicMessage, Publisher, Topic};
 use jari_event_store::Reader;
 use rdkafka::{
     Message, Offset, TopicPartitionList,
@@ -70,7 +70,7 @@ type Events = HashMap<String, Expected>;
 /// # Errors
 /// [`RelayError`] when log or cluster do not answer, or the log holds an event that cannot be published.
 pub async fn audit(cluster: &Cluster, reader: &Reader, log_id: Uuid, until: u64) -> Result<Vec<TopicAudit>, RelayError> {
-    let mut expected: HashMap<Topic, Events> = Topic::ALL.iter().map(|topic| (*topic, Events::new())).collect();
+    let mut expected: HashMap<Topic, Events> = Topic::OF_EVENTS.iter().map(|topic| (*topic, Events::new())).collect();
     let (publisher, mut after) = (Publisher::new(log_id), 0);
     // Ends at `until`, or with the log.
     while after < until {
@@ -87,11 +87,36 @@ pub async fn audit(cluster: &Cluster, reader: &Reader, log_id: Uuid, until: u64)
         }
     }
     let mut audits = Vec::new();
-    for topic in Topic::ALL {
+    for topic in Topic::OF_EVENTS {
         let (cluster, events) = (cluster.clone(), expected.remove(&topic).unwrap_or_default());
         audits.push(blocking(move || one(&cluster, topic, events)).await?);
     }
+    let cluster = cluster.clone();
+    audits.push(blocking(move || heads(&cluster, &publisher)).await?);
     Ok(audits)
+}
+
+/// Of the signed heads: each once, in order, as the publisher of this log tells it. Which there should be nobody knows.
+fn heads(cluster: &Cluster, publisher: &Publisher) -> Result<TopicAudit, RelayError> {
+    let name = cluster.topic(Topic::LogHead.name());
+    let mut audit = TopicAudit { topic: name.clone(), ..TopicAudit::default() };
+    let mut latest = 0;
+    read(cluster, &name, "read_committed", |record| {
+        audit.records += 1;
+        let head = record.payload().and_then(|payload| serde_json::from_slice::<LogHeadSigned>(payload).ok());
+        let Some(head) = head.filter(|head| Some(content(&publisher.publish_head(head))) == content_of(record)) else {
+            audit.foreign += 1;
+            return;
+        };
+        let position = head.position.get();
+        audit.doubled += u64::from(position == latest);
+        audit.disordered += u64::from(position < latest);
+        latest = latest.max(position);
+    })?;
+    let mut written = 0_u64;
+    read(cluster, &name, "read_uncommitted", |_| written += 1)?;
+    audit.aborted = written.saturating_sub(audit.records);
+    Ok(audit)
 }
 
 fn content(message: &PublicMessage) -> u64 {

@@ -20,13 +20,21 @@ pub struct Checkpoint {
     pub position: u64,
     /// Names the event at `position`: SHA-256 of its place and time, in hexadecimal.
     pub event: String,
+    /// The position of the last signed head that is in its topic; 0: none.
+    #[serde(default)]
+    pub head: u64,
 }
 
 impl Checkpoint {
-    /// The checkpoint right after an event.
+    /// Before the first event of a log.
     #[must_use]
-    pub fn after(log_id: Uuid, event: &RecordedEvent) -> Self {
-        Self { log_id, position: event.position, event: name(event) }
+    pub fn begin(log_id: Uuid) -> Self {
+        Self { log_id, position: 0, event: String::new(), head: 0 }
+    }
+
+    /// Moves right behind an event.
+    pub(crate) fn pass(&mut self, event: &RecordedEvent) {
+        (self.position, self.event) = (event.position, name(event));
     }
 
     /// Whether this is the event at the checkpoint.

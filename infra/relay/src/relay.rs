@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jari_contract::{Publisher, Topic};
+use jari_contract::{LogHeadSigned, Publisher, Topic};
 use jari_event_store::{Database, Lease, LeaseKeeper, LogTail, Reader, RecordedEvent};
 use rustc_hash::FxHashMap;
 use tokio::{
@@ -29,7 +29,8 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Starts relaying the log to Kafka, whenever this node has the role. Join the tasks after cancelling `stop`.
+    /// Starts relaying the log to Kafka, whenever this node has the role, and the signed heads of `heads`, each behind the events that it stands for.
+    /// Join the tasks after cancelling `stop`.
     #[must_use]
     pub fn start(
         database: Database,
@@ -37,12 +38,13 @@ impl Relay {
         log_id: Uuid,
         node: (String, String),
         settings: RelaySettings,
+        heads: watch::Receiver<Option<LogHeadSigned>>,
         stop: CancellationToken,
     ) -> (Self, Vec<JoinHandle<()>>) {
         let (status, told) = watch::channel(RelayStatus::default());
         let (lease, keeping) = LeaseKeeper::start(database.clone(), LEASE, node, settings.lease, true, stop.clone());
         let cluster = Cluster::new(settings.kafka.clone(), settings.patience);
-        let worker = Worker { reader: Reader::new(database), tail, log_id, cluster, settings, lease: lease.clone(), status };
+        let worker = Worker { reader: Reader::new(database), tail, log_id, cluster, settings, heads, lease: lease.clone(), status };
         // both are joined by the caller; they end with `stop`
         let working = tokio::spawn(worker.run(stop));
         (Self { status: told, lease }, vec![keeping, working])
@@ -77,6 +79,7 @@ struct Worker {
     log_id: Uuid,
     cluster: Cluster,
     settings: RelaySettings,
+    heads: watch::Receiver<Option<LogHeadSigned>>,
     lease: LeaseKeeper,
     status: watch::Sender<RelayStatus>,
 }
@@ -135,20 +138,20 @@ impl Worker {
         let (cluster, log_id) = (self.cluster.clone(), self.log_id);
         let transactions = Arc::new(blocking(move || Transactions::begin(&cluster, log_id)).await?);
         // only now: what the one before had open is over
-        let after = self.place().await?;
-        self.status.send_modify(|status| status.position = after);
+        let checkpoint = self.place().await?;
+        self.status.send_modify(|status| status.position = checkpoint.position);
         self.tell(RelayState::Running);
-        tracing::info!(after, "the relay goes on");
+        tracing::info!(after = checkpoint.position, "the relay goes on");
         // one batch waits while one is on its way; the log is read no further before there is room
         let (batches, mut ready) = mpsc::channel(1);
         let filling = Filling {
             tail: self.tail.clone(),
             reader: self.reader.clone(),
             publisher: Publisher::new(log_id),
-            log_id,
+            heads: self.heads.clone(),
             events: self.settings.batch_events,
         };
-        let filling = filling.run(after, batches);
+        let filling = filling.run(checkpoint, batches);
         let committing = async {
             // Ends with an error, or with whoever fills.
             while let Some(batch) = ready.recv().await {
@@ -165,9 +168,9 @@ impl Worker {
         tokio::try_join!(filling, committing).map(|_| ())
     }
 
-    /// The position after which to go on, once the checkpoint has proved to be of this log.
-    async fn place(&self) -> Result<u64, RelayError> {
-        let Some(record) = self.cluster.newest_checkpoint().await? else { return Ok(0) };
+    /// Where to go on, once the checkpoint has proved to be of this log.
+    async fn place(&self) -> Result<Checkpoint, RelayError> {
+        let Some(record) = self.cluster.newest_checkpoint().await? else { return Ok(Checkpoint::begin(self.log_id)) };
         let checkpoint: Checkpoint = serde_json::from_slice(&record).map_err(|e| RelayError::Checkpoint(e.to_string()))?;
         if checkpoint.log_id != self.log_id {
             return Err(RelayError::OtherLog { ours: self.log_id, theirs: checkpoint.log_id });
@@ -183,8 +186,26 @@ impl Worker {
                 return Err(RelayError::LogDiffers { position });
             }
         }
-        Ok(position)
+        Ok(checkpoint)
     }
+}
+
+/// Whether a head was not told yet, and everything that it stands for was.
+fn is_due(head: &LogHeadSigned, checkpoint: &Checkpoint) -> bool {
+    (checkpoint.head + 1..=checkpoint.position).contains(&head.position.get())
+}
+
+async fn until_due(heads: &mut watch::Receiver<Option<LogHeadSigned>>, checkpoint: &Checkpoint) {
+    let due = heads.wait_for(|head| head.as_ref().is_some_and(|head| is_due(head, checkpoint))).await.is_ok();
+    // nobody signs any more: there is nothing to wait for
+    if !due {
+        std::future::pending().await
+    }
+}
+
+fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Reads the log and maps it, one batch ahead.
@@ -192,21 +213,32 @@ struct Filling {
     tail: LogTail,
     reader: Reader,
     publisher: Publisher,
-    log_id: Uuid,
+    heads: watch::Receiver<Option<LogHeadSigned>>,
     events: usize,
 }
 
 impl Filling {
-    async fn run(self, mut after: u64, batches: mpsc::Sender<Batch>) -> Result<(), RelayError> {
+    async fn run(mut self, mut checkpoint: Checkpoint, batches: mpsc::Sender<Batch>) -> Result<(), RelayError> {
         // Ends with an error, or when nobody takes the batches any more. A place is taken before the log is read, so that a batch holds all
         // that came while the one before was on its way.
         while let Ok(place) = batches.reserve().await {
-            let mut events = self.tail.read(after, self.events).await?;
+            let mut events = tokio::select! {
+                events = self.tail.read(checkpoint.position, self.events) => events?,
+                () = until_due(&mut self.heads, &checkpoint) => Vec::new(),
+            };
             self.look_again(&mut events).await?;
-            let Some(last) = events.last() else { continue };
-            after = last.position;
-            let checkpoint = Checkpoint::after(self.log_id, last);
-            place.send(Batch { messages: self.messages(&events)?, checkpoint });
+            if let Some(last) = events.last() {
+                checkpoint.pass(last);
+            }
+            let mut messages = self.messages(&events)?;
+            // behind the events that it stands for, and in the same transaction as the note that it was told
+            if let Some(head) = self.heads.borrow().as_ref().filter(|head| is_due(head, &checkpoint)) {
+                checkpoint.head = head.position.get();
+                messages.push(Message { public: self.publisher.publish_head(head), recorded_ms: now_ms() });
+            }
+            if !messages.is_empty() || !events.is_empty() {
+                place.send(Batch { messages, checkpoint: checkpoint.clone() });
+            }
         }
         Ok(())
     }

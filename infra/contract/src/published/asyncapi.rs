@@ -3,14 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::examples::Example;
-use crate::{PublicType, Topic, public_events};
+use crate::{PublicType, Topic, catalogue::public_types};
 
 /// Of the published contract. The first number is that of the topics.
 const VERSION: &str = "1.0.0";
 
 const KAFKA_BINDING: &str = "0.5.0";
 
-const DESCRIPTION: &str = "What happened to products, slots and orders, as CloudEvents 1.0 in Kafka's binary mode: attributes in headers, data as \
+const DESCRIPTION: &str = "What happened to products, slots and orders, and signed heads of the log, as CloudEvents 1.0 in Kafka's binary mode: attributes in headers, data as \
     JSON in the value. The data is the canonical proto3 JSON of the message that `ce_type` names. Written from the consumer's side. Properties, \
     headers and event types may be added: ignore those that you do not know. Schemas are JSON Schema 2020-12, and use nothing that a reader of \
     draft 7 does not understand.";
@@ -22,7 +22,7 @@ const HEADERS: &[(&str, bool, &str)] = &[
     (
         "ce_id",
         true,
-        "Position in the log, in decimal; with `.1` behind it for what is told beside an event. Unique within `ce_source`: a repeated delivery has the same.",
+        "Position in the log, in decimal; with `.1` behind it for what is told beside an event, `.head` for a signed head. Unique within `ce_source`: a repeated delivery has the same.",
     ),
     ("ce_source", true, "`urn:uuid:` and the log's id."),
     ("ce_type", true, "Full name of the message in `proto/` whose JSON the value is."),
@@ -30,7 +30,7 @@ const HEADERS: &[(&str, bool, &str)] = &[
     ("ce_dataschema", true, "`$id` of the value's JSON Schema: a name, not an address."),
     ("ce_sequence", true, "The position in 20 digits, so that text sorts as the log does."),
     ("ce_streamversion", true, "Its place in the stream of what it happened to, from 1, in decimal."),
-    ("ce_subject", false, "What it happened to: `orders/<id>`, `slots/<id>` or `products/<id>`."),
+    ("ce_subject", false, "What it happened to: `orders/<id>`, `slots/<id>`, `products/<id>` or `logs/<id>`."),
     ("ce_partitionkey", false, "The record's key."),
     ("ce_correlationid", false, "The first command of the chain of causes."),
     ("ce_causationid", false, "`ce_id` of the event that caused it; absent when a caller did."),
@@ -43,6 +43,7 @@ pub(super) fn key_property(topic: Topic) -> &'static str {
         Topic::Product => "productId",
         Topic::Slot | Topic::Availability => "slotId",
         Topic::Order => "orderId",
+        Topic::LogHead => "logId",
     }
 }
 
@@ -52,11 +53,12 @@ fn area(topic: Topic) -> &'static str {
         Topic::Slot => "slot",
         Topic::Order => "order",
         Topic::Availability => "availability",
+        Topic::LogHead => "log-head",
     }
 }
 
 fn of(topic: Topic) -> impl Iterator<Item = &'static PublicType> {
-    public_events().filter(move |public| public.topic == topic)
+    public_types().filter(move |public| public.topic == topic)
 }
 
 /// The document. Its references are relative to where it stands in `published/v1`.
@@ -119,6 +121,11 @@ fn message(example: &Example) -> Value {
     })
 }
 
+/// What tells of no event has no place in a stream.
+fn is_always_there(of: &PublicType, header: &str) -> bool {
+    of.topic != Topic::LogHead || header != "ce_streamversion"
+}
+
 /// The schema of the headers of a type's records.
 pub(super) fn headers(of: &PublicType) -> Value {
     let schema = |name: &str, description: &str| {
@@ -134,7 +141,7 @@ pub(super) fn headers(of: &PublicType) -> Value {
     };
     json!({
         "type": "object",
-        "required": HEADERS.iter().filter(|(_, always, _)| *always).map(|(name, ..)| *name).collect::<Vec<_>>(),
+        "required": HEADERS.iter().filter(|(_, always, _)| *always).map(|(name, ..)| *name).filter(|name| is_always_there(of, name)).collect::<Vec<_>>(),
         "properties": HEADERS.iter().map(|(name, _, description)| ((*name).to_owned(), schema(name, description))).collect::<Map<_, _>>(),
     })
 }

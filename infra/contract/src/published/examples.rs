@@ -18,7 +18,7 @@ use jari_domain::{
 use jari_event_store::{Body, Metadata, RecordedEvent};
 use serde_json::{Value, json};
 
-use crate::{PublicMessage, PublicType, Publisher, public_events};
+use crate::{LogHeadSigned, PublicMessage, PublicType, Publisher, catalogue::public_types, log_head, public_events, value::Int64};
 
 pub(crate) const POSITION: u64 = 4_711;
 
@@ -46,7 +46,7 @@ impl Example {
 
     /// The first of each type. Several events of a slot are told beside as one type.
     pub(crate) fn one_of_each(all: &[Self]) -> Vec<&Self> {
-        public_events().filter_map(|public| all.iter().find(|example| example.of.event_type == public.event_type)).collect()
+        public_types().filter_map(|public| all.iter().find(|example| example.of.event_type == public.event_type)).collect()
     }
 }
 
@@ -109,9 +109,22 @@ pub(crate) fn golden(aggregate_type: &str, event_type: &str, event_version: &str
     AnyEvent::decode(aggregate_type, event_type, event_version, &payload).unwrap()
 }
 
-/// What each event that the domain writes today is told as.
+/// A head that was signed with the first key of RFC 8032's test vectors.
+pub(crate) fn head() -> Example {
+    let told = LogHeadSigned {
+        log_id: "01980000-0000-7000-8000-000000000001".into(),
+        position: Int64::position(POSITION),
+        head: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
+        signed_at: "2026-12-24T09:00:30.5Z".into(),
+        public_key: "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=".into(),
+        signature: "w+JJ4nmEg21TnrscjAUnXzaXfuUpfk8lM2BiAIIS/QO/tqKPniQP446bdyX/4xQroAgxK9hbsKuVt3MdmWnQDg==".into(),
+    };
+    Example { of: log_head::TYPE, private: "", message: publisher().publish_head(&told) }
+}
+
+/// What each event that the domain writes today is told as, and a signed head.
 pub(crate) fn all() -> Vec<Example> {
-    let mut examples = Vec::new();
+    let mut examples = vec![head()];
     for (aggregate_type, events) in EVENT_TYPES {
         for (event_type, event_version) in *events {
             let event = recorded(aggregate_type, stream(aggregate_type), golden(aggregate_type, event_type, event_version));

@@ -19,7 +19,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::public_events;
+use crate::catalogue::public_types;
 use examples::Example;
 
 fn folder(name: &str) -> PathBuf {
@@ -30,7 +30,7 @@ fn folder(name: &str) -> PathBuf {
 fn files() -> BTreeMap<String, String> {
     let examples = examples::all();
     let mut files = BTreeMap::from([("asyncapi.json".to_owned(), pretty(&asyncapi::document(&examples)))]);
-    for public in public_events() {
+    for public in public_types() {
         files.insert(format!("schemas/{}.json", public.event_type), pretty(&public.schema()));
     }
     for example in Example::one_of_each(&examples) {

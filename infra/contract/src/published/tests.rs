@@ -16,7 +16,7 @@ use super::{
     examples::{self, Example},
     files, folder, read,
 };
-use crate::{Settings, Topic, public_events};
+use crate::{Settings, Topic, catalogue::public_types};
 
 const WRITE: &str = "CONTRACT=write cargo test -p jari-contract published";
 
@@ -63,7 +63,7 @@ fn every_event_of_the_domain_is_told_first_under_its_own_name() {
 #[test]
 fn every_public_event_has_its_schema_message_and_example() {
     let (examples, files, pool) = (examples::all(), files(), pool());
-    for public in public_events() {
+    for public in public_types() {
         let name = public.event_type;
         assert!(examples.iter().any(|example| example.of.event_type == name), "{name} is in a table and nothing is told as it");
         assert!(pool.get_message_by_name(name).is_some(), "{name} has no message in proto/");
@@ -71,8 +71,8 @@ fn every_public_event_has_its_schema_message_and_example() {
             assert!(files.contains_key(&file), "{file}");
         }
     }
-    let unique: BTreeSet<_> = public_events().flat_map(|public| [public.name, public.data_schema]).collect();
-    assert_eq!(unique.len(), 2 * public_events().count(), "names are unique");
+    let unique: BTreeSet<_> = public_types().flat_map(|public| [public.name, public.data_schema]).collect();
+    assert_eq!(unique.len(), 2 * public_types().count(), "names are unique");
 }
 
 fn validator(schema: &Value) -> jsonschema::Validator {
@@ -169,7 +169,7 @@ fn same_names(at: &str, whole: &Value, schema: &Value, message: &MessageDescript
 #[test]
 fn each_schema_names_what_its_message_names() {
     let pool = pool();
-    for public in public_events() {
+    for public in public_types() {
         let schema = public.schema();
         same_names(public.name, &schema, &schema, &pool.get_message_by_name(public.event_type).unwrap());
     }
@@ -191,7 +191,11 @@ fn the_page_for_integrators_tells_each_topic_and_header_as_it_is() {
     let page = fs::read_to_string(folder("../../../docs/integrators.md")).unwrap();
     for topic in Topic::ALL {
         let Settings { partitions, retention_ms, compacted } = topic.settings();
-        let kept = if compacted { "compacted".to_owned() } else { format!("{} days", retention_ms / 86_400_000) };
+        let kept = match retention_ms {
+            _ if compacted => "compacted".to_owned(),
+            -1 => "for ever".to_owned(),
+            ms => format!("{} days", ms / 86_400_000),
+        };
         let row = page.lines().find(|line| line.starts_with(&format!("| `{}` |", topic.name()))).unwrap_or_else(|| panic!("{}", topic.name()));
         assert!(row.contains(&format!("| {partitions} |")) && row.contains(&kept), "{row}: {partitions} partitions, {kept}");
     }

@@ -1,6 +1,7 @@
 //! One file a subcommand.
 
 mod demo;
+mod heads;
 mod history;
 mod load;
 mod rebuild;
@@ -45,7 +46,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Load(options) => load::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
             Command::History(options) => history::run(&config, options).await.map(|()| ExitCode::SUCCESS),
             Command::Status => status::run(&config).await.map(|()| ExitCode::SUCCESS),
-            Command::Verify => verify::run(&config).await,
+            Command::Verify(options) => verify::run(&config, &options).await,
+            Command::Heads => heads::run(&config).map(|()| ExitCode::SUCCESS),
             Command::Rebuild(options) => rebuild::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
             Command::Config | Command::Completions { .. } => Ok(ExitCode::SUCCESS),
         }

@@ -31,6 +31,7 @@ pub async fn run(config: &Config, options: &Serve) -> anyhow::Result<()> {
         let put = catalogue.put_on_sale(&node.engine, jari_domain::Timestamp::now()).await?;
         tracing::info!(products = put.products, slots = put.slots, "the catalogue is on sale");
     }
+    node.sign_heads();
     print(&welcome(&node));
     let mut broker = None;
     // joined in the loop below when it has ended, else aborted after it; what it may be about to start ends with this process

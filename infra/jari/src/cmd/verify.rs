@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
-use super::print;
+use anyhow::Context;
 use jari_event_store::ChainWalk;
+use jari_heads::{Checked, HeadsCheck, SigningKey, Trusted};
 
-use crate::{config::Config, database, proof::Proof};
+use super::print;
+use crate::{cli::Verify, config::Config, database, proof::Proof};
 
 /// Events read at once.
 const PAGE: usize = 10_000;
@@ -16,7 +18,7 @@ const SHOWN: usize = 20;
 ///
 /// # Errors
 /// When the log cannot be read.
-pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
+pub async fn run(config: &Config, options: &Verify) -> anyhow::Result<ExitCode> {
     let home = database::find(config)?;
     let reader = jari_event_store::Reader::new(home.database.clone());
     let head = reader.head().await?;
@@ -39,6 +41,13 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     if chained.position < position {
         proof.found(format!("positions {} to {position}: no batch covers them", chained.position + 1));
     }
+    let held = match &options.heads {
+        Some(path) => {
+            let check = HeadsCheck::open(path, trusted(config, &options.keys)?, home.database.clone(), chain.log_id(), chained.position)?;
+            compare(check, &mut proof).await?
+        }
+        None => 0,
+    };
     let findings = proof.finish();
     print(&format!("{} events, {} streams, {} orders\n", proof.events, proof.streams(), proof.orders()));
     if proof.passed() > 0 {
@@ -53,9 +62,37 @@ pub async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     if findings.is_empty() {
         print("positions dense, times in order, sequences unbroken, every event readable, every invariant holds, orders settled in line\n");
         print(&format!("chain of digests unbroken: head {} at position {}\n", hex(&chained.head), chained.position));
+        if options.heads.is_some() {
+            print(&format!("{held} signed heads are the log's\n"));
+        }
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::FAILURE)
+}
+
+/// The keys that were named; else this node's.
+fn trusted(config: &Config, keys: &[String]) -> anyhow::Result<Trusted> {
+    let mut trusted = Trusted::default();
+    keys.iter().try_for_each(|key| trusted.add(key))?;
+    if keys.is_empty() {
+        let own = config.signer_settings().key_file;
+        let key = SigningKey::read(&own).context("say with --key whose signatures are believed, as `jari heads` tells it on the node that signs")?;
+        trusted.add(&key.public_text())?;
+    }
+    Ok(trusted)
+}
+
+/// Compares signed heads with the log; how many hold.
+async fn compare(mut check: HeadsCheck, proof: &mut Proof) -> anyhow::Result<u64> {
+    let mut held = 0;
+    // Ends with the file.
+    while let Some(checked) = check.step().await? {
+        match checked {
+            Checked::Holds(_) => held += 1,
+            Checked::Broken(why) => proof.found(why),
+        }
+    }
+    Ok(held)
 }
 
 /// Lower-case hexadecimal.

@@ -1,12 +1,13 @@
 //! What the parts of a node are given of the configuration.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use jari_commands::{
     engine::{AdmissionLimits, CoreLimits, EngineSettings},
     settlement::SettlementSettings,
 };
 use jari_event_store::BatchLimits;
+use jari_heads::SignerSettings;
 
 use super::Config;
 
@@ -35,6 +36,19 @@ impl Config {
     pub fn settlement_settings(&self, node: &str) -> SettlementSettings {
         let lease = Duration::from_millis(self.settlement.lease_ms);
         SettlementSettings { node: node.to_owned(), address: self.advertised(), enabled: self.settlement.enabled, lease }
+    }
+
+    /// Of the signer of heads.
+    #[must_use]
+    pub fn signer_settings(&self) -> SignerSettings {
+        let folder = crate::database::place(self).root().to_owned();
+        let or = |path: &Path, name: &str| if path.as_os_str().is_empty() { folder.join(name) } else { path.to_owned() };
+        let heads = &self.heads;
+        SignerSettings {
+            file: or(&heads.file, "heads.jsonl"),
+            key_file: or(&heads.key_file, "heads.key"),
+            every: Duration::from_secs(heads.every_seconds),
+        }
     }
 
     /// Where other nodes reach this one.
