@@ -8,12 +8,12 @@ use jari_event_store::LogError;
 #[derive(Debug, thiserror::Error)]
 pub enum HeadsError {
     /// A file cannot be read or written.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {error}", path = path.display())]
     File {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// A file or text that should hold a key holds none.
     #[error("{from} holds no Ed25519 key: {reason}")]
@@ -37,7 +37,7 @@ pub enum HeadsError {
 impl HeadsError {
     pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        |source| Self::File { path, source }
+        |error| Self::File { path, error }
     }
 
     pub(crate) fn key(from: impl ToString, reason: impl ToString) -> Self {

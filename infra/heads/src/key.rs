@@ -47,7 +47,7 @@ impl SigningKey {
     /// [`HeadsError::File`], [`HeadsError::Key`].
     pub fn open(path: &Path) -> Result<Self, HeadsError> {
         match Self::read(path) {
-            Err(HeadsError::File { source, .. }) if source.kind() == ErrorKind::NotFound => Self::make(path),
+            Err(HeadsError::File { error, .. }) if error.kind() == ErrorKind::NotFound => Self::make(path),
             read => read,
         }
     }

@@ -63,7 +63,7 @@ pub async fn run(config: &Config, options: &Verify) -> anyhow::Result<ExitCode> 
         print("positions dense, times in order, sequences unbroken, every event readable, every invariant holds, orders settled in line\n");
         print(&format!("chain of digests unbroken: head {} at position {}\n", hex(&chained.head), chained.position));
         if options.heads.is_some() {
-            print(&format!("{held} signed heads are the log's\n"));
+            print(&format!("signed heads that are the log's: {held}\n"));
         }
         return Ok(ExitCode::SUCCESS);
     }
