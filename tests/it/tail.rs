@@ -149,7 +149,7 @@ async fn offers_for_which_there_is_no_room_are_read_from_the_log() {
     for number in 1..=400 {
         offers.push(append(&own, number).await);
     }
-    assert_eq!(tail.tail.head(), 0);
+    assert!(tail.tail.head() < 100, "but for what its first look may have found");
     offers.into_iter().for_each(|offer| tail.tail.offer(offer));
     tail.read(0, 400, 1_000).await;
     tail.end().await;

@@ -107,6 +107,8 @@ pub(super) struct Core {
     pub recent: RecentOutcomes,
     next_unit: u64,
     uses: u64,
+    /// The last position of the log that was heard of: no state is older than that, or it is stale.
+    pub known: u64,
     /// Decided, not sent; with the number of its unit.
     pub pending: VecDeque<(u64, Group)>,
     pub flight: Flight,
@@ -125,6 +127,7 @@ impl Core {
             recent: RecentOutcomes::new(limits.recent_outcomes, now),
             next_unit: 0,
             uses: 0,
+            known: 0,
             pending: VecDeque::new(),
             flight: Flight::default(),
             effects: Effects::default(),
@@ -327,7 +330,7 @@ impl Core {
                         cell.in_flight += 1;
                     }
                 }
-                self.pending.push_back((number, group));
+                self.pending.push_back((number, group.knowing(self.known)));
             }
             Err(error) => self.finish(number, Err(ExecuteError::LogRefused { reason: error.to_string() })),
         }

@@ -59,7 +59,6 @@ pub(super) struct Driver {
     last_lookup: u64,
     reconnecting: bool,
     stalled_after: Duration,
-    seen: u64,
 }
 
 impl Driver {
@@ -72,10 +71,11 @@ impl Driver {
         shared: Arc<Shared>,
     ) -> Self {
         tail.appended_by(&appender);
+        let mut core = Core::new(settings.limits, Timestamp::now());
+        core.known = tail.head();
         Self {
-            core: Core::new(settings.limits, Timestamp::now()),
+            core,
             reader: Reader::new(database.clone()),
-            seen: tail.head(),
             database,
             tail,
             snapshots,
@@ -163,15 +163,15 @@ impl Driver {
 
     /// Looks at what the log has taken from others. A page that cannot be read now is read at the next change of the head.
     async fn follow(&mut self) {
-        while self.seen < self.tail.head()
-            && let Ok(events) = self.tail.read_now(self.seen, TAIL_PAGE).await
+        while self.core.known < self.tail.head()
+            && let Ok(events) = self.tail.read_now(self.core.known, TAIL_PAGE).await
             && !events.is_empty()
         {
             for event in &events {
                 if let Some(stream) = event.stream() {
                     self.core.seen(&stream, event.sequence);
                 }
-                self.seen = event.position;
+                self.core.known = event.position;
             }
         }
     }

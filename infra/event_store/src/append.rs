@@ -10,7 +10,7 @@ use crate::{
     record::{signed, timestamp, unsigned},
 };
 
-const APPEND: &str = "SELECT base, stamped_at, fallen, repeated, lease_lost, stale FROM append_batch($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29)";
+const APPEND: &str = "SELECT base, stamped_at, fallen, repeated, lease_lost, stale FROM append_batch($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30)";
 /// The plan of `append_batch` is made once, for any batch, by way of the indexes: one that was made while a table was empty would scan it for ever.
 const PLANNER: &str = "SET plan_cache_mode = force_generic_plan; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off";
 const WHOAMI: &str = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()";
@@ -75,7 +75,7 @@ impl Appender {
         let c = batch.columns();
         let number = signed(number);
         let after = after.map_or(-1, signed);
-        let parameters: [&(dyn ToSql + Sync); 29] = [
+        let parameters: [&(dyn ToSql + Sync); 30] = [
             &number,
             &after,
             &careful,
@@ -105,6 +105,7 @@ impl Appender {
             &c.e_payload,
             &c.e_metadata,
             &c.e_digest,
+            &c.known,
         ];
         let row = self.client.query_one(&self.statement, &parameters).await?;
         let stale: bool = row.try_get(5)?;

@@ -79,6 +79,8 @@ pub struct Group {
     metadata_json: String,
     /// [`event_digest`] of each event, one after the other.
     digests: Vec<u8>,
+    /// A position up to which its decider knew every event of its streams. 0, which is always safe, makes the database look for itself.
+    known: u64,
 }
 
 impl Group {
@@ -110,8 +112,14 @@ impl Group {
                 payloads.push(payload);
             }
         }
-        Ok(Self { uses, command, metadata, lease, payloads, metadata_json, digests })
+        Ok(Self { uses, command, metadata, lease, payloads, metadata_json, digests, known: 0 })
     }
+    /// Says up to which position its decider knew every event of its streams.
+    #[must_use]
+    pub fn knowing(self, known: u64) -> Self {
+        Self { known, ..self }
+    }
+
     /// How many events it adds.
     #[must_use]
     pub fn event_count(&self) -> usize {
@@ -160,6 +168,7 @@ pub(crate) struct Columns<'a> {
     pub e_payload: Vec<&'a str>,
     pub e_metadata: Vec<&'a str>,
     pub e_digest: Vec<u8>,
+    pub known: i64,
 }
 
 fn ordinal(index: usize) -> i32 {
@@ -170,7 +179,8 @@ impl Batch {
     /// Lays the batch out for the database. A stream's expected version is its first group's; it must be checked there when its first
     /// use inserts nothing that the primary key could refuse.
     pub(crate) fn columns(&self) -> Columns<'_> {
-        let mut columns = Columns::default();
+        let known = self.groups.iter().map(|group| group.known).min().unwrap_or(0);
+        let mut columns = Columns { known: crate::record::signed(known), ..Columns::default() };
         let mut index: FxHashMap<&StreamId, usize> = FxHashMap::default();
         let mut events = 0;
         for (g, group) in self.groups.iter().enumerate() {

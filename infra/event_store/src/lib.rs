@@ -3,6 +3,7 @@
 //! Must never know: what a product or an order is; gRPC; who decides. It carries typed events ([`jari_domain::AnyEvent`]) but never looks inside.
 
 mod append;
+mod archive;
 mod batch;
 mod connect;
 mod cqrs;
@@ -19,6 +20,7 @@ mod tail;
 mod watch;
 
 pub use append::{Appended, Appender};
+pub use archive::{ArchiveHorizon, Archived, Archiver, archive_horizon};
 pub use batch::{Batch, BatchLimits, CommandRow, Group, LeaseStamp, StreamUse};
 pub use connect::{Database, PoolSettings};
 pub use cqrs::{LogContext, LogStore};

@@ -40,6 +40,7 @@ Look back:
 Keep:
   verify       Prove the whole log: order, sequences, invariants, settlement in line
   heads        Show the newest signed head of the log, and the key that signs
+  archive      Move old events to the archive, from which they are read as before
   rebuild      Build a view anew beside the live one, and switch
 
 Set up:
@@ -83,6 +84,11 @@ pub enum Command {
     ///
     /// Reads this node's files. Keep a copy of the heads where nobody who may write the database can reach it, and the public key where you verify.
     Heads,
+    /// Move old events to the archive, from which they are read as before
+    ///
+    /// Moves pieces of two thousand, while bookings go on, under the database role jari_archiver. The first and the last event of each stream stay. It may
+    /// be stopped at any time; the next one goes on.
+    Archive(Archive),
     /// Build a view anew beside the live one, and switch
     ///
     /// The live one answers until the new one has caught up. What was begun and not finished is taken up again.
@@ -153,6 +159,17 @@ pub struct Verify {
     /// A public key in base64 whose signatures are believed; again for each [default: the key of this node]
     #[arg(long = "key", value_name = "KEY", requires = "heads")]
     pub keys: Vec<String>,
+}
+
+/// Of `jari archive`.
+#[derive(Debug, Args)]
+pub struct Archive {
+    /// Events before this position may move; without it, what was begun before is finished
+    #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(u64).range(1..=9_223_372_036_854_775_807))]
+    pub before: Option<u64>,
+    /// Rest between two pieces, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    pub rest: u64,
 }
 
 /// Of `jari rebuild`.

@@ -74,6 +74,11 @@ pub fn find(config: &Config) -> anyhow::Result<Home> {
 }
 
 impl Home {
+    /// As the owner of the schema, who may take the role of the archiver.
+    pub fn owner(&self) -> &Database {
+        &self.owner
+    }
+
     /// Brings the schema up to date.
     ///
     /// # Errors

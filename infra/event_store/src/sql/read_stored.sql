@@ -1,2 +1,2 @@
 SELECT e.position, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload::text, e.metadata::text, e.recorded_at
-FROM events e WHERE e.position > $1 AND e.position <= $2 ORDER BY e.position
+FROM log_events e WHERE e.position > $1 AND e.position <= $2 ORDER BY e.position

@@ -1,5 +1,6 @@
 //! One file a subcommand.
 
+mod archive;
 mod demo;
 mod heads;
 mod history;
@@ -47,6 +48,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::History(options) => history::run(&config, options).await.map(|()| ExitCode::SUCCESS),
             Command::Status => status::run(&config).await.map(|()| ExitCode::SUCCESS),
             Command::Verify(options) => verify::run(&config, &options).await,
+            Command::Archive(options) => archive::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
             Command::Heads => heads::run(&config).map(|()| ExitCode::SUCCESS),
             Command::Rebuild(options) => rebuild::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
             Command::Config | Command::Completions { .. } => Ok(ExitCode::SUCCESS),

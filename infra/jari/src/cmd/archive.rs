@@ -1,0 +1,44 @@
+//! `jari archive`: moves old events to the archive, piece by piece.
+
+use std::{io::IsTerminal, time::Duration};
+
+use jari_event_store::{Archiver, archive_horizon};
+
+use super::print;
+use crate::{cli::Archive, config::Config, database};
+
+/// Moves what may move. Stopped with Ctrl-C, it has moved whole pieces.
+///
+/// # Errors
+/// When the database does not answer, or who connects may not be the archiver.
+pub async fn run(config: &Config, options: &Archive) -> anyhow::Result<()> {
+    let home = database::find(config)?;
+    let before = archive_horizon(&home.database).await?;
+    let archiver = Archiver::connect(home.owner()).await?;
+    if let Some(position) = options.before {
+        archiver.raise(position).await?;
+    }
+    let (mut moved, shows) = (0, std::io::stderr().is_terminal());
+    // ends at the horizon, which does not move meanwhile but by another who raises it
+    let done = loop {
+        let piece = archiver.step().await?;
+        moved += piece.moved;
+        if shows {
+            eprint!("\r  at {} of {}, {moved} events moved", piece.reached, piece.upto);
+        }
+        if piece.reached == piece.upto {
+            break piece;
+        }
+        tokio::time::sleep(Duration::from_millis(options.rest)).await;
+    };
+    if shows {
+        eprintln!();
+    }
+    let looked = done.reached - before.moved_to.min(done.reached);
+    print(&format!(
+        "{moved} events moved, {} stay as the ends of their streams; all before {} is done\n",
+        looked.saturating_sub(moved),
+        done.reached + 1
+    ));
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! The archive: whatever has moved, the log reads, decides and proves as before.
+
+use std::time::Duration;
+
+use jari_commands::engine::EngineSettings;
+use jari_domain::{Timestamp, slot::InventorySlot};
+use jari_event_store::{Appender, Archiver, Database, Reader, archive_horizon};
+use tokio_postgres::error::SqlState;
+
+use crate::{
+    harness::{Node, database, hold},
+    raw::{INSERT, batch, client, group, stream, values, write},
+    seal::walk,
+};
+
+/// Moves everything before `before` that may move; how many events did.
+async fn archive(database: &Database, before: u64) -> u64 {
+    let archiver = Archiver::connect(database).await.unwrap();
+    archiver.raise(before).await.unwrap();
+    let mut moved = 0;
+    loop {
+        let piece = archiver.step().await.unwrap();
+        moved += piece.moved;
+        if piece.reached == piece.upto {
+            return moved;
+        }
+    }
+}
+
+async fn count(database: &Database, table: &str) -> i64 {
+    client(database).await.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_which_most_has_moved_reads_decides_and_proves_as_before() {
+    let node = Node::on(database().await, EngineSettings::default()).await;
+    let slot = node.open_stock("seats", 100).await;
+    for n in 0..60 {
+        node.run(hold(&slot, &format!("h-{n}"), 1)).await;
+    }
+    let before = (format!("{:?}", node.log().await), node.state::<InventorySlot>(&slot).await);
+    let database = node.stop().await;
+    // snapshots would hide what the streams have
+    client(&database).await.batch_execute("DELETE FROM snapshots").await.unwrap();
+    let proved = walk(&database).await;
+    assert_eq!(archive(&database, 51).await, 49, "but for the first of its stream");
+    assert_eq!((count(&database, "events").await, count(&database, "archived_events").await), (12, 49));
+    assert_eq!(archive(&database, 51).await, 0, "once");
+    assert_eq!(archive(&database, 1_000_000).await, 10, "but for the last of its stream");
+    let horizon = archive_horizon(&database).await.unwrap();
+    assert_eq!((horizon.upto, horizon.moved_to), (61, 61));
+    let node = Node::on(database, EngineSettings::default()).await;
+    assert_eq!((format!("{:?}", node.log().await), node.state::<InventorySlot>(&slot).await), before);
+    assert_eq!(walk(&node.database).await, proved);
+    for limit in [1, 7, 60] {
+        let mut at = 0;
+        while let Some(event) = node.reader().log_after(at, limit).await.unwrap().last() {
+            assert!(event.position <= at + limit as u64, "dense, page by page");
+            at = event.position;
+        }
+        assert_eq!(at, 61);
+    }
+    // as it was: 60 taken of 100
+    for n in 60..100 {
+        assert!(node.run(hold(&slot, &format!("h-{n}"), 1)).await.refusal.is_none(), "{n}");
+    }
+    assert!(node.run(hold(&slot, "one-too-many", 1)).await.refusal.is_some());
+    let (broken, end) = walk(&node.database).await;
+    assert_eq!((broken, end.position), (vec![], 101));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_decided_before_events_moved_never_lands_in_their_place() {
+    let database = database().await;
+    let writer = client(&database).await;
+    for n in 1..=9 {
+        writer.batch_execute(&format!("{INSERT} {}", values("old", n))).await.unwrap();
+    }
+    assert_eq!(archive(&database, 9).await, 7);
+    let appender = Appender::connect(&database).await.unwrap();
+    let mut number = 0;
+    let mut append = async |expected, known| {
+        number += 1;
+        appender.append(&batch(vec![group(vec![write("old", expected, "stale")]).knowing(known)]), number, None, false).await
+    };
+    for (expected, known) in [(0, 0), (1, 1), (3, 3), (7, 7), (2, 0)] {
+        assert_eq!(append(expected, known).await.unwrap().fallen, [0], "version {expected}, decided at {known}");
+    }
+    // what knows of all that has moved, or claims to be new, meets an event that stays
+    for (expected, known) in [(8, 8), (0, 9)] {
+        assert!(append(expected, known).await.unwrap_err().is_unique_violation(), "version {expected}, decided at {known}");
+    }
+    let newest = batch(vec![group(vec![write("old", 9, "newest")]).knowing(9)]);
+    assert!(appender.append(&newest, 99, None, false).await.unwrap().fallen.is_empty());
+    let sequences: Vec<u64> = Reader::new(database.clone()).stream_after(&stream("old"), 0, 99).await.unwrap().iter().map(|e| e.sequence).collect();
+    assert_eq!(sequences, (1..=10).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_writers_never_put_a_second_event_where_one_has_moved() {
+    let database = database().await;
+    let writer = client(&database).await;
+    for n in 1..=5 {
+        writer.batch_execute(&format!("{INSERT} {}", values("old", n))).await.unwrap();
+    }
+    archive(&database, 100).await;
+    for sequence in 1..=5 {
+        let refused = writer.batch_execute(&format!("{INSERT} {}", values("old", sequence))).await.unwrap_err();
+        let code = refused.code().unwrap();
+        assert!([&SqlState::UNIQUE_VIOLATION, &SqlState::INTEGRITY_CONSTRAINT_VIOLATION].contains(&code), "{sequence}: {code:?}");
+    }
+    // all at once, each on the one before it
+    let all: Vec<String> = (2..=4).map(|n| values("old", n)).collect();
+    assert!(writer.batch_execute(&format!("{INSERT} {}", all.join(", "))).await.is_err());
+    writer.batch_execute(&format!("{INSERT} {}", values("old", 6))).await.unwrap();
+    assert_eq!(walk(&database).await.0, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_archiver_takes_rows_out_and_only_what_stands_in_the_archive() {
+    let database = database().await;
+    let (owner, server, archiver) = (client(&database).await, client(&database).await, client(&database).await);
+    for n in 1..=4 {
+        owner.batch_execute(&format!("{INSERT} {}", values("a", n))).await.unwrap();
+    }
+    server.batch_execute("SET SESSION AUTHORIZATION jari_server").await.unwrap();
+    archiver.batch_execute("SET SESSION AUTHORIZATION jari_archiver").await.unwrap();
+    for statement in ["DELETE FROM events WHERE position = 2", "DELETE FROM events", "TRUNCATE events", "UPDATE events SET sequence = 9"] {
+        for (who, role) in [(&server, "server"), (&archiver, "archiver"), (&owner, "owner")] {
+            let refused = who.batch_execute(statement).await.expect_err(statement);
+            assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{statement} by the {role}");
+        }
+    }
+    // a copy that is not the event, then one that is, then of the ends
+    let copy = |position: u32, payload: &str| {
+        format!(
+            "INSERT INTO archived_events SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, {payload}, metadata, position, recorded_at
+             FROM events WHERE position = {position}; DELETE FROM events WHERE position = {position}"
+        )
+    };
+    assert!(archiver.batch_execute(&copy(2, "'{}'::json")).await.is_err());
+    for end in [1, 4] {
+        assert!(archiver.batch_execute(&copy(end, "payload")).await.is_err(), "{end}: an end of its stream stays");
+    }
+    archiver.batch_execute(&copy(2, "payload")).await.unwrap();
+    for statement in [
+        "DELETE FROM archived_events",
+        "UPDATE archived_events SET sequence = 7",
+        "TRUNCATE archived_events",
+        "DELETE FROM archive_horizon",
+        "INSERT INTO batches VALUES (7, 1, now(), sha256(''))",
+        "UPDATE archive_horizon SET upto = -1",
+    ] {
+        assert!(archiver.batch_execute(statement).await.is_err(), "{statement}");
+        assert!(server.batch_execute(statement).await.is_err(), "{statement}");
+    }
+    for function in ["archive_events(1)", "raise_archive_horizon(5)"] {
+        assert!(server.query_one(&format!("SELECT {function}"), &[]).await.is_err(), "{function}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bookings_go_on_while_their_own_history_moves_and_an_archiver_is_killed() {
+    let node = std::sync::Arc::new(Node::on(database().await, EngineSettings::default()).await);
+    let slot = node.open_stock("seats", 100_000).await;
+    let callers: Vec<_> = (0..8)
+        .map(|caller| {
+            let (node, slot) = (node.clone(), slot.clone());
+            tokio::spawn(async move {
+                for n in 0..150 {
+                    assert!(node.run(hold(&slot, &format!("h-{caller}-{n}"), 1)).await.refusal.is_none());
+                }
+            })
+        })
+        .collect();
+    let mut kills = 0;
+    while callers.iter().any(|caller| !caller.is_finished()) {
+        let database = node.database.clone();
+        let head = node.reader().head().await.unwrap();
+        let archiving = tokio::spawn(async move { archive(&database, head).await });
+        tokio::time::sleep(Duration::from_millis(kills % 23)).await;
+        // its connection ends wherever it is
+        archiving.abort();
+        kills += 1;
+    }
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    archive(&node.database, 1_000_000).await;
+    let log = node.log().await;
+    assert_eq!(log.len(), 1_201, "after {kills} kills");
+    assert!(log.iter().zip(1..).all(|(event, n)| event.position == n && event.sequence == n), "dense, in one stream");
+    assert!(log.windows(2).all(|pair| pair[0].recorded_at <= pair[1].recorded_at && pair[0].recorded_at > Timestamp::UNIX_EPOCH));
+    assert_eq!(walk(&node.database).await.0, []);
+    assert_eq!(count(&node.database, "events").await, 2, "the ends of the one stream");
+}
