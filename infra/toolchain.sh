@@ -85,6 +85,21 @@ require_node() {
   command -v npm > /dev/null || fail "The long tests need Node 18 or newer and npm. Install them, then run this again:" "  apt-get update && ${install[*]}"
 }
 
+# The long tests walk through what analysts do: Python 3.11 or newer, with venv.
+require_python() {
+  if python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then return; fi
+  local install=(apt-get install -y --no-install-recommends python3 python3-venv) as_root=() log
+  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+  if command -v apt-get > /dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2> /dev/null; }; then
+    say "Installing Python, for the long tests ..."
+    log=$(mktemp)
+    { "${as_root[@]}" apt-get update && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}"; } > "$log" 2>&1 || tail -n 20 "$log" >&2
+    rm -f "$log"
+  fi
+  python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null ||
+    fail "The long tests need Python 3.11 or newer with venv. Install it, then run this again:" "  apt-get update && ${install[*]}"
+}
+
 # build WHAT CARGO-ARGUMENTS...: runs cargo and tells how far it is; its own words only when it fails.
 build() {
   local what=$1

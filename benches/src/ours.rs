@@ -4,16 +4,21 @@ use std::{sync::Arc, time::Duration};
 
 use jari::{config::Config, node::Node};
 use jari_commands::{
-    booking::OneStream,
+    booking::{OneStream, PlaceLine, PlaceOrder},
     engine::{Engine, Origin},
+    names,
 };
 use jari_domain::{
     Timestamp,
-    ids::{HoldId, PoolId, SlotId},
+    ids::{CustomerRef, HoldId, OptionId, OrderId, PoolId, ProductId, SlotId, UnitId},
+    product::{LineRequest, UnitRequest},
     slot::{InventorySlot, SlotCommand},
 };
 use jari_event_store::CommandKey;
-use jari_proto::inventory::v1::{HoldUnitsRequest, inventory_service_client::InventoryServiceClient};
+use jari_proto::{
+    inventory::v1::{HoldUnitsRequest, inventory_service_client::InventoryServiceClient},
+    operations::v1::{GetStatusRequest, operations_service_client::OperationsServiceClient},
+};
 use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
@@ -35,15 +40,27 @@ pub struct Ours {
 }
 
 impl Ours {
+    /// A node that writes no views, with or without the settlement of orders.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub async fn alone(bench: &Bench, settles: bool) -> anyhow::Result<Self> {
+        Self::start_with(bench, settles, false).await
+    }
+
     /// Starts the node and connects to it. `whole` false leaves out settlement and views, as (c) and (d) ask for: nothing else running.
     ///
     /// # Errors
     /// What stands in the way.
     pub async fn start(bench: &Bench, whole: bool) -> anyhow::Result<Self> {
+        Self::start_with(bench, whole, whole).await
+    }
+
+    async fn start_with(bench: &Bench, settles: bool, views: bool) -> anyhow::Result<Self> {
         let mut config = Config::default();
         config.server.listen = "127.0.0.1:0".parse()?;
-        config.settlement.enabled = whole;
-        config.projections.enabled = whole;
+        config.settlement.enabled = settles;
+        config.projections.enabled = views;
         let node = Node::start(&config, bench.database.clone()).await?;
         let endpoint = Endpoint::from_shared(format!("http://{}", node.address))?.tcp_nodelay(true).initial_connection_window_size(64 << 20);
         let mut channels = Vec::with_capacity(CONNECTIONS);
@@ -100,6 +117,52 @@ impl Ours {
             }
         })
         .await)
+    }
+
+    /// So many products, with one slot of stock each.
+    ///
+    /// # Errors
+    /// Products that do not open.
+    pub async fn shop(&self, slots: usize) -> anyhow::Result<Vec<ProductId>> {
+        let shop = jari::client::Shop::connect(&self.address(), 1).await?;
+        let stock = shop.open(u32::try_from(slots)?, i32::try_from(CAPACITY)?).await?;
+        stock.products.iter().map(|product| Ok(ProductId::parse(product)?)).collect()
+    }
+
+    /// Whole bookings in process: each is placed and accepted, and settled behind its caller's back.
+    ///
+    /// # Errors
+    /// None so far: an order that is refused counts as failed.
+    pub async fn bookings_in_process(&self, products: &[ProductId], clients: usize, lasts: Duration) -> anyhow::Result<Measured> {
+        let (engine, products) = (self.node.engine.clone(), Arc::new(products.to_vec()));
+        Ok(closed_loop(clients, lasts, move |client, n| {
+            let (engine, products) = (engine.clone(), products.clone());
+            async move {
+                let product = &products[pick(client, n, products.len())];
+                let Some(work) = one_seat(product, client) else { return false };
+                engine.execute(work, origin()).await.is_ok_and(|outcome| outcome.refusal.is_none())
+            }
+        })
+        .await)
+    }
+
+    /// Waits until every order that was accepted is settled: until the log stands still.
+    ///
+    /// # Errors
+    /// A node that does not answer, or orders that are not settled within minutes.
+    pub async fn settled(&self) -> anyhow::Result<()> {
+        let mut operations = OperationsServiceClient::new(self.channels[0].clone());
+        // bounded: five minutes
+        for _ in 0..30_000 {
+            let status = operations.get_status(GetStatusRequest::default()).await?.into_inner();
+            let (waiting, under_way) =
+                (status.settlement.map_or(0, |s| s.queued_orders), status.engine.map_or(0, |e| e.counters[names::UNITS_UNDER_WAY]));
+            if waiting == 0 && under_way == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        anyhow::bail!("orders were not settled within five minutes")
     }
 
     /// `HoldUnits` in process, so many a second whatever the answers take; says how many were done.
@@ -176,6 +239,15 @@ pub async fn booking(server: &str, slots: u32, clients: usize, lasts: Duration) 
         }
     })
     .await)
+}
+
+/// An order of one seat of a product of [`Ours::shop`].
+fn one_seat(product: &ProductId, client: usize) -> Option<PlaceOrder> {
+    let units = vec![UnitRequest { unit_id: UnitId::parse("seat").ok()?, quantity: 1 }];
+    let request = LineRequest { option_id: OptionId::parse("one").ok()?, starts_at: None, units };
+    let lines = vec![PlaceLine { product_id: product.clone(), request }];
+    let order_id = OrderId::parse(&Uuid::now_v7().to_string()).ok()?;
+    Some(PlaceOrder { order_id, customer: CustomerRef::parse(&format!("customer-{client}")).ok()?, lines, personal: None })
 }
 
 fn pick(client: usize, n: u64, slots: usize) -> usize {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jari_event_store::{Database, LogError};
-use tokio_postgres::GenericClient;
+use tokio_postgres::{Client, GenericClient};
 
 use crate::projection::Projection;
 
@@ -14,7 +14,15 @@ const CREATE: &str = "INSERT INTO views.builds (view, version, state) VALUES ($1
 const DEAD: &str = "SELECT build, version FROM views.builds WHERE view = $1 AND (state = 'retired' OR state = 'building' AND version <> $2)";
 const TABLES_OF: &str = "SELECT format('DROP TABLE views.%I', relname) FROM pg_class \
      WHERE relnamespace = 'views'::regnamespace AND relkind = 'r' AND starts_with(relname, $1)";
+const TAKEN_UP: &str = "UPDATE views.builds SET taken_up_at = clock_timestamp(), taken_up_from = position WHERE build = $1";
+const UNFINISHED_REPLAY: &str = "SELECT build, version, position FROM views.builds WHERE view = $1 AND state = 'replaying' AND version = $2 AND as_of = $3 ORDER BY build LIMIT 1";
+const CREATE_REPLAY: &str = "INSERT INTO views.builds (view, version, state, as_of) VALUES ($1, $2, 'replaying', $3) RETURNING build";
+const REPLAYS: &str = "SELECT count(*) FROM views.builds WHERE state IN ('replaying', 'replayed')";
+const KEEP: &str = "UPDATE views.builds SET state = 'replayed' WHERE build = $1 AND state = 'replaying'";
 const FORGET: &str = "DELETE FROM views.builds WHERE build = $1";
+
+const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('jari.' || $1, 0))";
+const UNLOCK: &str = "SELECT pg_advisory_unlock_all()";
 
 /// Makings of views are created and dropped by one transaction at a time.
 const BOOKKEEPING_LOCK: i64 = 0x6a61_7269_0002;
@@ -36,11 +44,29 @@ impl Build {
         Self { number, version, prefix: format!("{view}_v{version}_{number}_").into() }
     }
 
+    /// What its tables' names begin with, within the schema `views`.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The text of a view's statement with this build's tables in the place of `build.`: the one place where SQL is put together. The prefix
     /// is a view's name, which is ours, and two numbers.
     pub fn sql(&self, text: &str) -> String {
         text.replace("build.", &format!("views.{}", self.prefix))
     }
+}
+
+/// Takes the lock `what` for as long as the connection lives, which is given; `None` when somebody else has it. However the holder ends, it is free
+/// again.
+pub(crate) async fn try_lock(database: &Database, what: &str) -> Result<Option<Client>, LogError> {
+    let client = database.dedicated().await?;
+    let mine: bool = client.query_one(LOCK, &[&what]).await?.try_get(0)?;
+    Ok(mine.then_some(client))
+}
+
+/// Gives a lock back before anything else happens. If this fails it goes with the connection.
+pub(crate) async fn unlock(lock: Client) {
+    let _ = lock.batch_execute(UNLOCK).await;
 }
 
 /// Creates the tables of this crate where they are missing. Safe when many nodes start at once.
@@ -91,26 +117,66 @@ pub(crate) async fn begin(database: &Database, view: &dyn Projection) -> Result<
 
 async fn create(client: &impl GenericClient, view: &dyn Projection, state: &str) -> Result<Build, LogError> {
     let number: i64 = client.query_one(CREATE, &[&view.name(), &view.version(), &state]).await?.try_get(0)?;
+    make_tables(client, view, number).await
+}
+
+async fn make_tables(client: &impl GenericClient, view: &dyn Projection, number: i64) -> Result<Build, LogError> {
     let build = Build::new(view.name(), view.version(), number);
     client.batch_execute(&build.sql(view.schema())).await?;
     Ok(build)
+}
+
+/// Somebody goes on with this build now: its speed is counted from here.
+pub(crate) async fn take_up(database: &Database, build: &Build) -> Result<(), LogError> {
+    database.connection().await?.execute(TAKEN_UP, &[&build.number]).await?;
+    Ok(())
+}
+
+/// The replay of `view` as of `position` that was begun before and not finished, or a new one; `None` when there are `most` already. Call it under
+/// the replay's lock.
+pub(crate) async fn begin_replay(database: &Database, view: &dyn Projection, position: u64, most: usize) -> Result<Option<Build>, LogError> {
+    let mut client = database.connection().await?;
+    let position = signed(position);
+    if let Some((unfinished, _)) = read(view, client.query_opt(UNFINISHED_REPLAY, &[&view.name(), &view.version(), &position]).await?)? {
+        return Ok(Some(unfinished));
+    }
+    let transaction = client.transaction().await?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&BOOKKEEPING_LOCK]).await?;
+    let there: i64 = transaction.query_one(REPLAYS, &[]).await?.try_get(0)?;
+    if unsigned(there) >= most as u64 {
+        return Ok(None);
+    }
+    let number: i64 = transaction.query_one(CREATE_REPLAY, &[&view.name(), &view.version(), &position]).await?.try_get(0)?;
+    let build = make_tables(&*transaction, view, number).await?;
+    transaction.commit().await?;
+    Ok(Some(build))
+}
+
+/// Keeps a finished replay for whoever wants to look at its tables.
+pub(crate) async fn keep_replay(database: &Database, build: &Build) -> Result<(), LogError> {
+    database.connection().await?.execute(KEEP, &[&build.number]).await?;
+    Ok(())
 }
 
 /// Drops what nobody reads any more: retired builds, and unfinished ones of other versions. Call it under the view's rebuild lock.
 pub(crate) async fn drop_dead(database: &Database, view: &dyn Projection) -> Result<(), LogError> {
     let mut client = database.connection().await?;
     for row in client.query(DEAD, &[&view.name(), &view.version()]).await? {
-        let build = Build::new(view.name(), row.try_get(1)?, row.try_get(0)?);
-        let transaction = client.transaction().await?;
-        // A reader that still stands on the old tables is waited for, but not for ever: whoever comes behind us would wait as well.
-        transaction.batch_execute("SET LOCAL lock_timeout = '5s'").await?;
-        for table in transaction.query(TABLES_OF, &[&&*build.prefix]).await? {
-            transaction.batch_execute(table.try_get(0)?).await?;
-        }
-        transaction.execute(FORGET, &[&build.number]).await?;
-        transaction.commit().await?;
+        drop_build(&mut client, &Build::new(view.name(), row.try_get(1)?, row.try_get(0)?)).await?;
     }
     Ok(())
+}
+
+/// Drops a build that nobody reads any more: its tables, its quarantine and its row.
+pub(crate) async fn drop_build(client: &mut Client, build: &Build) -> Result<(), LogError> {
+    let transaction = client.transaction().await?;
+    // A reader that still stands on the old tables is waited for, but not for ever: whoever comes behind us would wait as well.
+    transaction.batch_execute("SET LOCAL lock_timeout = '5s'").await?;
+    for table in transaction.query(TABLES_OF, &[&&*build.prefix]).await? {
+        transaction.batch_execute(table.try_get(0)?).await?;
+    }
+    transaction.execute(FORGET, &[&build.number]).await?;
+    Ok(transaction.commit().await?)
 }
 
 /// Positions and counts are never negative in the database.

@@ -8,6 +8,7 @@
 //! `views/mod.rs`.
 
 mod bookkeeping;
+mod catch_up;
 mod paging;
 mod pen;
 mod projection;
@@ -15,6 +16,7 @@ mod quarantine;
 mod reading;
 mod rebuild;
 mod refusal;
+mod replay;
 mod rows;
 mod runner;
 mod services;
@@ -28,6 +30,7 @@ mod writer;
 pub use quarantine::{QuarantinePage, QuarantinedStream, RetryError};
 pub use rebuild::{RebuildError, RebuildProgress, Rebuilt, rebuild, view_names};
 pub use refusal::{CODES, QueryError};
+pub use replay::{AsOf, Digested, KeptReplay, LiveView, REPLAY_CODES, Replay, ReplayError, ReplayTable, Replayed, digest_live, drop_replay, replays};
 pub use runner::{ViewSettings, Views};
 pub use services::{AvailabilityQueries, OrderQueries, ProductQueries};
-pub use status::{ProjectionState, ProjectionStatus};
+pub use status::{ProjectionState, ProjectionStatus, RebuildStanding, ViewHealth};

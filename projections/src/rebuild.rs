@@ -3,7 +3,7 @@
 //! | Step | A kill here leaves | The next call |
 //! |---|---|---|
 //! | 1 begin: a build `building`, its tables | the build, at 0 | goes on with it |
-//! | 2 read the log, page by page | the build, at its checkpoint | goes on from there |
+//! | 2 read the log, range by range | the build, at its checkpoint | goes on from there |
 //! | 3 switch: read the last events under the live build's lock, `live` becomes `retired`, `building` becomes `live` | either of the two | goes on, or begins anew |
 //! | 4 drop what is retired | a retired build that nobody reads | drops it |
 
@@ -11,27 +11,28 @@ use std::time::Duration;
 
 use jari_event_store::{Database, LogError, Reader};
 use tokio::time::Instant;
-use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
-use crate::{bookkeeping, pen::Fault, projection::Projection, views::VIEWS, writer::Writer};
+use crate::{
+    bookkeeping,
+    catch_up::{RANGE, Until, catch_up},
+    pen::Fault,
+    projection::Projection,
+    views::VIEWS,
+    writer::Writer,
+};
 
-const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('jari.rebuild.' || $1, 0))";
-const UNLOCK: &str = "SELECT pg_advisory_unlock_all()";
-
-/// Events of a transaction: more than a live view takes, since nobody waits for any of them.
-const PAGE: usize = 5_000;
 /// Events that may be folded while the live view stands still for the switch.
 const LAST_EVENTS: u64 = 10_000;
 /// Pauses after a failure of the database.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How far a rebuild is.
+/// How far a rebuild, or a replay, is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RebuildProgress {
     /// Read up to here.
     pub position: u64,
-    /// Of the log.
+    /// Of the log; of a replay: where it ends.
     pub head: u64,
     /// Since this call began.
     pub events_per_second: f64,
@@ -46,7 +47,7 @@ pub struct Rebuilt {
     pub build: i64,
     /// Its position at the switch.
     pub position: u64,
-    /// Events read by this call.
+    /// Events of the log that this call passed, those of other aggregates included.
     pub events: u64,
 }
 
@@ -91,12 +92,12 @@ pub async fn rebuild(
 ) -> Result<Rebuilt, RebuildError> {
     let view = VIEWS.iter().copied().find(|v| v.name() == view).ok_or_else(|| RebuildError::ViewUnknown { name: view.into() })?;
     // Held by a connection of its own: it goes when this process does, however it ends.
-    let lock = lock(database, view).await?;
+    let lock = bookkeeping::try_lock(database, &format!("rebuild.{}", view.name())).await?.ok_or(RebuildError::UnderWay(view.name()))?;
     bookkeeping::prepare(database).await?;
     bookkeeping::provide(database, view).await?;
     bookkeeping::drop_dead(database, view).await?;
     let reader = Reader::new(database.clone());
-    let mut pace = Pace { began: Instant::now(), events: 0 };
+    let mut pace = Pace::begin();
     // Ends with the switch, with `stop`, or with an error that waiting does not mend.
     let rebuilt = loop {
         match attempt(database, &reader, view, &mut pace, &mut progress, stop).await {
@@ -114,24 +115,23 @@ pub async fn rebuild(
     if let Err(error) = bookkeeping::drop_dead(database, view).await {
         tracing::warn!(view = view.name(), %error, "the old build was not dropped; the next rebuild does it");
     }
-    // If this fails the lock goes with the connection.
-    let _ = lock.batch_execute(UNLOCK).await;
+    bookkeeping::unlock(lock).await;
     Ok(rebuilt)
 }
 
-async fn lock(database: &Database, view: &'static dyn Projection) -> Result<Client, RebuildError> {
-    let client = database.dedicated().await?;
-    let mine: bool = client.query_one(LOCK, &[&view.name()]).await.map_err(LogError::from)?.try_get(0).map_err(LogError::from)?;
-    if mine { Ok(client) } else { Err(RebuildError::UnderWay(view.name())) }
-}
-
-struct Pace {
+/// How fast this call has been so far.
+pub(crate) struct Pace {
     began: Instant,
-    events: u64,
+    /// Positions read.
+    pub events: u64,
 }
 
 impl Pace {
-    fn progress(&self, position: u64, head: u64) -> RebuildProgress {
+    pub fn begin() -> Self {
+        Self { began: Instant::now(), events: 0 }
+    }
+
+    pub fn progress(&self, position: u64, head: u64) -> RebuildProgress {
         let seconds = self.began.elapsed().as_secs_f64();
         let events_per_second = if seconds > 0.0 { self.events as f64 / seconds } else { 0.0 };
         let left = head.saturating_sub(position) as f64;
@@ -149,25 +149,13 @@ async fn attempt(
     stop: &CancellationToken,
 ) -> Result<Rebuilt, Fault> {
     let (build, _) = bookkeeping::begin(database, view).await?;
+    bookkeeping::take_up(database, &build).await?;
     let Some(mut writer) = Writer::open(database, view, build, 0, "building").await? else { return Err(Fault::Moved) };
-    let mut head = reader.head().await?;
-    let mut page = reader.log_after(writer.position(), PAGE).await?;
-    // Ends near the head: pages are read faster than the log grows, or the live view could not keep up either.
-    while !page.is_empty() {
-        if stop.is_cancelled() {
-            return Err(Fault::Moved);
-        }
-        let last = page.last().map_or(writer.position(), |event| event.position);
-        pace.events += page.len() as u64;
-        // the next page is read while this one is written
-        let (next, written) = futures::join!(reader.log_after(last, PAGE), writer.take(&page));
-        written?;
-        page = next?;
-        if last > head {
-            head = reader.head().await?;
-        }
-        progress(&pace.progress(last, head));
-    }
+    let told = |position, head, events| {
+        pace.events += events;
+        progress(&pace.progress(position, head));
+    };
+    catch_up(reader, view, &mut writer, (Until::Head, RANGE), told, stop).await?;
     let position = writer.go_live(reader, LAST_EVENTS).await?;
     Ok(Rebuilt { build: writer.build().number, position, events: pace.events })
 }

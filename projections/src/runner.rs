@@ -14,7 +14,7 @@ use crate::{
     quarantine::{self, QuarantinePage, QuarantinedStream, RetryError},
     rebuild::{self, RebuildError},
     standing::ViewState,
-    status::{self, ProjectionStatus},
+    status::{self, ProjectionStatus, ViewHealth},
     views::VIEWS,
     writer::Writer,
 };
@@ -109,6 +109,18 @@ impl Views {
             status.trouble = state.trouble();
         }
         Ok(all)
+    }
+
+    /// How every view is, as far as this node knows: asks nobody, and is at most a second old.
+    #[must_use]
+    pub fn health(&self) -> Vec<ViewHealth> {
+        let head = self.inner.tail.head();
+        let health = |state: &Arc<ViewState>| {
+            let standing = state.standing();
+            let lag = head.saturating_sub(standing.position);
+            ViewHealth { view: state.view.name(), ready: standing.build.is_some(), lag, pauses: state.trouble().is_some() }
+        };
+        self.inner.states.iter().map(health).collect()
     }
 
     /// Waits until every view has read up to `position`, at most for `wait`; says whether they have.

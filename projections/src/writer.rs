@@ -69,18 +69,29 @@ impl Writer {
     ///
     /// # Errors
     /// [`Fault::Away`] and [`Fault::Moved`]: open a new writer. [`Fault::Halted`]: somebody has to look.
-    pub async fn take<E: Borrow<RecordedEvent>>(&mut self, mut events: &[E]) -> Result<(), Fault> {
-        while !events.is_empty() {
-            let (now, later) = events.split_at(load(events));
-            self.take_load(now).await?;
-            events = later;
-        }
-        Ok(())
+    pub async fn take<E: Borrow<RecordedEvent>>(&mut self, events: &[E]) -> Result<(), Fault> {
+        let Some(last) = events.last() else { return Ok(()) };
+        self.take_to(events, last.borrow().position).await
     }
 
-    async fn take_load<E: Borrow<RecordedEvent>>(&mut self, events: &[E]) -> Result<(), Fault> {
-        let Some(last) = events.last() else { return Ok(()) };
-        let to = last.borrow().position;
+    /// The same for `events` that are all of the view's own up to `to`: what lies between them is nothing to it.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub async fn take_to<E: Borrow<RecordedEvent>>(&mut self, mut events: &[E], to: u64) -> Result<(), Fault> {
+        // Ends with the last of them: each round takes at least one, or is the only one.
+        loop {
+            let (now, later) = events.split_at(load(events));
+            let until = if later.is_empty() { to } else { now.last().map_or(to, |event| event.borrow().position) };
+            self.take_load(now, until).await?;
+            if later.is_empty() {
+                return Ok(());
+            }
+            events = later;
+        }
+    }
+
+    async fn take_load<E: Borrow<RecordedEvent>>(&mut self, events: &[E], to: u64) -> Result<(), Fault> {
         let mut sorted = sort(self.view, &self.waiting, events);
         let mut form = Form::First;
         // Ends: each round after the second holds at least one more stream of the batch back.
@@ -196,7 +207,7 @@ impl Writer {
     }
 }
 
-/// How many of the events, at least one, make a transaction of bounded size: an order may have a hundred lines.
+/// How many of the events, at least one when there is one, make a transaction of bounded size: an order may have a hundred lines.
 fn load<E: Borrow<RecordedEvent>>(events: &[E]) -> usize {
     let mut lines = 0;
     let fits = events.iter().take_while(|event| {
@@ -205,7 +216,7 @@ fn load<E: Borrow<RecordedEvent>>(events: &[E]) -> usize {
         }
         lines <= MOST_LINES
     });
-    fits.count().max(1)
+    fits.count().max(1).min(events.len())
 }
 
 /// Sets aside what cannot be read, and what waits behind it.

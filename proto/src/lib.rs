@@ -61,6 +61,10 @@ package! {
     log, "reservation.log.v1"
 }
 package! {
+    /// The persons behind orders: `reservation.subject.v1`.
+    subject, "reservation.subject.v1", with clients
+}
+package! {
     /// For operators: `reservation.operations.v1`.
     operations, "reservation.operations.v1", with clients
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Moves everything before `before` that may move; how many events did.
-async fn archive(database: &Database, before: u64) -> u64 {
+pub async fn archive(database: &Database, before: u64) -> u64 {
     let archiver = Archiver::connect(database).await.unwrap();
     archiver.raise(before).await.unwrap();
     let mut moved = 0;

@@ -25,7 +25,7 @@ use crate::{
     serving::{Serving, id, order, wire},
 };
 
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
     "reservation.availability.v1.AvailabilityService",
     "reservation.history.v1.HistoryService",
     "reservation.inventory.v1.InventoryService",
@@ -34,6 +34,7 @@ const SERVICES: [&str; 8] = [
     "reservation.order.v1.OrderService",
     "reservation.product.v1.ProductQueryService",
     "reservation.product.v1.ProductService",
+    "reservation.subject.v1.SubjectService",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

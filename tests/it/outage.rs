@@ -24,13 +24,13 @@ async fn own_server() -> (PrivatePostgres, Arc<Node>, Vec<SlotId>) {
     (server, node, slots)
 }
 
-fn signal(pid: i32, signal: &str) {
+pub fn signal(pid: i32, signal: &str) {
     // one that is gone meanwhile needs no signal
     let _ = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status().unwrap();
 }
 
 /// The server's first process and all that it started.
-fn family(server: &PrivatePostgres) -> Vec<i32> {
+pub fn family(server: &PrivatePostgres) -> Vec<i32> {
     let pid = server.pid().expect("it runs");
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     std::iter::once(pid).chain(children.split_whitespace().map(|child| child.parse().unwrap())).collect()

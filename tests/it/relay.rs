@@ -27,12 +27,12 @@ fn programs() -> PathBuf {
 }
 
 /// The Kafka that the tests share; it ends with this process.
-async fn kafka() -> String {
+pub async fn kafka() -> String {
     let shared = KAFKA.get_or_init(|| async { Mutex::new(PrivateKafka::temporary(&programs(), None).await.unwrap()) }).await;
     shared.lock().unwrap().brokers()
 }
 
-fn prefix() -> String {
+pub fn prefix() -> String {
     format!("t{}.", Uuid::now_v7().simple())
 }
 

@@ -16,6 +16,7 @@ use jari_proto::{
     },
     r#type::v1::Money,
 };
+use jari_sealing::Sealer;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
@@ -36,6 +37,11 @@ impl Serving {
     }
 
     pub async fn on(database: Database, change: impl FnOnce(&mut Config)) -> Self {
+        Self::with_keys(database, Sealer::off("this test has no keys"), change).await
+    }
+
+    /// The same, with what seals and opens personal data.
+    pub async fn with_keys(database: Database, sealer: Sealer, change: impl FnOnce(&mut Config)) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let free = listener.local_addr().unwrap();
         drop(listener);
@@ -43,7 +49,7 @@ impl Serving {
         config.server.listen = free;
         config.settlement.lease_ms = 1_500;
         change(&mut config);
-        let node = Node::start(&config, database.clone()).await.unwrap();
+        let node = Node::start_with(&config, database.clone(), sealer).await.unwrap();
         let channel = Channel::from_shared(format!("http://{}", node.address)).unwrap().connect().await.unwrap();
         Self { node, database, channel }
     }
@@ -170,5 +176,6 @@ pub fn order(lines: &[(&str, i32)]) -> PlaceOrderRequest {
         customer: "customer-1".into(),
         lines: lines.iter().map(line).collect(),
         wait: Some(prost_types::Duration { seconds: 20, nanos: 0 }),
+        ..PlaceOrderRequest::default()
     }
 }

@@ -250,6 +250,7 @@ async fn call(address: String, products: Arc<Vec<String>>, record: Record, over:
                 customer: format!("caller-{caller}"),
                 lines: wanted.iter().map(line).collect(),
                 wait: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
+                ..PlaceOrderRequest::default()
             };
             // bounded by PATIENCE
             match OrderServiceClient::new(channel.clone()).place_order(request).await {

@@ -3,7 +3,7 @@
 //! Which refusal wins: 1 `ORDER_EXISTS`, 2 `ORDER_EMPTY` and `ORDER_TOO_MANY_LINES`, 3 the first line that its product refuses, 4 the order's own.
 
 use jari_domain::{
-    Decider, Refusal, Refuse, Timestamp,
+    Decider, Refusal, Refuse, Sealed, Timestamp,
     ids::{CustomerRef, OrderId, ProductId},
     order::{MAX_LINES, Order, OrderCommand, OrderStatus},
     product::{LineRequest, Product},
@@ -31,6 +31,8 @@ pub struct PlaceOrder {
     pub customer: CustomerRef,
     /// What.
     pub lines: Vec<PlaceLine>,
+    /// Contact and names of guests, sealed.
+    pub personal: Option<Sealed>,
 }
 
 impl PlaceOrder {
@@ -73,7 +75,7 @@ impl UnitOfWork for PlaceOrder {
         } else if order.status() == OrderStatus::Absent {
             return Err(jari_domain::order::OrderError::TooManyLines { lines: self.lines.len() }.to_refusal());
         }
-        let command = OrderCommand::PlaceOrder { customer: self.customer.clone(), lines: priced, hold_seconds };
+        let command = OrderCommand::PlaceOrder { customer: self.customer.clone(), lines: priced, hold_seconds, personal: self.personal.clone() };
         let events = order.decide(&command, now).map_err(|e| e.to_refusal())?;
         Ok(vec![(0, events.into_iter().map(Order::wrap).collect())])
     }

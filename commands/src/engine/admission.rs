@@ -64,6 +64,7 @@ pub struct Admission {
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
     refused: AtomicU64,
+    admitted: AtomicU64,
 }
 
 /// Counts one caller in the waiting room for as long as it lives, so that a caller who hangs up is not counted for ever.
@@ -79,12 +80,13 @@ impl Admission {
     /// An open door.
     #[must_use]
     pub fn new(limits: AdmissionLimits) -> Self {
-        Self { limits, places: Arc::new(Semaphore::new(limits.places)), waiting: AtomicUsize::new(0), refused: AtomicU64::new(0) }
+        let places = Arc::new(Semaphore::new(limits.places));
+        Self { limits, places, waiting: AtomicUsize::new(0), refused: AtomicU64::new(0), admitted: AtomicU64::new(0) }
     }
 
     /// A place, when one is free and nobody waits for it.
     pub fn admit_now(&self) -> Option<Place> {
-        self.places.clone().try_acquire_owned().ok().map(Place)
+        self.places.clone().try_acquire_owned().ok().map(|place| self.let_in(place))
     }
 
     /// A place, at once or after a bounded wait in the order of arrival.
@@ -103,10 +105,15 @@ impl Admission {
         let place = tokio::time::timeout(self.limits.wait, self.places.clone().acquire_owned()).await;
         drop(waiting);
         match place {
-            Ok(Ok(place)) => Ok(Place(place)),
+            Ok(Ok(place)) => Ok(self.let_in(place)),
             Ok(Err(_)) => Err(ExecuteError::ShuttingDown),
             Err(_) => Err(self.turn_away()),
         }
+    }
+
+    fn let_in(&self, place: OwnedSemaphorePermit) -> Place {
+        self.admitted.fetch_add(1, Ordering::Relaxed);
+        Place(place)
     }
 
     /// What somebody hears for whom there is no room: not before those who wait now are in or gone, and spread over as long again.
@@ -125,6 +132,12 @@ impl Admission {
     #[must_use]
     pub fn occupied(&self) -> usize {
         self.limits.places.saturating_sub(self.places.available_permits())
+    }
+
+    /// Callers that got a place since the start.
+    #[must_use]
+    pub fn admitted(&self) -> u64 {
+        self.admitted.load(Ordering::Relaxed)
     }
 
     /// Callers sent away since the start.

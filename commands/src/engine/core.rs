@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use super::{
     admission::Place,
     cell::Cell,
+    digest,
     flight::Flight,
     recent::{RecentOutcomes, uuid_time},
     unit::{Access, ExecuteError, Origin, Outcome, States, Touch, UnitOfWork},
@@ -140,7 +141,7 @@ impl Core {
         let mut lookup = Lookup::Needless;
         if let Some(key) = &origin.key {
             if let Some(running) = self.by_key.get(key).and_then(|number| self.units.get_mut(number)) {
-                if running.origin.digest == origin.digest {
+                if digest::is_same(&running.origin.digest, &origin) {
                     running.replies.push(reply);
                 } else {
                     answer(reply, Err(ExecuteError::CommandIdReused));
@@ -450,7 +451,7 @@ fn to_microseconds(now: Timestamp) -> Timestamp {
 }
 
 fn repeat(known: &RecordedCommand, origin: &Origin) -> Result<Outcome, ExecuteError> {
-    if known.digest == origin.digest {
+    if digest::is_same(&known.digest, origin) {
         Ok(Outcome { position: known.position, refusal: known.refusal.clone() })
     } else {
         Err(ExecuteError::CommandIdReused)

@@ -2,8 +2,17 @@
 
 use jari_event_store::LogIdentity;
 
+use super::Origin;
+
 /// The canonical form's version: raised when the same command would be written differently, so that old digests are not compared with new.
 const FORM: &[u8] = b"1";
+
+/// Of a digest with a mark: how many bytes are of what is not personal, and how many of the mark then say under which key it was made.
+const IMPERSONAL: usize = 8;
+const KEY_TAG: usize = 3;
+
+/// What a person's key makes of personal data ([`Digester::with_mark`]): 3 bytes that stand for the key, and 5 that only it makes of this data.
+pub type Mark = [u8; 8];
 
 /// Keyed by the log's own secret.
 #[derive(Clone)]
@@ -27,10 +36,54 @@ impl Digester {
     /// The digest of the command `name` in its canonical bytes: without id, time, deadline, trace and wait.
     #[must_use]
     pub fn digest(&self, name: &str, canonical: &[u8]) -> [u8; 16] {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(FORM).update(name.as_bytes()).update(&[0]).update(canonical);
         let mut digest = [0; 16];
-        digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        digest.copy_from_slice(&self.hash(name, canonical, &[])[..16]);
         digest
+    }
+
+    /// The digest of a command with personal data: `canonical` is without it, `mark` is what the person's key makes of it. When the key is
+    /// destroyed, nobody can try any more whether a guess of the data fits.
+    #[must_use]
+    pub fn with_mark(&self, name: &str, canonical: &[u8], mark: Mark) -> [u8; 16] {
+        let mut digest = [0; 16];
+        digest[..IMPERSONAL].copy_from_slice(&self.hash(name, canonical, b"marked")[..IMPERSONAL]);
+        digest[IMPERSONAL..].copy_from_slice(&mark);
+        digest
+    }
+
+    fn hash(&self, name: &str, canonical: &[u8], kind: &[u8]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(FORM).update(name.as_bytes()).update(&[0]).update(kind).update(canonical);
+        *hasher.finalize().as_bytes()
+    }
+}
+
+/// Whether a recorded command is the one that is asked for now. One with a mark whose key is another by now (it was destroyed) is known by
+/// the rest of it: what was personal in it cannot be compared any more.
+pub(super) fn is_same(recorded: &[u8; 16], origin: &Origin) -> bool {
+    let asked = &origin.digest;
+    let key_is_another = || recorded[IMPERSONAL..IMPERSONAL + KEY_TAG] != asked[IMPERSONAL..IMPERSONAL + KEY_TAG];
+    recorded == asked || (origin.is_marked && recorded[..IMPERSONAL] == asked[..IMPERSONAL] && key_is_another())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marked_command_is_known_by_all_of_it_until_its_key_is_gone() {
+        let digester = Digester { key: [7; 32] };
+        let marked =
+            |canonical: &[u8], mark| Origin { digest: digester.with_mark("place_order", canonical, mark), is_marked: true, ..Origin::default() };
+        let mark = *b"keydata1";
+        let recorded = marked(b"two seats", mark).digest;
+        assert!(is_same(&recorded, &marked(b"two seats", mark)));
+        assert!(!is_same(&recorded, &marked(b"two seats", *b"keydata2")), "other personal data under the same key");
+        assert!(is_same(&recorded, &marked(b"two seats", *b"otherkey")), "the key is gone: the rest decides");
+        assert!(!is_same(&recorded, &marked(b"six seats", *b"otherkey")));
+        let plain = Origin { digest: digester.digest("place_order", b"two seats"), ..Origin::default() };
+        assert!(!is_same(&recorded, &plain) && !is_same(&plain.digest, &marked(b"two seats", mark)), "with personal data, or without");
+        let unmarked = Origin { is_marked: false, ..marked(b"two seats", *b"otherkey") };
+        assert!(!is_same(&recorded, &unmarked), "a digest without a mark is compared whole");
     }
 }

@@ -214,7 +214,7 @@ impl Driver {
 
     fn send(&mut self, departure: Departure) {
         let Departure { number, after, careful, batch } = departure;
-        self.shared.count_batch(batch.groups.len());
+        self.shared.count_batch(batch.groups.len(), batch.groups.iter().map(|group| group.event_count()).sum());
         let appender = self.appender.clone();
         let span = tracing::debug_span!(names::APPEND, batch = number, groups = batch.groups.len());
         let mut append = async move {

@@ -24,7 +24,7 @@ use std::{
 pub use self::{
     admission::{AdmissionLimits, Carried, Place},
     core::CoreLimits,
-    digest::Digester,
+    digest::{Digester, Mark},
     unit::{Access, Changes, ExecuteError, Origin, Outcome, States, Touch, UnitOfWork},
 };
 use admission::Admission;
@@ -89,6 +89,7 @@ pub(crate) struct Shared {
     cells: AtomicUsize,
     batches: AtomicU64,
     groups: AtomicU64,
+    events: AtomicU64,
 }
 
 impl Shared {
@@ -106,9 +107,10 @@ impl Shared {
         self.units.store(units, Ordering::Relaxed);
         self.cells.store(cells, Ordering::Relaxed);
     }
-    fn count_batch(&self, groups: usize) {
+    fn count_batch(&self, groups: usize, events: usize) {
         self.batches.fetch_add(1, Ordering::Relaxed);
         self.groups.fetch_add(groups as u64, Ordering::Relaxed);
+        self.events.fetch_add(events as u64, Ordering::Relaxed);
     }
 }
 
@@ -131,6 +133,10 @@ pub struct EngineStatus {
     pub batches: u64,
     /// Groups in them.
     pub groups: u64,
+    /// Events in them; a batch that is sent again counts again.
+    pub events: u64,
+    /// Callers that got a place since the start.
+    pub admitted: u64,
 }
 
 /// The engine of one node. Clones share it.
@@ -258,6 +264,8 @@ impl Engine {
             refused: self.admission.refused(),
             batches: self.shared.batches.load(Ordering::Relaxed),
             groups: self.shared.groups.load(Ordering::Relaxed),
+            events: self.shared.events.load(Ordering::Relaxed),
+            admitted: self.admission.admitted(),
         }
     }
 }

@@ -96,6 +96,8 @@ pub struct Origin {
     pub key: Option<CommandKey>,
     /// Keyed digest of the typed command.
     pub digest: [u8; 16],
+    /// Whether the digest has a mark of personal data ([`super::Digester::with_mark`]).
+    pub is_marked: bool,
     /// Who, for the record.
     pub actor: Option<Arc<str>>,
     /// The first command of the chain.

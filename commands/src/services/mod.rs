@@ -4,6 +4,7 @@ mod door;
 mod forward;
 mod inventory;
 mod order;
+mod personal;
 mod product;
 mod wire;
 
@@ -16,12 +17,13 @@ use jari_proto::{
     inventory::v1::inventory_service_server::InventoryServiceServer, order::v1::order_service_server::OrderServiceServer,
     product::v1::product_service_server::ProductServiceServer,
 };
+use jari_sealing::Sealer;
 use prost::Message;
 use tonic::{Status, metadata::MetadataMap};
 use tracing::Instrument;
 pub use wire::CODES;
 
-use crate::engine::{Digester, Engine, Origin, Outcome, UnitOfWork};
+use crate::engine::{Digester, Engine, Mark, Origin, Outcome, UnitOfWork};
 use crate::names;
 
 /// What every write service works with.
@@ -31,6 +33,8 @@ pub struct WriteContext {
     pub engine: Engine,
     /// Makes reused ids visible.
     pub digester: Digester,
+    /// Seals personal data, and opens it for answers.
+    pub sealer: Sealer,
     /// For callers who wait for the settlement of their order.
     pub watchers: StreamWatchers,
     /// For the state of an order whose settlement is long past.
@@ -62,13 +66,25 @@ impl WriteContext {
 
     /// Executes a caller's command and gives its outcome, refusals included.
     ///
-    /// `canonical` is the request without its id and without what only this call is about (its wait).
-    async fn execute(&self, metadata: &MetadataMap, request_id: &str, canonical: &impl Message, work: impl UnitOfWork) -> Result<Outcome, Status> {
+    /// `canonical` is the request without its id, without what only this call is about (its wait), and without personal data, for which `mark`
+    /// stands.
+    async fn execute(
+        &self,
+        metadata: &MetadataMap,
+        request_id: &str,
+        canonical: &impl Message,
+        mark: Option<Mark>,
+        work: impl UnitOfWork,
+    ) -> Result<Outcome, Status> {
         let caller = wire::caller(metadata)?;
         let id = wire::command_id(request_id)?;
         let name = work.name();
         let origin = Origin {
-            digest: self.digester.digest(name, &canonical.encode_to_vec()),
+            digest: match mark {
+                Some(mark) => self.digester.with_mark(name, &canonical.encode_to_vec(), mark),
+                None => self.digester.digest(name, &canonical.encode_to_vec()),
+            },
+            is_marked: mark.is_some(),
             actor: Some(caller.clone()),
             trace: wire::trace(metadata),
             key: Some(CommandKey { caller, id }),
@@ -92,7 +108,7 @@ impl WriteContext {
 
     /// Executes a command whose answer is its position; a refusal is an error.
     async fn position(&self, metadata: &MetadataMap, request_id: &str, canonical: &impl Message, work: impl UnitOfWork) -> Result<i64, Status> {
-        let outcome = self.execute(metadata, request_id, canonical, work).await?;
+        let outcome = self.execute(metadata, request_id, canonical, None, work).await?;
         match outcome.refusal {
             Some(refusal) => Err(wire::refused(&refusal)),
             None => Ok(wire::position(outcome.position)),

@@ -13,7 +13,7 @@ use jari_proto::order::v1::{self as pb, order_service_server::OrderService};
 use tonic::{Request, Response, Status};
 
 use super::{
-    WriteContext,
+    WriteContext, personal,
     wire::{self, Violations},
 };
 use crate::{
@@ -39,11 +39,17 @@ impl OrderService for OrderCommands {
         // one spelling of the id, so that a repeat that spells it otherwise derives the same order's id
         let request_id = wire::command_id(&request.request_id)?.to_string();
         request.request_id.clear();
-        let work = parse(&request, &request_id)?;
+        let personal = personal::take(&mut request);
+        let mut work = parse(&request, personal.as_ref(), &request_id)?;
+        let mut mark = None;
+        if let Some(data) = &personal {
+            let sealed = personal::seal(&self.0.sealer, &work.customer, &work.order_id, data).await?;
+            (work.personal, mark) = (Some(sealed.0), Some(sealed.1));
+        }
         let (order_id, customer) = (work.order_id.clone(), request.customer.clone());
         // the place at the stream comes before the order: its settlement cannot be missed
         let mut watch = wait.map(|_| self.0.watchers.watch(StreamId::from(&order_id)));
-        let outcome = self.0.execute(&metadata, &request_id, &request, work).await?;
+        let outcome = self.0.execute(&metadata, &request_id, &request, mark, work).await?;
         if let Some(refusal) = &outcome.refusal {
             return Err(wire::refused(refusal));
         }
@@ -52,7 +58,11 @@ impl OrderService for OrderCommands {
             // when the bound comes first, the order stays accepted: that is an answer too
             let _ = tokio::time::timeout(wait, self.settled(&mut answer, watch, outcome.position)).await;
         }
-        Ok(Response::new(answer.into_response()))
+        let personal = match answer.order.personal() {
+            Some(sealed) => Some(personal::open(&self.0.sealer, &order_id, sealed).await),
+            None => None,
+        };
+        Ok(Response::new(answer.into_response(personal)))
     }
 
     async fn confirm_order(&self, request: Request<pb::ConfirmOrderRequest>) -> Result<Response<pb::ConfirmOrderResponse>, Status> {
@@ -171,7 +181,7 @@ impl Answer {
         true
     }
 
-    fn into_response(self) -> pb::PlaceOrderResponse {
+    fn into_response(self, personal_data: Option<pb::PersonalData>) -> pb::PlaceOrderResponse {
         let status = self.order.status_at(Timestamp::now());
         let state = if status == OrderStatus::Absent { pb::OrderState::Accepted } else { wire::state(status) };
         let hold_expires_at = self.order.expires_at().map(wire::timestamp);
@@ -183,13 +193,14 @@ impl Answer {
             expired_at: self.told.expired_at.or(lapsed),
             hold_expires_at,
             failures: wire::failures(self.order.failures()),
+            personal_data,
             ..self.told
         };
         pb::PlaceOrderResponse { order: Some(order), position: wire::position(self.position) }
     }
 }
 
-fn parse(request: &pb::PlaceOrderRequest, request_id: &str) -> Result<PlaceOrder, Status> {
+fn parse(request: &pb::PlaceOrderRequest, personal: Option<&pb::PersonalData>, request_id: &str) -> Result<PlaceOrder, Status> {
     let mut violations = Violations::default();
     let order_id = if request.order_id.is_empty() { request_id } else { &request.order_id };
     let order_id = violations.id("order_id", order_id, OrderId::parse);
@@ -200,8 +211,11 @@ fn parse(request: &pb::PlaceOrderRequest, request_id: &str) -> Result<PlaceOrder
     }
     let lines: Vec<Option<PlaceLine>> = request.lines.iter().enumerate().map(|(n, line)| parse_line(n, line, &mut violations)).collect();
     let lines: Option<Vec<PlaceLine>> = lines.into_iter().collect();
+    if let Some(data) = personal {
+        personal::check(data, &request.lines, &mut violations);
+    }
     let taken = order_id.zip(customer).zip(lines);
-    violations.finish(taken.map(|((order_id, customer), lines)| PlaceOrder { order_id, customer, lines }))
+    violations.finish(taken.map(|((order_id, customer), lines)| PlaceOrder { order_id, customer, lines, personal: None }))
 }
 
 fn parse_line(n: usize, line: &pb::LineRequest, violations: &mut Violations) -> Option<PlaceLine> {

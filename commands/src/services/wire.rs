@@ -11,6 +11,7 @@ use jari_proto::{
     order::v1 as pb,
     status::{invalid, refusal_status},
 };
+use jari_sealing::SealingError;
 use tonic::{Code, Status, metadata::MetadataMap};
 use uuid::Uuid;
 
@@ -167,6 +168,24 @@ pub(super) fn failed(error: &ExecuteError) -> Status {
         _ => BTreeMap::new(),
     };
     refusal_status(error.code(), kind, &error.to_string(), details, retry_after)
+}
+
+/// Personal data that could not be sealed as an error: nothing was accepted.
+pub(super) fn unsealed(error: &SealingError) -> Status {
+    let (kind, retry_after) = match error {
+        SealingError::Unavailable { retry_after } => (Code::Unavailable, Some(*retry_after)),
+        SealingError::Database(_) | SealingError::MasterKeyMissing { .. } | SealingError::NoRandomness => {
+            (Code::Unavailable, Some(Duration::from_secs(1)))
+        }
+        SealingError::Off { .. } => (Code::FailedPrecondition, None),
+        SealingError::MasterKeyMalformed { .. }
+        | SealingError::File { .. }
+        | SealingError::ListUnreadable { .. }
+        | SealingError::RequestReused
+        | SealingError::TooLarge { .. }
+        | SealingError::NotOpened => (Code::Internal, None),
+    };
+    refusal_status(error.code(), kind, &error.to_string(), BTreeMap::new(), retry_after)
 }
 
 /// A position on the wire.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{LineFailure, OrderLine};
-use crate::ids::CustomerRef;
+use crate::{Sealed, ids::CustomerRef};
 
 /// Imperative; the order's id is the stream's.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +16,8 @@ pub enum OrderCommand {
         lines: Vec<OrderLine>,
         /// How long its holds last once it is settled, in seconds.
         hold_seconds: u32,
+        /// Contact and names of guests, when any were given.
+        personal: Option<Sealed>,
     },
     /// Records that every line is held.
     RecordHold {

@@ -25,7 +25,7 @@ use super::{
     state::sum_draws,
 };
 use crate::{
-    Decider, Money,
+    Decider, Money, Sealed,
     ids::CustomerRef,
     product::{MAX_DRAWS, MAX_UNITS},
     slot::{MAX_CAPACITY, MAX_HOLD_SECONDS},
@@ -34,14 +34,14 @@ use crate::{
 
 impl Decider for Order {
     const TYPE: &'static str = "Order";
-    const SNAPSHOT_VERSION: u32 = 1;
+    const SNAPSHOT_VERSION: u32 = 2;
     type Command = OrderCommand;
     type Event = OrderEvent;
     type Error = OrderError;
 
     fn decide(&self, command: &OrderCommand, now: Timestamp) -> Result<Vec<OrderEvent>, OrderError> {
         match command {
-            OrderCommand::PlaceOrder { customer, lines, hold_seconds } => self.place(customer, lines, *hold_seconds),
+            OrderCommand::PlaceOrder { customer, lines, hold_seconds, personal } => self.place(customer, lines, *hold_seconds, personal),
             OrderCommand::RecordHold { expires_at } => self.record_hold(*expires_at, now),
             OrderCommand::RejectOrder { failures } => self.reject(failures),
             OrderCommand::ConfirmOrder => self.confirm(now),
@@ -56,7 +56,13 @@ impl Decider for Order {
 }
 
 impl Order {
-    fn place(&self, customer: &CustomerRef, lines: &[OrderLine], hold_seconds: u32) -> Result<Vec<OrderEvent>, OrderError> {
+    fn place(
+        &self,
+        customer: &CustomerRef,
+        lines: &[OrderLine],
+        hold_seconds: u32,
+        personal: &Option<Sealed>,
+    ) -> Result<Vec<OrderEvent>, OrderError> {
         if self.status != OrderStatus::Absent {
             return Err(OrderError::Exists);
         }
@@ -75,7 +81,7 @@ impl Order {
         if let Some((slot_id, _)) = draws.into_iter().find(|(_, quantity)| *quantity > MAX_CAPACITY) {
             return Err(OrderError::DrawTooLarge { slot_id });
         }
-        Ok(vec![OrderEvent::OrderPlaced { customer: customer.clone(), lines: lines.into(), total, hold_seconds }])
+        Ok(vec![OrderEvent::OrderPlaced { customer: customer.clone(), lines: lines.into(), total, hold_seconds, personal: personal.clone() }])
     }
 
     fn record_hold(&self, expires_at: Timestamp, now: Timestamp) -> Result<Vec<OrderEvent>, OrderError> {

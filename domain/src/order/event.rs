@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{LineFailure, OrderLine};
 use crate::{
-    DecodeError, Money,
+    DecodeError, Money, Sealed,
     aggregate::{event_format, unknown_event},
     ids::CustomerRef,
 };
@@ -25,6 +25,9 @@ pub enum OrderEvent {
         total: Money,
         /// Seconds.
         hold_seconds: u32,
+        /// Contact and names of guests, when any were given. Unreadable for good once the person's key is destroyed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        personal: Option<Sealed>,
     },
     /// Every line is held.
     OrderHeld {
@@ -53,7 +56,7 @@ pub enum OrderEvent {
 }
 
 event_format! { OrderEvent, upcast: upcast, {
-    OrderPlaced "1.0",
+    OrderPlaced "1.1",
     OrderHeld "1.0",
     OrderRejected "1.0",
     OrderConfirmed "1.0",
@@ -61,6 +64,10 @@ event_format! { OrderEvent, upcast: upcast, {
     OrderCancelled "1.0",
 }}
 
-fn upcast(event_type: &str, event_version: &str, _: serde_json::Value) -> Result<serde_json::Value, DecodeError> {
-    Err(unknown_event::<super::Order>(event_type, event_version))
+fn upcast(event_type: &str, event_version: &str, payload: serde_json::Value) -> Result<serde_json::Value, DecodeError> {
+    match (event_type, event_version) {
+        // 1.0 knew no personal data: the same without it
+        ("OrderPlaced", "1.0") => Ok(payload),
+        _ => Err(unknown_event::<super::Order>(event_type, event_version)),
+    }
 }

@@ -32,6 +32,9 @@ pub const MAX_LINES: usize = 100;
 /// Most units of one kind in a line.
 pub const MAX_QUANTITY: u32 = 10_000;
 
+/// The field under which contact and names of guests are sealed: a sealed value opens only where it was sealed for.
+pub const PERSONAL: &str = "personal";
+
 /// Most failures that a rejection names: every draw of every line.
 pub const MAX_FAILURES: usize = MAX_LINES * crate::product::MAX_DRAWS;
 

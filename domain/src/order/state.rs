@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{LineFailure, OrderEvent, OrderLine, SlotDraw};
 use crate::{
-    Money,
+    Money, Sealed,
     ids::{CustomerRef, SlotId},
 };
 
@@ -73,6 +73,7 @@ pub struct Order {
     pub(super) hold_seconds: u32,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) failures: Arc<[LineFailure]>,
+    pub(super) personal: Option<Sealed>,
 }
 
 impl Order {
@@ -127,6 +128,12 @@ impl Order {
         &self.failures
     }
 
+    /// Contact and names of guests, sealed; `None` when none were given.
+    #[must_use]
+    pub fn personal(&self) -> Option<&Sealed> {
+        self.personal.as_ref()
+    }
+
     /// What it takes of which slots: the same slot in two lines is summed. In the order of slot ids, in which cells are locked.
     #[must_use]
     pub fn draws(&self) -> BTreeMap<SlotId, u32> {
@@ -136,12 +143,13 @@ impl Order {
     /// Takes an event as true.
     pub(super) fn fold(&mut self, event: &OrderEvent) {
         match event {
-            OrderEvent::OrderPlaced { customer, lines, total, hold_seconds } => {
+            OrderEvent::OrderPlaced { customer, lines, total, hold_seconds, personal } => {
                 self.status = OrderStatus::Placed;
                 self.customer = Some(customer.clone());
                 self.lines = lines.clone();
                 self.total = Some(*total);
                 self.hold_seconds = *hold_seconds;
+                self.personal = personal.clone();
             }
             OrderEvent::OrderHeld { expires_at } => {
                 self.status = OrderStatus::Held;

@@ -9,7 +9,7 @@ use super::{
     LineFailure, LineUnit, MAX_FAILURES, MAX_LINES, MAX_QUANTITY, Order, OrderCommand as C, OrderEvent as E, OrderLine, OrderStatus, SlotDraw,
 };
 use crate::{
-    Currency, Decider, Money,
+    Currency, Decider, Money, Sealed,
     given::{Given, given, t},
     ids::{CustomerRef, OptionId, ProductId, SlotId, UnitId},
     slot::{MAX_CAPACITY, MAX_HOLD_SECONDS},
@@ -48,7 +48,7 @@ fn line(draws: Vec<SlotDraw>) -> OrderLine {
 }
 
 fn place(lines: Vec<OrderLine>) -> C {
-    C::PlaceOrder { customer: CustomerRef::parse("c-1").unwrap(), lines, hold_seconds: 600 }
+    C::PlaceOrder { customer: CustomerRef::parse("c-1").unwrap(), lines, hold_seconds: 600, personal: None }
 }
 
 fn failure(line: u32) -> LineFailure {
@@ -97,13 +97,33 @@ fn one_of_each() -> [(OrderStatus, Given<Order>); 6] {
 #[test]
 fn an_order_is_placed_once_with_the_sum_of_its_lines() {
     let lines = vec![line(vec![draw("gallery", 2), draw("headset", 4)]), line(vec![draw("gallery", 3)])];
-    let event = E::OrderPlaced { customer: CustomerRef::parse("c-1").unwrap(), lines: lines.clone().into(), total: won(48_000), hold_seconds: 600 };
+    let event = E::OrderPlaced {
+        customer: CustomerRef::parse("c-1").unwrap(),
+        lines: lines.clone().into(),
+        total: won(48_000),
+        hold_seconds: 600,
+        personal: None,
+    };
     given::<Order>().when(t(0), &place(lines.clone())).then(&[event]);
     for (_, order) in one_of_each() {
         order.when(t(0), &place(vec![])).refused("ORDER_EXISTS");
     }
     let order = given::<Order>().done(t(0), &place(lines)).state;
     assert_eq!(order.draws(), BTreeMap::from([(slot_id("gallery"), 5), (slot_id("headset"), 4)]), "the same slot in two lines is summed");
+}
+
+#[test]
+fn personal_data_is_carried_sealed_and_kept_as_it_came() {
+    let sealed = Sealed::parse("sealed:v1:0f:AbC").unwrap();
+    let place = |personal| C::PlaceOrder {
+        customer: CustomerRef::parse("c-1").unwrap(),
+        lines: vec![line(vec![draw("gallery", 2)])],
+        hold_seconds: 600,
+        personal,
+    };
+    let with = given::<Order>().done(t(0), &place(Some(sealed.clone()))).done(t(0), &cancel());
+    assert_eq!(with.state.personal(), Some(&sealed), "whatever becomes of the order");
+    assert_eq!(given::<Order>().done(t(0), &place(None)).state.personal(), None);
 }
 
 #[test]
@@ -153,7 +173,7 @@ fn an_order_stays_within_its_bounds() {
         assert_eq!(none.when(t(0), &place(lines)).refused("ORDER_DRAW_TOO_LARGE")["slot_id"], slot_id("gallery").as_str());
     }
     for hold_seconds in [0, 86_401, u32::MAX] {
-        let command = C::PlaceOrder { customer: CustomerRef::parse("c-1").unwrap(), lines: vec![much(0)], hold_seconds };
+        let command = C::PlaceOrder { customer: CustomerRef::parse("c-1").unwrap(), lines: vec![much(0)], hold_seconds, personal: None };
         none.when(t(0), &command).refused("ORDER_HOLD_SECONDS_INVALID");
     }
 }
@@ -289,7 +309,7 @@ proptest! {
         let mut line = line(vec![draw("gallery", taken), draw("headset", taken)]);
         (line.units, line.total) = (units(quantity, won(price)), won(total));
         let lines = vec![line.clone(), line];
-        let _ = Order::default().decide(&C::PlaceOrder { customer: CustomerRef::parse("c-1").unwrap(), lines, hold_seconds }, at);
+        let _ = Order::default().decide(&C::PlaceOrder { customer: CustomerRef::parse("c-1").unwrap(), lines, hold_seconds, personal: None }, at);
         for command in [hold(Timestamp::MAX), hold(Timestamp::MIN), hold(at), C::ConfirmOrder, cancel(), C::ExpireOrder] {
             for now in [at, Timestamp::MIN, Timestamp::MAX] {
                 let _ = placed().state.decide(&command, now);

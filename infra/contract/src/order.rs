@@ -13,7 +13,7 @@ use crate::{
 };
 
 events_of! { "reservation.order.v1" on Order {
-    OrderPlaced "1.0",
+    OrderPlaced "1.1",
     OrderHeld "1.0",
     OrderRejected "1.0",
     OrderConfirmed "1.0",
@@ -35,6 +35,10 @@ pub struct OrderPlaced {
     pub total: Money,
     /// How long its holds are to last once it is settled, in seconds.
     pub hold_seconds: Count,
+    /// Whether a contact or names of guests were given. They are in no event: `OrderQueryService.GetPersonalData` tells them, until they are
+    /// erased. Left out when there are none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_personal_data: bool,
 }
 
 /// One line of an order: an option of a product at its price.
@@ -179,12 +183,14 @@ impl TryFrom<OrderStatus> for PreviousState {
 pub(crate) fn told(id: &Arc<str>, event: &OrderEvent) -> Result<Told, Unfit> {
     let order_id = id.clone();
     Ok(match event {
-        OrderEvent::OrderPlaced { customer, lines, total, hold_seconds } => tell(&OrderPlaced {
+        OrderEvent::OrderPlaced { customer, lines, total, hold_seconds, personal } => tell(&OrderPlaced {
             order_id,
             customer: customer.shared(),
             lines: lines.iter().map(OrderLine::try_from).collect::<Result<_, _>>()?,
             total: (*total).try_into()?,
             hold_seconds: Count::new(*hold_seconds, "hold_seconds has at most 31 bits")?,
+            // the sealed value itself is told to nobody: it would stay in copies that no erasure reaches
+            has_personal_data: personal.is_some(),
         }),
         OrderEvent::OrderHeld { expires_at } => tell(&OrderHeld { order_id, hold_expires_at: (*expires_at).into() }),
         OrderEvent::OrderRejected { failures } => {

@@ -153,7 +153,7 @@ fn a_value_that_the_messages_have_no_room_for_is_never_cut() {
     for event in [
         slot(SlotEvent::UnitsHeld { hold_id, quantity: u32::MAX, expires_at, counts: Counts::default() }),
         slot(SlotEvent::CapacityAdjusted { counts: counts(1 << 31, 0, 0, Sale::Open) }),
-        order(OrderEvent::OrderPlaced { customer, lines: [].into(), total: won, hold_seconds: 600 }),
+        order(OrderEvent::OrderPlaced { customer, lines: [].into(), total: won, hold_seconds: 600, personal: None }),
         order(OrderEvent::OrderCancelled { reason: String::new(), was: OrderStatus::Expired }),
     ] {
         let told = publisher().publish(&event);

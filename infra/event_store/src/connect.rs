@@ -19,6 +19,17 @@ pub struct PoolSettings {
     pub wait: Duration,
 }
 
+/// Connections of the pool now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Open, at most [`PoolSettings::connections`].
+    pub open: usize,
+    /// Somebody has them.
+    pub in_use: usize,
+    /// Callers that wait for one.
+    pub waiting: usize,
+}
+
 impl Default for PoolSettings {
     fn default() -> Self {
         Self { connections: 16, wait: Duration::from_secs(5) }
@@ -74,6 +85,13 @@ impl Database {
             deadpool_postgres::PoolError::Backend(e) => LogError::Database(e),
             other => LogError::Pool(other.to_string()),
         })
+    }
+
+    /// How much of the pool is in use.
+    #[must_use]
+    pub fn pool_use(&self) -> PoolUse {
+        let status = self.pool.status();
+        PoolUse { open: status.size, in_use: status.size.saturating_sub(status.available), waiting: status.waiting }
     }
 
     /// A connection of its own, driven by a task that ends with it.

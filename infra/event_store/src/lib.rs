@@ -22,7 +22,7 @@ mod watch;
 pub use append::{Appended, Appender};
 pub use archive::{ArchiveHorizon, Archived, Archiver, archive_horizon};
 pub use batch::{Batch, BatchLimits, CommandRow, Group, LeaseStamp, StreamUse};
-pub use connect::{Database, PoolSettings};
+pub use connect::{Database, PoolSettings, PoolUse};
 pub use cqrs::{LogContext, LogStore};
 pub use error::LogError;
 pub use lease::{Lease, LeaseKeeper, LeaseRow, read_lease};

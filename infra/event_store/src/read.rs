@@ -14,6 +14,8 @@ use crate::{
 const READ_STREAMS: &str = include_str!("sql/read_streams.sql");
 const READ_SNAPSHOTS: &str = include_str!("sql/read_snapshots.sql");
 const READ_LOG: &str = include_str!("sql/read_log.sql");
+const READ_RANGE: &str = include_str!("sql/read_range.sql");
+const RECORDED_AT: &str = include_str!("sql/recorded_at.sql");
 const READ_HEAD: &str = include_str!("sql/read_head.sql");
 const SETTLED_AT: &str = include_str!("sql/settled_at.sql");
 const LOOK_UP_COMMANDS: &str = include_str!("sql/look_up_commands.sql");
@@ -130,6 +132,40 @@ impl Reader {
         let statement = client.prepare_cached(READ_LOG).await?;
         let rows = client.query(&statement, &[&signed(after), &signed(limit as u64)]).await?;
         rows.iter().map(RecordedEvent::from_row).collect()
+    }
+
+    /// The events after `after` and up to `to` whose aggregate is one of `types`, in order. All others are not even sent: who folds a view reads a log
+    /// of which it needs a part. `to` is not above the head.
+    ///
+    /// # Errors
+    /// [`LogError::Database`].
+    pub async fn log_between(&self, after: u64, to: u64, types: &[&str]) -> Result<Vec<RecordedEvent>, LogError> {
+        let client = self.database.connection().await?;
+        let statement = client.prepare_cached(READ_RANGE).await?;
+        let rows = client.query(&statement, &[&signed(after), &signed(to), &types]).await?;
+        rows.iter().map(RecordedEvent::from_row).collect()
+    }
+
+    /// The last position that was recorded at or before `time`; 0 when there is none. Times of recording never fall from one position to the next, so
+    /// that halving finds it: at most one read by position for each bit of the head, and no index on times, which every append would have to write.
+    ///
+    /// # Errors
+    /// [`LogError::Database`].
+    pub async fn last_recorded_by(&self, time: Timestamp) -> Result<u64, LogError> {
+        let head = self.head().await?;
+        let client = self.database.connection().await?;
+        let statement = client.prepare_cached(RECORDED_AT).await?;
+        // everything up to `by` was recorded by then; what stands at `later` was not
+        let (mut by, mut later) = (0, head + 1);
+        // Ends when the two meet: each round halves what is between them.
+        while later - by > 1 {
+            let middle = by + (later - by) / 2;
+            match client.query_opt(&statement, &[&signed(middle)]).await? {
+                Some(row) if timestamp(row.try_get(0)?) <= time => by = middle,
+                _ => later = middle,
+            }
+        }
+        Ok(by)
     }
 
     /// Up to `limit` events of one stream after version `after`, in order.

@@ -22,8 +22,7 @@ pub type Head = [u8; DIGEST_BYTES];
 const READ_SEAL: &str = "SELECT position, head FROM log_seal";
 const READ_BATCHES: &str = include_str!("sql/read_batches.sql");
 const READ_STORED: &str = include_str!("sql/read_stored.sql");
-const READ_HEAD_AT: &str =
-    "SELECT chained_hash FROM batches WHERE first_position <= $1 AND first_position + event_count - 1 = $1 ORDER BY first_position DESC LIMIT 1";
+const READ_HEAD_AT: &str = "SELECT chained_hash FROM batches WHERE first_position <= $1 AND first_position + event_count - 1 = $1 AND chained_hash IS NOT NULL ORDER BY first_position DESC LIMIT 1";
 const READ_NEWEST: &str = "SELECT first_position + event_count - 1, chained_hash FROM batches ORDER BY first_position DESC LIMIT 1";
 
 /// Batches, and about as many events, that are walked at once.

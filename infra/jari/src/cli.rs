@@ -1,10 +1,11 @@
 //! The command line: what there is to say. Who does it: one file a subcommand in `cmd/`.
 
 pub mod history;
+pub mod replay;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 /// `jari`: options of every subcommand, and which one.
@@ -36,12 +37,17 @@ Try:
 
 Look back:
   history      Tell the log, a thing as it stood, what changed and what caused it
+  replay       Show a view as it was at a moment, or prove the live one
+  export       Write the log to a folder, as Parquet or JSON Lines; go on where the last export ended
 
 Keep:
   verify       Prove the whole log: order, sequences, invariants, settlement in line
   heads        Show the newest signed head of the log, and the key that signs
   archive      Move old events to the archive, from which they are read as before
   rebuild      Build a view anew beside the live one, and switch
+  erase        Erase a person: contacts and names of guests can be read nowhere any more
+  keys         Look after the keys of persons: a new master key, the list of erasures
+  quarantine   List the streams that a view has set aside, or let it read one again
 
 Set up:
   config       Print the configuration: every key with its default and its meaning
@@ -54,7 +60,10 @@ Examples:
   jari serve --examples examples/catalogue.yaml    put a museum, a ferry and more on sale
   jari demo --customers 5000 --seats 200           five thousand want two hundred seats
   jari load --rate 2000 --seconds 60 --json        two thousand orders a second for a minute
+  jari keys erasures --export /safe/erasures.jsonl  copy the list that outlives backups
   jari history log --follow --type OrderHeld       each order that is held, as it happens
+  jari replay orders --as-of 2026-12-24T09:00:00Z  the orders as they stood then
+  jari export /srv/analysts                        every event so far, in Parquet
   jari config > jari.toml                          begin a configuration of your own
   JARI_LOG__LEVEL=debug jari serve                 override one key for once
 
@@ -76,6 +85,15 @@ pub enum Command {
     ///
     /// Asks a running server. Prints a line of JSON for each event, state or change. Moments are positions of the log, or times.
     History(history::History),
+    /// Show a view as it was at a moment, or prove the live one
+    ///
+    /// Makes the view anew from the log, up to the moment, in tables beside the live ones, and tells the digest of its rows: the same log and
+    /// version always give the same. What was begun and not finished is taken up again.
+    Replay(replay::Replay),
+    /// Write the log to a folder, as Parquet or JSON Lines; go on where the last export ended
+    ///
+    /// Reads the database. May be interrupted at any moment, and run beside a serving node: it takes what others leave of the machine.
+    Export(Export),
     /// Prove the whole log: order, sequences, invariants, settlement in line
     ///
     /// Reads every event from the first to the head, and names each that breaks a promise. Ends with 1 when there is one.
@@ -93,6 +111,17 @@ pub enum Command {
     ///
     /// The live one answers until the new one has caught up. What was begun and not finished is taken up again.
     Rebuild(Rebuild),
+    /// Erase a person: contacts and names of guests can be read nowhere any more
+    ///
+    /// Asks a running server. Destroys the key under which the person's data is sealed, in the log, views, topics, exports and backups of them. There is
+    /// no way back. Orders stay.
+    Erase(Erase),
+    /// Look after the keys of persons: a new master key, the list of erasures
+    Keys(Keys),
+    /// List the streams that a view has set aside, or let it read one again
+    ///
+    /// Asks a running server. Each is told with its error, how many of its events wait, and the command that retries it.
+    Quarantine(Quarantine),
     /// Print the configuration: every key with its default and its meaning
     Config,
     /// Print completions for a shell
@@ -122,6 +151,10 @@ pub struct Demo {
     /// Seats that there are
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub seats: u32,
+    /// Instead, a sale of so many seconds whose customers choose, buy, forget, give back, cancel and come again: something for analysts to look at
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", conflicts_with = "seats")]
+    #[arg(value_parser = clap::value_parser!(u64).range(10..=86_400))]
+    pub story: Option<u64>,
 }
 
 /// Of `jari load`.
@@ -148,6 +181,35 @@ pub struct Load {
     /// One line of JSON instead of a report
     #[arg(long)]
     pub json: bool,
+}
+
+/// Of `jari export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The folder; made when it is missing
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// How events are written [default: as the folder is, parquet for a new one]
+    #[arg(long, value_enum)]
+    pub format: Option<ExportFormat>,
+    /// Events a second, at most [default: as many as the database gives in a tenth of one connection's time]
+    #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub rate: Option<u32>,
+    /// Export nothing; compare the files with their manifests, and these with the log's chain
+    #[arg(long, conflicts_with_all = ["format", "rate"])]
+    pub check: bool,
+    /// With --check: make every file once more from the log, and walk the log's chain of digests up to its head
+    #[arg(long, requires = "check")]
+    pub rows: bool,
+}
+
+/// How `jari export` writes events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// A table for each type of event, with typed columns
+    Parquet,
+    /// A line of JSON for each event
+    Jsonl,
 }
 
 /// Of `jari verify`.
@@ -177,6 +239,71 @@ pub struct Archive {
 pub struct Rebuild {
     /// Which view, as `jari status` names it
     pub view: String,
+}
+
+/// Of `jari erase`.
+#[derive(Debug, Args)]
+pub struct Erase {
+    /// Who: the reference that the person's orders bear as `customer`
+    pub subject: String,
+    /// The call's id: give the same again to hear what the first one did [default: a new one]
+    #[arg(long, value_name = "UUID")]
+    pub request_id: Option<uuid::Uuid>,
+    /// The server [default: where the configuration serves]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+}
+
+/// Of `jari keys`.
+#[derive(Debug, Args)]
+pub struct Keys {
+    /// What to do.
+    #[command(subcommand)]
+    pub what: KeysCommand,
+}
+
+/// What can be done with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Wrap every key anew, under a new master key
+    ///
+    /// With a file of master keys, adds a new one to it; with keys.master, the present one is the new one. Nodes serve on. Begin it again when it was
+    /// interrupted. What was erased before can be opened by nobody any more once the old master key is destroyed.
+    Rotate {
+        /// Begin with the present master key: to go on after an interruption, or when the new one was put there by hand
+        #[arg(long)]
+        no_new: bool,
+        /// Destroy retired master keys in the file: then no older backup of the keys can be used
+        #[arg(long)]
+        forget: bool,
+    },
+    /// Copy the list of erasures to a file, or apply a list to the keys
+    Erasures {
+        /// Write the list here, as it stands in the database
+        #[arg(long, value_name = "FILE", conflicts_with = "apply", required_unless_present = "apply")]
+        export: Option<PathBuf>,
+        /// Destroy again every key on this list: after a restore of the keys
+        #[arg(long, value_name = "FILE")]
+        apply: Option<PathBuf>,
+    },
+}
+
+/// Of `jari quarantine`.
+#[derive(Debug, Args)]
+pub struct Quarantine {
+    /// The server [default: where the configuration serves]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// Only those of this view
+    pub view: Option<String>,
+    /// Let the view read this stream again, from where it stopped: TYPE/ID, as it is listed
+    #[arg(long, value_name = "STREAM", requires = "view", value_parser = parse_stream)]
+    pub retry: Option<(String, String)>,
+}
+
+fn parse_stream(text: &str) -> Result<(String, String), String> {
+    let (kind, id) = text.split_once('/').filter(|(kind, id)| !kind.is_empty() && !id.is_empty()).ok_or("must be TYPE/ID, as it is listed")?;
+    Ok((kind.to_owned(), id.to_owned()))
 }
 
 #[cfg(test)]

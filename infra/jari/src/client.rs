@@ -26,7 +26,8 @@ pub struct Shop {
 
 /// Products to order, each with one stock slot.
 pub struct Stock {
-    products: Vec<String>,
+    /// The products.
+    pub products: Vec<String>,
     /// The slots, in the order of the products.
     pub slots: Vec<String>,
 }
@@ -145,6 +146,7 @@ impl Shop {
                 units: vec![UnitQuantity { unit_id: "seat".into(), quantity: 1 }],
             }],
             wait: Some(prost_types::Duration { seconds: WAIT_SECONDS, nanos: 0 }),
+            ..PlaceOrderRequest::default()
         };
         match OrderServiceClient::new(self.channel(connection)).place_order(request).await {
             Ok(answer) => {

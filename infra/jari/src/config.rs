@@ -27,6 +27,8 @@ pub struct Config {
     pub kafka: Kafka,
     pub relay: Relay,
     pub heads: Heads,
+    pub keys: Keys,
+    pub metrics: Metrics,
     pub log: Log,
 }
 
@@ -99,6 +101,8 @@ pub struct Settlement {
 pub struct Projections {
     pub enabled: bool,
     pub wait_ms: u64,
+    pub lease_ms: u64,
+    pub unhealthy_lag_events: u64,
 }
 
 /// `[kafka]`
@@ -138,6 +142,27 @@ pub struct Heads {
     pub every_seconds: u64,
     pub file: PathBuf,
     pub key_file: PathBuf,
+}
+
+/// `[keys]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "each key is described once, where users read it")]
+pub struct Keys {
+    pub url: Secret,
+    pub master: Secret,
+    pub former_masters: Secret,
+    pub master_file: PathBuf,
+    pub erasure_list: PathBuf,
+    pub pool_connections: usize,
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "each key is described once, where users read it")]
+pub struct Metrics {
+    pub listen: String,
 }
 
 /// `[log]`
@@ -211,7 +236,9 @@ impl Config {
             bound("relay.batch_events", size(self.relay.batch_events), 1, 100_000),
             bound("relay.lease_ms", self.relay.lease_ms, 500, DAY_MS),
             bound("heads.every_seconds", self.heads.every_seconds, 1, 86_400),
+            bound("keys.pool_connections", size(self.keys.pool_connections), 1, 1_000),
             bound("projections.wait_ms", self.projections.wait_ms, 0, 600_000),
+            bound("projections.lease_ms", self.projections.lease_ms, 500, DAY_MS),
         ];
         bounds.iter().find(|b| !(b.least..=b.most).contains(&b.value)).map(ToString::to_string)
     }

@@ -13,6 +13,8 @@ pub struct Home {
     /// As the owner of the schema.
     owner: Database,
     server_role: Option<String>,
+    /// How to reach the private server, when it is one.
+    pub access: Option<Access>,
     /// Stopped last.
     pub private: Option<PrivatePostgres>,
 }
@@ -33,13 +35,19 @@ fn configured(config: &Config) -> anyhow::Result<Home> {
     let owner: tokio_postgres::Config =
         if config.database.owner_url.is_empty() { server.clone() } else { parse("owner_url", config.database.owner_url.reveal())? };
     let server_role = server.get_user().filter(|user| owner.get_user() != Some(user)).map(str::to_owned);
-    Ok(Home { database: Database::new(server, pool(config))?, owner: Database::new(owner, pool(config))?, server_role, private: None })
+    Ok(Home { database: Database::new(server, pool(config))?, owner: Database::new(owner, pool(config))?, server_role, access: None, private: None })
 }
 
 fn from_access(config: &Config, access: &Access, private: Option<PrivatePostgres>) -> anyhow::Result<Home> {
     let (server, owner) = (access.server.clone(), access.owner.clone());
     let server_role = server.get_user().map(str::to_owned);
-    Ok(Home { database: Database::new(server, pool(config))?, owner: Database::new(owner, pool(config))?, server_role, private })
+    Ok(Home {
+        database: Database::new(server, pool(config))?,
+        owner: Database::new(owner, pool(config))?,
+        server_role,
+        access: Some(access.clone()),
+        private,
+    })
 }
 
 /// The database for `serve`: starts the private PostgreSQL when nobody else runs it.

@@ -8,11 +8,16 @@ pub mod client;
 pub mod cmd;
 pub mod config;
 pub mod database;
+mod health;
 pub mod kafka;
+pub mod keys;
+mod metrics;
 pub mod node;
 mod operations;
 pub mod proof;
 pub mod relaying;
+pub mod story;
+mod subjects;
 pub mod telemetry;
 
 pub use operations::CODES;

@@ -12,17 +12,26 @@ use jari_contract::LogHeadSigned;
 use jari_event_store::{Database, LogIdentity, LogTail, Reader, SnapshotWriter, StreamWatchers, TailSettings, prune_commands};
 use jari_heads::HeadSigner;
 use jari_history::{History, HistoryDesk, HistorySettings};
-use jari_projections::{AvailabilityQueries, OrderQueries, ProductQueries, ViewSettings, Views};
+use jari_projections::{AvailabilityQueries, OrderQueries, ProductQueries, Views};
 use jari_proto::{
     availability::v1::availability_service_server::AvailabilityServiceServer, operations::v1::operations_service_server::OperationsServiceServer,
     order::v1::order_query_service_server::OrderQueryServiceServer, product::v1::product_query_service_server::ProductQueryServiceServer,
+    subject::v1::subject_service_server::SubjectServiceServer,
 };
 use jari_relay::Relay;
+use jari_sealing::Sealer;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 
-use crate::{config::Config, operations::Operations, relaying::RelayDesk};
+use crate::{
+    config::Config,
+    health,
+    metrics::{self, Sources},
+    operations::Operations,
+    relaying::RelayDesk,
+    subjects::Subjects,
+};
 
 /// Rows of old commands that go in one round, and how often a round is made.
 const PRUNE_ROWS: u64 = 200_000;
@@ -41,6 +50,8 @@ pub struct Node {
     pub identity: LogIdentity,
     /// Where it serves.
     pub address: SocketAddr,
+    /// Where it serves its metrics, if it does.
+    pub metrics: Option<SocketAddr>,
     /// How its relay stands.
     pub relay: RelayDesk,
     relaying: Relaying,
@@ -57,15 +68,25 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts everything on `database`, whose schema is up to date.
+    /// Starts everything on `database`, whose schema is up to date. Personal data is not taken.
     ///
     /// # Errors
     /// What stands in the way: the address is taken, the database does not answer, its settings would lose bookings.
     pub async fn start(config: &Config, database: Database) -> anyhow::Result<Self> {
+        Self::start_with(config, database, Sealer::off("this node was started without the keys of persons")).await
+    }
+
+    /// The same, with what seals and opens personal data.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub async fn start_with(config: &Config, database: Database, sealer: Sealer) -> anyhow::Result<Self> {
         if !config.database.allow_unsafe_durability {
             database.require_durability().await.context("database.allow_unsafe_durability = true serves all the same")?;
         }
         let listener = TcpListener::bind(&config.server.listen).await.with_context(|| format!("server.listen = {:?}", config.server.listen))?;
+        let scrapes = listen_for_scrapes(&config.metrics.listen).await?;
+        let metrics = scrapes.as_ref().map(TcpListener::local_addr).transpose()?;
         let address = listener.local_addr()?;
         // port 0 is any free one: the others must hear of the one that it became
         let mut config = config.clone();
@@ -80,11 +101,10 @@ impl Node {
         let (engine, deciding) = Engine::start(database.clone(), tail.clone(), snapshots, config.engine_settings(), engine_stop.clone()).await?;
         let settings = config.settlement_settings(&node_id);
         let (settlement, mut work) = Settlement::start(database.clone(), engine.clone(), tail.clone(), settings, work_stop.clone());
-        let view_settings = ViewSettings { wait: Duration::from_millis(config.projections.wait_ms), ..ViewSettings::default() };
         let views = match config.projections.enabled {
             true => {
                 let node = (node_id.clone(), config.advertised().to_owned());
-                let (views, tasks) = Views::start(database.clone(), tail.clone(), node, view_settings, work_stop.clone()).await?;
+                let (views, tasks) = Views::start(database.clone(), tail.clone(), node, config.view_settings(), work_stop.clone()).await?;
                 work.extend(tasks);
                 Some(views)
             }
@@ -95,6 +115,7 @@ impl Node {
         let context = WriteContext {
             engine: engine.clone(),
             digester: Digester::new(&identity),
+            sealer,
             watchers: watchers.clone(),
             reader: reader.clone(),
             longest_wait: Duration::from_millis(config.engine.longest_wait_ms),
@@ -104,6 +125,13 @@ impl Node {
         let relaying =
             Relaying { config: config.clone(), node: (node_id.clone(), config.advertised()), database: database.clone(), tail: tail.clone() };
         let history = HistoryDesk::new(database.clone(), tail.clone(), watchers.clone(), identity.log_id, HistorySettings::default());
+        if let Some(listener) = scrapes {
+            let (node, views, settlement) = (node_id.clone(), views.clone(), settlement.clone());
+            let sources =
+                Sources { node, database: database.clone(), tail: tail.clone(), engine: engine.clone(), settlement, views, relay: relay.clone() };
+            // joined when the node stops; it ends with `work_stop`
+            work.push(tokio::spawn(metrics::serve(listener, sources, work_stop.clone())));
+        }
         let operations =
             Operations::new((node_id, identity.log_id), relay.clone(), database.clone(), tail, engine.clone(), settlement.clone(), views.clone());
         let services = Services { context, views, watchers, history, operations, settlement };
@@ -112,7 +140,7 @@ impl Node {
         let server = tokio::spawn(serve(config, listener, services, server_stop.clone()));
         let foundation = vec![following, snapshotting, watching, deciding];
         let heads = watch::Sender::new(None);
-        Ok(Self { engine, identity, address, relay, relaying, heads, server_stop, work_stop, engine_stop, server, work, foundation, drain })
+        Ok(Self { engine, identity, address, metrics, relay, relaying, heads, server_stop, work_stop, engine_stop, server, work, foundation, drain })
     }
 
     /// Starts the relay to the Kafka that answers at `brokers`, unless the configuration forbids it. Once a node.
@@ -190,10 +218,12 @@ struct Services {
 async fn serve(config: Config, listener: TcpListener, services: Services, stop: CancellationToken) -> Result<(), tonic::transport::Error> {
     let Services { context, views, watchers, history, operations, settlement } = services;
     let most = config.server.max_message_bytes;
+    let sealer = context.sealer.clone();
     let (products, inventory, orders) = context.servers();
     let (health, health_service) = tonic_health::server::health_reporter();
-    let told = services_of(views.is_some());
-    tell(&health, &told, tonic_health::ServingStatus::Serving).await;
+    health::begin(&health, views.is_some()).await;
+    // joined below, when the server is told to stop
+    let healthy = tokio::spawn(health::keep(health, views.clone(), config.projections.unhealthy_lag_events, stop.clone()));
     let reflection = |builder: tonic_reflection::server::Builder<'static>| {
         builder
             .register_encoded_file_descriptor_set(jari_proto::FILE_DESCRIPTOR_SET)
@@ -215,6 +245,7 @@ async fn serve(config: Config, listener: TcpListener, services: Services, stop: 
         .add_service(products)
         .add_service(inventory)
         .add_service(orders)
+        .add_service(SubjectServiceServer::new(Subjects(sealer.clone())).max_decoding_message_size(most))
         .add_service(History::server(history.clone()).max_decoding_message_size(most))
         .add_service(OperationsServiceServer::new(operations).max_decoding_message_size(most));
     if let Ok(service) = v1 {
@@ -227,13 +258,15 @@ async fn serve(config: Config, listener: TcpListener, services: Services, stop: 
     if let Some(views) = views {
         router = router
             .add_service(ProductQueryServiceServer::new(ProductQueries::new(views.clone())).max_decoding_message_size(most))
-            .add_service(OrderQueryServiceServer::new(OrderQueries::new(views.clone(), watchers)).max_decoding_message_size(most))
+            .add_service(OrderQueryServiceServer::new(OrderQueries::new(views.clone(), watchers, sealer)).max_decoding_message_size(most))
             .add_service(AvailabilityServiceServer::new(AvailabilityQueries::new(views)).max_decoding_message_size(most));
     }
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let stopped = async move {
         stop.cancelled().await;
-        tell(&health, &told, tonic_health::ServingStatus::NotServing).await;
+        if let Err(error) = healthy.await {
+            tracing::error!(%error, "health was not told to the end");
+        }
         // a stream ends when its caller likes: the stop would wait for it as long as it may
         history.end_streams();
         if let Some(views) = watched {
@@ -243,31 +276,14 @@ async fn serve(config: Config, listener: TcpListener, services: Services, stop: 
     router.serve_with_incoming_shutdown(incoming, stopped).await
 }
 
-/// The names for which health is told: the server as a whole, and each of its services.
-fn services_of(with_queries: bool) -> Vec<&'static str> {
-    use jari_proto::{availability, history, inventory, operations, order, product};
-    let mut names = vec![
-        "",
-        history::v1::history_service_server::SERVICE_NAME,
-        inventory::v1::inventory_service_server::SERVICE_NAME,
-        operations::v1::operations_service_server::SERVICE_NAME,
-        order::v1::order_service_server::SERVICE_NAME,
-        product::v1::product_service_server::SERVICE_NAME,
-    ];
-    if with_queries {
-        names.extend([
-            availability::v1::availability_service_server::SERVICE_NAME,
-            order::v1::order_query_service_server::SERVICE_NAME,
-            product::v1::product_query_service_server::SERVICE_NAME,
-        ]);
+/// Where metrics are served; `None` where they are not.
+async fn listen_for_scrapes(listen: &str) -> anyhow::Result<Option<TcpListener>> {
+    if listen.is_empty() {
+        return Ok(None);
     }
-    names
-}
-
-async fn tell(health: &tonic_health::server::HealthReporter, services: &[&str], status: tonic_health::ServingStatus) {
-    for service in services {
-        health.set_service_status(*service, status).await;
-    }
+    let address: SocketAddr =
+        listen.parse().with_context(|| format!("metrics.listen = {listen:?} is no address with a port, as in 127.0.0.1:9464"))?;
+    TcpListener::bind(address).await.map(Some).with_context(|| format!("metrics.listen = {listen:?}"))
 }
 
 /// Forgets commands that are older than they are remembered.

@@ -9,7 +9,7 @@ use jari_commands::{
 };
 use jari_domain::{StreamId, Timestamp, ids::OrderId};
 use jari_event_store::{Database, LogError, LogTail, read_lease};
-use jari_projections::{QuarantinePage, RetryError, Views, view_names};
+use jari_projections::{ProjectionState, ProjectionStatus, QuarantinePage, RebuildStanding, RetryError, Views, view_names};
 use jari_proto::{
     operations::v1::{self as pb, operations_service_server::OperationsService},
     status::{invalid, refusal_status},
@@ -280,7 +280,12 @@ fn retry_failed(error: RetryError) -> Status {
     refusal_status(reason, code, &error.to_string(), BTreeMap::new(), None)
 }
 
-fn projection(status: jari_projections::ProjectionStatus) -> pb::ProjectionStatus {
+fn projection(status: ProjectionStatus) -> pb::ProjectionStatus {
+    let state = match status.state {
+        ProjectionState::Live => pb::ProjectionState::Live,
+        ProjectionState::Rebuilding => pb::ProjectionState::Rebuilding,
+        ProjectionState::NotReady => pb::ProjectionState::NotReady,
+    };
     pb::ProjectionStatus {
         projection: status.view,
         version: status.version,
@@ -288,5 +293,19 @@ fn projection(status: jari_projections::ProjectionStatus) -> pb::ProjectionStatu
         lag_events: count(status.lag),
         quarantined_streams: count(status.quarantined),
         owner: status.owner.unwrap_or_default(),
+        state: state.into(),
+        rebuild: status.rebuild.map(rebuild),
+        trouble: status.trouble.unwrap_or_default(),
+    }
+}
+
+fn rebuild(standing: RebuildStanding) -> pb::RebuildStatus {
+    let RebuildStanding { position, under_way, events_per_second, time_left } = standing;
+    pb::RebuildStatus {
+        position: count(position),
+        under_way,
+        // a speed is neither negative nor beyond what an integer holds
+        events_per_second: events_per_second.round() as i64,
+        time_left: time_left.and_then(|left| left.try_into().ok()),
     }
 }

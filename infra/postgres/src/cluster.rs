@@ -11,7 +11,7 @@ use tokio_postgres::NoTls;
 use crate::{
     Place, PostgresError, Settings,
     account::Account,
-    place::{PORT, Secrets},
+    place::{KEYS, PORT, Secrets},
     process,
 };
 
@@ -57,7 +57,7 @@ pub(crate) async fn make_database(superuser: &tokio_postgres::Config, secrets: &
     let (client, connection) = superuser.connect(NoTls).await?;
     // Joined by nobody: it ends with the client, at the end of this function.
     tokio::spawn(connection);
-    for (role, password, rights) in [("jari_owner", &secrets.owner, "CREATEROLE"), ("jari", &secrets.server, "")] {
+    for (role, password, rights) in [("jari_owner", &secrets.owner, "CREATEROLE"), ("jari", &secrets.server, ""), (KEYS, &secrets.keys, "")] {
         if client.query_opt("SELECT 1 FROM pg_roles WHERE rolname = $1", &[&role]).await?.is_none() {
             // The names are constants and the passwords generated hexadecimal digits: nothing here can need quoting.
             client.batch_execute(&format!("CREATE ROLE {role} LOGIN {rights} PASSWORD '{password}'")).await?;
@@ -66,6 +66,10 @@ pub(crate) async fn make_database(superuser: &tokio_postgres::Config, secrets: &
     if client.query_opt("SELECT 1 FROM pg_database WHERE datname = 'jari'", &[]).await?.is_none() {
         client.batch_execute("CREATE DATABASE jari OWNER jari_owner").await?;
     }
+    if client.query_opt("SELECT 1 FROM pg_database WHERE datname = 'jari_keys'", &[]).await?.is_none() {
+        client.batch_execute("CREATE DATABASE jari_keys OWNER jari_keys").await?;
+    }
+    client.batch_execute("REVOKE CONNECT ON DATABASE jari_keys FROM PUBLIC").await?;
     Ok(())
 }
 

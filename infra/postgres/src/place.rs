@@ -23,6 +23,8 @@ const MAX_SOCKET_FOLDER: usize = 107 - "/.s.PGSQL.65535".len();
 pub(crate) const PORT: u16 = 5432;
 /// The database of the program.
 const DATABASE: &str = "jari";
+/// The database of the keys of persons, and its role: apart from the log, and closed to the log's roles.
+pub(crate) const KEYS: &str = "jari_keys";
 /// Who looks whether a place is owned holds its lock for an instant: a new owner asks again for so long.
 const LOCK_AGAIN: (u32, Duration) = (20, Duration::from_millis(25));
 
@@ -38,6 +40,9 @@ pub(crate) struct Secrets {
     pub superuser: String,
     pub owner: String,
     pub server: String,
+    /// Places from before there were keys have none of it.
+    #[serde(default)]
+    pub keys: String,
 }
 
 /// How to reach a running server.
@@ -47,6 +52,8 @@ pub struct Access {
     pub owner: Config,
     /// As the program's own role, which can neither change nor remove what is in the log.
     pub server: Config,
+    /// As the role that owns the database of the keys of persons, there.
+    pub keys: Config,
     /// As PostgreSQL's superuser.
     pub superuser: Config,
 }
@@ -239,21 +246,29 @@ impl Place {
 
     /// The passwords; made at the first call, and never anew beside a cluster that knows others.
     pub(crate) fn secrets(&self) -> Result<Secrets, PostgresError> {
-        if let Some(secrets) = self.read_secrets()? {
+        let password = || uuid::Uuid::new_v4().simple().to_string();
+        if let Some(mut secrets) = self.read_secrets()? {
+            if secrets.keys.is_empty() {
+                secrets.keys = password();
+                self.write_secrets(&secrets)?;
+            }
             return Ok(secrets);
         }
         if self.has_cluster() {
             return Err(PostgresError::SecretsLost { path: self.secrets_file() });
         }
-        let password = || uuid::Uuid::new_v4().simple().to_string();
-        let secrets = Secrets { superuser: password(), owner: password(), server: password() };
+        let secrets = Secrets { superuser: password(), owner: password(), server: password(), keys: password() };
+        self.write_secrets(&secrets)?;
+        Ok(secrets)
+    }
+
+    fn write_secrets(&self, secrets: &Secrets) -> Result<(), PostgresError> {
         let sockets = self.sockets().display().to_string().replace('\\', "\\\\").replace(':', "\\:");
         let line = |role: &str, password: &str| format!("{sockets}:*:*:{role}:{password}\n");
-        let lines = [("jari", &secrets.server), ("jari_owner", &secrets.owner), ("postgres", &secrets.superuser)];
+        let lines = [("jari", &secrets.server), ("jari_owner", &secrets.owner), (KEYS, &secrets.keys), ("postgres", &secrets.superuser)];
         write_privately(&self.passwords_file(), &lines.map(|(role, password)| line(role, password)).concat())?;
-        let text = serde_json::to_string_pretty(&secrets).expect("three texts can always be written as JSON");
-        write_privately(&self.secrets_file(), &text)?;
-        Ok(secrets)
+        let text = serde_json::to_string_pretty(secrets).expect("four texts can always be written as JSON");
+        write_privately(&self.secrets_file(), &text)
     }
 
     pub(crate) fn access(&self, secrets: &Secrets) -> Access {
@@ -265,6 +280,7 @@ impl Place {
         Access {
             owner: config("jari_owner", &secrets.owner, DATABASE),
             server: config("jari", &secrets.server, DATABASE),
+            keys: config(KEYS, &secrets.keys, KEYS),
             superuser: config("postgres", &secrets.superuser, "postgres"),
         }
     }

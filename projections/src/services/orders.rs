@@ -4,16 +4,17 @@ use std::pin::Pin;
 
 use futures::Stream;
 use jari_domain::{
-    Currency, Decider, Money,
+    Currency, Decider, Money, Sealed,
     ids::{CustomerRef, OrderId},
-    order::{LineFailure, LineUnit, Order, OrderError, OrderLine, SlotDraw},
+    order::{LineFailure, LineUnit, Order, OrderError, OrderLine, PERSONAL, SlotDraw},
 };
 use jari_event_store::StreamWatchers;
 use jari_proto::order::v1::{
-    self as wire, GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse, OrderState, WatchOrderRequest, WatchOrderResponse,
-    WatchUntil,
-    order_query_service_server::{OrderQueryService, OrderQueryServiceServer},
+    self as wire, GetOrderRequest, GetOrderResponse, GetPersonalDataRequest, GetPersonalDataResponse, ListOrdersRequest, ListOrdersResponse,
+    OrderState, PersonalData, PersonalDataState, WatchOrderRequest, WatchOrderResponse, WatchUntil, order_query_service_server::OrderQueryService,
 };
+use jari_sealing::{Opened, Place, Sealer};
+use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::{USUAL_ROWS, known, money, timestamp, watch};
@@ -29,21 +30,16 @@ use crate::{
 /// Answers from the view `orders`.
 #[derive(Debug, Clone)]
 pub struct OrderQueries {
-    views: Views,
-    watchers: StreamWatchers,
+    pub(super) views: Views,
+    pub(super) watchers: StreamWatchers,
+    pub(super) sealer: Sealer,
 }
 
 impl OrderQueries {
-    /// Answers from `views`; `watchers` wake those who follow an order.
+    /// Answers from `views`; `watchers` wake those who follow an order; `sealer` opens what is personal in it.
     #[must_use]
-    pub fn new(views: Views, watchers: StreamWatchers) -> Self {
-        Self { views, watchers }
-    }
-
-    /// The gRPC server over `views`; `watchers` wake those who follow an order.
-    #[must_use]
-    pub fn server(views: Views, watchers: StreamWatchers) -> OrderQueryServiceServer<Self> {
-        OrderQueryServiceServer::new(Self::new(views, watchers))
+    pub fn new(views: Views, watchers: StreamWatchers, sealer: Sealer) -> Self {
+        Self { views, watchers, sealer }
     }
 }
 
@@ -54,7 +50,7 @@ impl OrderQueryService for OrderQueries {
     async fn get_order(&self, request: Request<GetOrderRequest>) -> Result<Response<GetOrderResponse>, Status> {
         let wanted = self.views.wanted(request.get_ref().min_position, request.metadata())?;
         let id = OrderId::parse(&request.get_ref().order_id).map_err(|e| QueryError::id("order_id", &e))?;
-        let (order, position) = find(&self.views, &id, wanted).await?;
+        let (order, position) = find(&self.views, &self.sealer, &id, wanted).await?;
         Ok(Response::new(GetOrderResponse { order: Some(order), position: signed(position) }))
     }
 
@@ -72,31 +68,41 @@ impl OrderQueryService for OrderQueries {
         let more = rows.len() > size;
         rows.truncate(size);
         let now = jiff::Timestamp::now();
-        let orders = rows.into_iter().map(|row| order(row, now)).collect::<Result<Vec<_>, _>>()?;
+        let mut orders = Vec::with_capacity(rows.len());
+        for row in rows {
+            orders.push(opened(&self.sealer, order(row, now)?).await);
+        }
         let next_page_token = orders.last().filter(|_| more).map(|last| paging::token(&query, &last.accepted_position)).unwrap_or_default();
         Ok(Response::new(ListOrdersResponse { orders, next_page_token, position: signed(answer.position) }))
+    }
+
+    async fn get_personal_data(&self, request: Request<GetPersonalDataRequest>) -> Result<Response<GetPersonalDataResponse>, Status> {
+        let wanted = self.views.wanted(request.get_ref().min_position, request.metadata())?;
+        let id = OrderId::parse(&request.get_ref().order_id).map_err(|e| QueryError::id("order_id", &e))?;
+        let (order, position) = find(&self.views, &self.sealer, &id, wanted).await?;
+        Ok(Response::new(GetPersonalDataResponse { personal_data: order.personal_data, position: signed(position) }))
     }
 
     async fn watch_order(&self, request: Request<WatchOrderRequest>) -> Result<Response<Self::WatchOrderStream>, Status> {
         let wanted = self.views.wanted(request.get_ref().min_position, request.metadata())?;
         let id = OrderId::parse(&request.get_ref().order_id).map_err(|e| QueryError::id("order_id", &e))?;
         let until: WatchUntil = known("until", request.get_ref().until)?;
-        let stream = watch::follow(self.views.clone(), self.watchers.clone(), id, until, wanted).await?;
+        let stream = watch::follow(self.clone(), id, until, wanted).await?;
         Ok(Response::new(Box::pin(stream)))
     }
 }
 
 /// One order as it stands now, and the view's position.
-pub(super) async fn find(views: &Views, id: &OrderId, wanted: Wanted) -> Result<(wire::Order, u64), QueryError> {
+pub(super) async fn find(views: &Views, sealer: &Sealer, id: &OrderId, wanted: Wanted) -> Result<(wire::Order, u64), QueryError> {
     let answer = views.read(&Orders, wanted, GET_ORDER, &[&id.as_str()]).await?;
     answer.must_be_whole(Order::TYPE)?;
     let rows = answer.rows()?;
     let row = rows.first().ok_or_else(|| QueryError::domain(&OrderError::NotFound))?;
-    Ok((order(*row, jiff::Timestamp::now())?, answer.position))
+    Ok((opened(sealer, order(*row, jiff::Timestamp::now())?).await, answer.position))
 }
 
 /// Columns in the order of `get_order.sql`. A held order whose time has come is expired, whether or not that is recorded yet.
-fn order(row: Fields<'_>, now: jiff::Timestamp) -> Result<wire::Order, QueryError> {
+fn order(row: Fields<'_>, now: jiff::Timestamp) -> Result<(wire::Order, Option<Sealed>), QueryError> {
     let hold_expires_at = row.time(9)?;
     let mut expired_at = row.time(11)?;
     let state = match row.get::<&str>(7)? {
@@ -116,7 +122,8 @@ fn order(row: Fields<'_>, now: jiff::Timestamp) -> Result<wire::Order, QueryErro
     let total = Money { minor: u64::try_from(row.get::<i64>(5)?).unwrap_or(0), currency };
     let lines: Vec<OrderLine> = row.json(row.get(4)?)?;
     let failures: Vec<LineFailure> = row.get::<Option<&str>>(14)?.map(|text| row.json(text)).transpose()?.unwrap_or_default();
-    Ok(wire::Order {
+    let personal = row.get::<Option<&str>>(15)?.map(|text| Sealed::parse(text).ok_or_else(|| row.unreadable("a sealed value that is none".into())));
+    let order = wire::Order {
         order_id: row.get(0)?,
         customer: row.get(1)?,
         state: state.into(),
@@ -131,7 +138,26 @@ fn order(row: Fields<'_>, now: jiff::Timestamp) -> Result<wire::Order, QueryErro
         cancelled_at: row.time(12)?,
         cancel_reason: row.get::<Option<String>>(13)?.unwrap_or_default(),
         failures: failures.into_iter().map(failure).collect(),
-    })
+        personal_data: None,
+    };
+    Ok((order, personal.transpose()?))
+}
+
+/// The order with what is personal in it, as far as that can be read.
+async fn opened(sealer: &Sealer, (mut order, personal): (wire::Order, Option<Sealed>)) -> wire::Order {
+    let Some(sealed) = personal else { return order };
+    let only = |state: PersonalDataState| PersonalData { state: state.into(), ..PersonalData::default() };
+    let place = Place { aggregate_type: Order::TYPE, aggregate_id: &order.order_id, field: PERSONAL };
+    let told = match sealer.open(&place, &sealed).await {
+        Opened::Readable(clear) => match PersonalData::decode(clear.as_slice()) {
+            Ok(data) => PersonalData { state: PersonalDataState::Readable.into(), ..data },
+            Err(_) => only(PersonalDataState::Unavailable),
+        },
+        Opened::Erased => only(PersonalDataState::Erased),
+        Opened::Unavailable => only(PersonalDataState::Unavailable),
+    };
+    order.personal_data = Some(told);
+    order
 }
 
 fn is_past(at: &prost_types::Timestamp, now: jiff::Timestamp) -> bool {

@@ -6,11 +6,12 @@ use futures::{FutureExt, Stream, StreamExt, stream};
 use jari_domain::{StreamId, ids::OrderId};
 use jari_event_store::{StreamWatch, StreamWatchers};
 use jari_proto::order::v1::{Order, OrderState, WatchOrderResponse, WatchUntil};
+use jari_sealing::Sealer;
 use jiff::Timestamp;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tonic::Status;
 
-use super::orders::find;
+use super::orders::{OrderQueries, find};
 use crate::{bookkeeping::signed, reading::Wanted, refusal::QueryError, runner::Views};
 
 /// How long after the end of a hold the order is looked at: a clock that wakes a little early must not miss it.
@@ -19,6 +20,7 @@ const AFTER_EXPIRY: Duration = Duration::from_millis(2);
 struct Follower {
     views: Views,
     watchers: StreamWatchers,
+    sealer: Sealer,
     id: OrderId,
     until: WatchUntil,
     news: StreamWatch,
@@ -36,21 +38,21 @@ struct Follower {
 /// # Errors
 /// [`QueryError`].
 pub(super) async fn follow(
-    views: Views,
-    watchers: StreamWatchers,
+    queries: OrderQueries,
     id: OrderId,
     until: WatchUntil,
     wanted: Wanted,
 ) -> Result<impl Stream<Item = Result<WatchOrderResponse, Status>> + Send + 'static, QueryError> {
+    let OrderQueries { views, watchers, sealer } = queries;
     let limit = views.inner.settings.watches;
     let place = views.inner.watches.clone().try_acquire_owned().map_err(|_| QueryError::WatchesExhausted { limit })?;
     // A place at the stream before the first look at the order: nothing is missed in between, but for what the view had still to read.
     let news = watchers.watch(StreamId::from(&id));
-    let (order, seen) = find(&views, &id, wanted).await?;
+    let (order, seen) = find(&views, &sealer, &id, wanted).await?;
     let is_over = reached(&order, until);
     let first = WatchOrderResponse { order: Some(order.clone()), position: signed(seen) };
     let (is_behind, seen) = (seen < news.after(), seen.max(news.after()));
-    let follower = Follower { views, watchers, id, until, news, sent: Some(order), seen, is_behind, is_over, _place: place };
+    let follower = Follower { views, watchers, sealer, id, until, news, sent: Some(order), seen, is_behind, is_over, _place: place };
     let rest = stream::unfold(follower, |mut follower| async move { follower.next().await.map(|answer| (answer, follower)) });
     Ok(stream::once(futures::future::ready(Ok(first))).chain(rest))
 }
@@ -92,7 +94,7 @@ impl Follower {
         // Ends with an answer or with the node; each round waits for the view as long as a query does.
         loop {
             let wanted = Wanted { position: self.seen, until: Instant::now() + self.views.inner.settings.wait };
-            match find(&self.views, &self.id, wanted).await {
+            match find(&self.views, &self.sealer, &self.id, wanted).await {
                 Err(QueryError::Behind { .. } | QueryError::NotReady { .. }) if !self.views.inner.watches_stop.is_cancelled() => {}
                 done => return done,
             }

@@ -150,7 +150,7 @@ impl History {
             retryable: false,
         };
         let command = match self.dice.roll(8) {
-            0..=2 => OrderCommand::PlaceOrder { customer, lines: vec![line(&[&slot], 2)], hold_seconds: 600 },
+            0..=2 => OrderCommand::PlaceOrder { customer, lines: vec![line(&[&slot], 2)], hold_seconds: 600, personal: None },
             3..=4 => OrderCommand::RecordHold { expires_at },
             5 if self.dice.roll(3) == 0 => OrderCommand::RejectOrder { failures: vec![failure] },
             5 => OrderCommand::ConfirmOrder,

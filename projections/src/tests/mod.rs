@@ -1,10 +1,12 @@
 //! The views on a real PostgreSQL: one server for all tests of the run, a database for each test.
 
-mod history;
+pub mod given;
+pub mod history;
 mod nodes;
 mod pages;
 mod place;
 mod quarantine;
 mod queries;
 mod rebuild;
+mod replay;
 mod speed;

@@ -20,7 +20,12 @@ use jari_domain::product::ProductCommand;
 
 async fn place(pencil: &mut Pencil, order: &str, customer: &str) {
     let slot = SlotId::of(&PoolId::parse("gallery").unwrap(), None);
-    let command = OrderCommand::PlaceOrder { customer: CustomerRef::parse(customer).unwrap(), lines: vec![line(&[&slot], 1)], hold_seconds: 60 };
+    let command = OrderCommand::PlaceOrder {
+        customer: CustomerRef::parse(customer).unwrap(),
+        lines: vec![line(&[&slot], 1)],
+        hold_seconds: 60,
+        personal: None,
+    };
     pencil.say(&OrderId::parse(order).unwrap(), first::<Order>(&[command], Timestamp::now())).await;
 }
 

@@ -89,7 +89,7 @@ impl Node {
         let (views, mut tasks) = Views::start(database.clone(), tail, node, settings, stop.clone()).await.unwrap();
         tasks.extend([following, watching]);
         let (products, availability) = (ProductQueries::new(views.clone()), AvailabilityQueries::new(views.clone()));
-        let orders = OrderQueries::new(views.clone(), watchers);
+        let orders = OrderQueries::new(views.clone(), watchers, jari_sealing::Sealer::off("no keys in these tests"));
         Self { database: database.clone(), views, products, orders, availability, stop, tasks }
     }
 

@@ -23,7 +23,7 @@ fn id(text: &str) -> OrderId {
 fn placed(customer: &str) -> Vec<AnyEvent> {
     let slot = SlotId::of(&PoolId::parse("gallery").unwrap(), None);
     let customer = CustomerRef::parse(customer).unwrap();
-    first::<Order>(&[OrderCommand::PlaceOrder { customer, lines: vec![line(&[&slot], 1)], hold_seconds: 600 }], Timestamp::now())
+    first::<Order>(&[OrderCommand::PlaceOrder { customer, lines: vec![line(&[&slot], 1)], hold_seconds: 600, personal: None }], Timestamp::now())
 }
 
 fn held() -> Vec<AnyEvent> {

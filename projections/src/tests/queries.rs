@@ -188,7 +188,8 @@ async fn a_watcher_sees_each_state_until_the_one_it_waits_for() {
     let mut pencil = Pencil::new(&database).await;
     let id = OrderId::parse("order").unwrap();
     let slot = SlotId::of(&PoolId::parse("gallery").unwrap(), None);
-    let place = OrderCommand::PlaceOrder { customer: CustomerRef::parse("kim").unwrap(), lines: vec![line(&[&slot], 1)], hold_seconds: 600 };
+    let place =
+        OrderCommand::PlaceOrder { customer: CustomerRef::parse("kim").unwrap(), lines: vec![line(&[&slot], 1)], hold_seconds: 600, personal: None };
     let min_position = pencil.say(&id, first::<Order>(&[place], Timestamp::now())).await.cast_signed();
     let watch =
         |until: WatchUntil| node.orders.watch_order(Request::new(WatchOrderRequest { order_id: "order".into(), until: until.into(), min_position }));
@@ -218,7 +219,8 @@ async fn watchers_are_bounded_and_end_with_the_node() {
     let node = Node::start(&database, "one", ViewSettings { watches: 1, ..settings() }).await;
     let mut pencil = Pencil::new(&database).await;
     let slot = SlotId::of(&PoolId::parse("gallery").unwrap(), None);
-    let place = OrderCommand::PlaceOrder { customer: CustomerRef::parse("kim").unwrap(), lines: vec![line(&[&slot], 1)], hold_seconds: 600 };
+    let place =
+        OrderCommand::PlaceOrder { customer: CustomerRef::parse("kim").unwrap(), lines: vec![line(&[&slot], 1)], hold_seconds: 600, personal: None };
     let min_position = pencil.say(&OrderId::parse("order").unwrap(), first::<Order>(&[place], Timestamp::now())).await.cast_signed();
     let watch = || node.orders.watch_order(Request::new(WatchOrderRequest { order_id: "order".into(), until: 0, min_position }));
     let first = watch().await.unwrap();

@@ -123,7 +123,7 @@ fn place(dice: &mut Dice) -> PlaceOrder {
             PlaceLine { product_id: product(dice.below(PRODUCTS)), request }
         })
         .collect();
-    PlaceOrder { order_id: order(dice), customer: CustomerRef::parse("somebody").unwrap(), lines }
+    PlaceOrder { order_id: order(dice), customer: CustomerRef::parse("somebody").unwrap(), lines, personal: None }
 }
 
 /// The order that an event of the log puts in line.

@@ -6,7 +6,7 @@ use super::examples::Example;
 use crate::{PublicType, Topic, catalogue::public_types};
 
 /// Of the published contract. The first number is that of the topics.
-const VERSION: &str = "1.0.0";
+const VERSION: &str = "1.1.0";
 
 const KAFKA_BINDING: &str = "0.5.0";
 

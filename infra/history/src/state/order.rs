@@ -63,6 +63,8 @@ pub(super) fn told(id: &OrderId, order: &Order, beside: &Beside, at: Timestamp) 
         cancelled_at: beside.cancelled_at.map(timestamp),
         cancel_reason: beside.cancel_reason.clone(),
         failures: order.failures().iter().map(failure).collect(),
+        // analysts are told what happened, not to whom
+        personal_data: None,
     })
 }
 

@@ -19,9 +19,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("jari-contract", &["jari-domain", "jari-event-store"]),
     ("jari-heads", &["jari-contract", "jari-event-store"]),
     ("jari-relay", &["jari-contract", "jari-event-store"]),
+    ("jari-sealing", &["jari-domain", "jari-event-store"]),
+    ("jari-export", &["jari-contract", "jari-event-store"]),
     ("jari-history", &["jari-contract", "jari-domain", "jari-event-store", "jari-proto"]),
-    ("jari-commands", &["jari-domain", "jari-event-store", "jari-proto"]),
-    ("jari-projections", &["jari-domain", "jari-event-store", "jari-proto"]),
+    ("jari-commands", &["jari-domain", "jari-event-store", "jari-proto", "jari-sealing"]),
+    ("jari-projections", &["jari-domain", "jari-event-store", "jari-proto", "jari-sealing"]),
     (
         "jari",
         &[
@@ -29,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "jari-contract",
             "jari-domain",
             "jari-event-store",
+            "jari-export",
             "jari-heads",
             "jari-history",
             "jari-kafka",
@@ -36,6 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "jari-projections",
             "jari-proto",
             "jari-relay",
+            "jari-sealing",
         ],
     ),
     ("jari-benches", EVERYTHING),
@@ -49,6 +53,7 @@ const EVERYTHING: &[&str] = &[
     "jari-contract",
     "jari-domain",
     "jari-event-store",
+    "jari-export",
     "jari-heads",
     "jari-history",
     "jari-kafka",
@@ -56,6 +61,7 @@ const EVERYTHING: &[&str] = &[
     "jari-projections",
     "jari-proto",
     "jari-relay",
+    "jari-sealing",
     "jari-tests",
 ];
 

@@ -12,6 +12,7 @@ pub mod names;
 pub mod tails;
 pub mod test_names;
 pub mod unwraps;
+pub mod views;
 pub mod words;
 
 use crate::{breach::Breach, tree::Tree};
@@ -38,6 +39,7 @@ pub const RULES: &[Rule] = &[
     Rule { name: "dependencies", check: dependencies::check },
     Rule { name: "words", check: words::check },
     Rule { name: "heads", check: heads::check },
+    Rule { name: "views", check: views::check },
     Rule { name: "test-names", check: test_names::check },
 ];
 

@@ -1,6 +1,10 @@
 //! `jari demo`: a thousand customers want a hundred seats, at once.
 
-use std::{process::ExitCode, sync::Arc, time::Instant};
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hdrhistogram::Histogram;
 use jari_domain::{AnyEvent, StreamId, ids::SlotId, order::OrderEvent, registry::AsAggregate, slot::InventorySlot};
@@ -14,6 +18,7 @@ use crate::{
     client::{Answered, Shop},
     config::Config,
     database,
+    story::{self, Story, Told},
 };
 
 /// Connections that the customers share.
@@ -27,6 +32,9 @@ const PAGE: usize = 10_000;
 /// A server or a database that does not answer.
 pub async fn run(config: &Config, options: &Demo) -> anyhow::Result<ExitCode> {
     let server = options.server.clone().unwrap_or_else(|| config.advertised().to_owned());
+    if let Some(seconds) = options.story {
+        return story(&server, options.customers, seconds).await;
+    }
     let shop = Arc::new(Shop::connect(&server, CONNECTIONS).await?);
     let stock = Arc::new(shop.open(1, i32::try_from(options.seats).unwrap_or(i32::MAX)).await?);
     let slot = SlotId::parse(&stock.slots[0])?;
@@ -75,6 +83,17 @@ pub async fn run(config: &Config, options: &Demo) -> anyhow::Result<ExitCode> {
     }
     print("THEY DO NOT AGREE.\n");
     Ok(ExitCode::FAILURE)
+}
+
+/// A sale for analysts to look at.
+async fn story(server: &str, customers: u32, seconds: u64) -> anyhow::Result<ExitCode> {
+    print(&format!("{customers} customers come within {seconds} seconds ...\n"));
+    let told = story::tell(server, Story { customers, lasts: Duration::from_secs(seconds) }).await?;
+    let Told { product, placed, rejected, bought, cancelled, given_back, forgotten, unserved } = &told;
+    print(&format!("{product}: {placed} orders, {rejected} rejected, {bought} bought, {given_back} given back, {forgotten} forgotten\n"));
+    print(&format!("{cancelled} of those that were bought were cancelled later; {unserved} customers were sent away or heard nothing in time\n"));
+    print("`jari export FOLDER` writes it down; docs/analysts.md tells what to ask of it.\n");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Wants one seat, and comes back when told to.

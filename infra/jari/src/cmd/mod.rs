@@ -2,10 +2,15 @@
 
 mod archive;
 mod demo;
+mod erase;
+mod export;
 mod heads;
 mod history;
+mod keys;
 mod load;
+mod quarantine;
 mod rebuild;
+mod replay;
 mod serve;
 mod status;
 mod verify;
@@ -39,6 +44,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
     let config = Config::load(cli.config.as_ref())?;
     telemetry::start(&config.log)?;
+    if let Command::Export(_) = cli.command {
+        // before there are other threads, which take it over
+        export::give_way();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime did not start")?;
     let done = runtime.block_on(async {
         match cli.command {
@@ -46,10 +55,15 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Demo(options) => demo::run(&config, &options).await,
             Command::Load(options) => load::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
             Command::History(options) => history::run(&config, options).await.map(|()| ExitCode::SUCCESS),
+            Command::Export(options) => export::run(&config, &options).await,
             Command::Status => status::run(&config).await.map(|()| ExitCode::SUCCESS),
             Command::Verify(options) => verify::run(&config, &options).await,
             Command::Archive(options) => archive::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
             Command::Heads => heads::run(&config).map(|()| ExitCode::SUCCESS),
+            Command::Erase(options) => erase::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
+            Command::Keys(options) => keys::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
+            Command::Quarantine(options) => quarantine::run(&config, options).await.map(|()| ExitCode::SUCCESS),
+            Command::Replay(options) => replay::run(&config, &options).await,
             Command::Rebuild(options) => rebuild::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
             Command::Config | Command::Completions { .. } => Ok(ExitCode::SUCCESS),
         }

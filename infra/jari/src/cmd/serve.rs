@@ -10,6 +10,7 @@ use crate::{
     config::Config,
     database,
     kafka::{self, Broker},
+    keys,
     node::Node,
 };
 
@@ -24,7 +25,8 @@ pub async fn run(config: &Config, options: &Serve) -> anyhow::Result<()> {
     let mut home = database::open(config).await?;
     let private = home.private.take();
     home.migrate().await?;
-    let mut node = Node::start(config, home.database.clone()).await?;
+    let sealer = keys::open(config, home.access.as_ref()).await?;
+    let mut node = Node::start_with(config, home.database.clone(), sealer).await?;
     if let Some(path) = &options.examples {
         let text = std::fs::read_to_string(path).with_context(|| format!("catalogue {}", path.display()))?;
         let catalogue = catalogue::read(&text).with_context(|| format!("catalogue {}", path.display()))?;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use jari_postgres::{Standing, VERSION};
-use jari_proto::operations::v1::{GetStatusRequest, GetStatusResponse, RelayState, RelayStatus, operations_service_client::OperationsServiceClient};
+use jari_proto::operations::v1::{
+    GetStatusRequest, GetStatusResponse, RebuildStatus, RelayState, RelayStatus, operations_service_client::OperationsServiceClient,
+};
 
 use super::print;
 use crate::{config::Config, database, kafka};
@@ -58,9 +60,13 @@ fn node_lines(address: &str, status: &GetStatusResponse) -> String {
         lines.push_str(&format!("log          {}, {} events\n", log.log_id, log.head_position));
     }
     for view in &status.projections {
+        let beside = view.rebuild.as_ref().map_or_else(String::new, |rebuild| rebuild_line(rebuild, view.position.saturating_add(view.lag_events)));
         let behind = if view.lag_events == 0 { "level with the log".to_owned() } else { format!("{} events behind", view.lag_events) };
         let aside = if view.quarantined_streams == 0 { String::new() } else { format!(", {} streams set aside", view.quarantined_streams) };
-        lines.push_str(&format!("view         {} v{}, {behind}{aside}\n", view.projection, view.version));
+        lines.push_str(&format!("view         {} v{}, {behind}{aside}{beside}\n", view.projection, view.version));
+        if !view.trouble.is_empty() {
+            lines.push_str(&format!("             pauses: {}\n", view.trouble));
+        }
     }
     if let Some(settlement) = &status.settlement {
         let owner = if settlement.owner.is_empty() { "nobody" } else { &settlement.owner };
@@ -71,6 +77,15 @@ fn node_lines(address: &str, status: &GetStatusResponse) -> String {
         lines.push_str(&format!("relay        {}\n", relay_line(relay)));
     }
     lines
+}
+
+fn rebuild_line(rebuild: &RebuildStatus, head: i64) -> String {
+    let RebuildStatus { position, under_way, events_per_second, time_left } = rebuild;
+    if !under_way {
+        return format!("; a rebuild was begun and not finished, at {position} of {head}: `jari rebuild` goes on with it");
+    }
+    let left = time_left.as_ref().map_or_else(String::new, |left| format!(", {} s left", left.seconds + i64::from(left.nanos > 0)));
+    format!("; rebuilding, {position} of {head}, {events_per_second} a second{left}")
 }
 
 fn relay_line(relay: &RelayStatus) -> String {

@@ -96,7 +96,7 @@ async fn compare(mut check: HeadsCheck, proof: &mut Proof) -> anyhow::Result<u64
 }
 
 /// Lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // writing to a string cannot fail

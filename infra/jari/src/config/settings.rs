@@ -8,6 +8,7 @@ use jari_commands::{
 };
 use jari_event_store::BatchLimits;
 use jari_heads::SignerSettings;
+use jari_projections::ViewSettings;
 
 use super::Config;
 
@@ -49,6 +50,14 @@ impl Config {
             key_file: or(&heads.key_file, "heads.key"),
             every: Duration::from_secs(heads.every_seconds),
         }
+    }
+
+    /// Of the views.
+    #[must_use]
+    pub fn view_settings(&self) -> ViewSettings {
+        let projections = &self.projections;
+        let (wait, lease) = (Duration::from_millis(projections.wait_ms), Duration::from_millis(projections.lease_ms));
+        ViewSettings { wait, lease, ..ViewSettings::default() }
     }
 
     /// Where other nodes reach this one.

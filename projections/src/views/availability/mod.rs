@@ -269,3 +269,6 @@ pub(crate) fn slot_status(status: SlotStatus) -> &'static str {
         SlotStatus::Closed => "CLOSED",
     }
 }
+
+#[cfg(test)]
+mod tests;

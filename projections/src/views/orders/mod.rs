@@ -1,7 +1,7 @@
 //! Orders as they stand: by id, and by customer, newest first.
 
 use jari_domain::{
-    AnyEvent, Decider, Money,
+    AnyEvent, Decider, Money, Sealed,
     ids::CustomerRef,
     order::{LineFailure, Order, OrderEvent, OrderLine, OrderStatus},
 };
@@ -26,10 +26,10 @@ impl Projection for Orders {
         "orders"
     }
     fn version(&self) -> i32 {
-        1
+        2
     }
     fn lease(&self) -> &'static str {
-        "view/orders/1"
+        "view/orders/2"
     }
     fn schema(&self) -> &'static str {
         include_str!("schema.sql")
@@ -64,6 +64,7 @@ struct Placed<'a> {
     at: Timestamp,
     lines: &'a [OrderLine],
     total: Money,
+    personal: Option<&'a Sealed>,
 }
 
 /// What became of one order in the run: the last of each.
@@ -84,8 +85,8 @@ impl<'a> Change<'a> {
     fn take(&mut self, event: &RecordedEvent, said: &'a OrderEvent) {
         let at = event.decided_at();
         match said {
-            OrderEvent::OrderPlaced { customer, lines, total, .. } => {
-                let placed = Placed { customer, position: event.position, at, lines, total: *total };
+            OrderEvent::OrderPlaced { customer, lines, total, personal, .. } => {
+                let placed = Placed { customer, position: event.position, at, lines, total: *total, personal: personal.as_ref() };
                 *self = Self { placed: Some(placed), status: OrderStatus::Placed, ..Self::default() };
             }
             OrderEvent::OrderHeld { expires_at } => {
@@ -111,7 +112,8 @@ fn place<'a>(placed: &[(&'a str, &Placed<'a>, &Change<'a>)]) -> Write<'a> {
         .column(placed.iter().map(|(_, placed, _)| instant(placed.at)))
         .column(placed.iter().map(|(_, placed, _)| json(placed.lines)))
         .column(placed.iter().map(|(_, placed, _)| signed(placed.total.minor)))
-        .column(placed.iter().map(|(_, placed, _)| String::from(placed.total.currency)));
+        .column(placed.iter().map(|(_, placed, _)| String::from(placed.total.currency)))
+        .column(placed.iter().map(|(_, placed, _)| placed.personal.map(Sealed::as_str)));
     later(write, placed.iter().map(|(.., change)| *change))
 }
 
@@ -130,3 +132,6 @@ where
         .column(changes.clone().map(|change| change.cancel_reason))
         .column(changes.map(|change| change.failures.map(json)))
 }
+
+#[cfg(test)]
+mod tests;

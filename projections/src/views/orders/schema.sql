@@ -1,4 +1,4 @@
--- `lines` and `failures` are JSON, which nobody but the query reads. A fifth of each page is left to what becomes of an order later.
+-- `lines` and `failures` are JSON, which nobody but the query reads; `personal` is sealed. A fifth of each page is left to what becomes of an order later.
 CREATE TABLE build.orders (
     accepted_position bigint NOT NULL,
     placed_at         timestamptz NOT NULL,
@@ -14,6 +14,7 @@ CREATE TABLE build.orders (
     expired_at        timestamptz,
     cancelled_at      timestamptz,
     cancel_reason     text,
-    failures          text
+    failures          text,
+    personal          text
 ) WITH (fillfactor = 80);
 CREATE INDEX ON build.orders (customer, accepted_position);

@@ -146,3 +146,6 @@ pub(crate) fn sale_mode(mode: SaleMode) -> &'static str {
 pub(crate) fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
     serde_json::to_string(value).expect("plain data with text keys always becomes JSON")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! Contact and names of guests: checked, sealed before anything else sees them, and opened for an answer.
+
+use std::collections::BTreeMap;
+
+use jari_domain::{
+    Decider, Sealed,
+    ids::{CustomerRef, OrderId},
+    order::{Order, PERSONAL},
+};
+use jari_proto::order::v1 as pb;
+use jari_sealing::{MAX_CLEAR_BYTES, Opened, Place, Sealer, Subject};
+use prost::Message;
+use tonic::Status;
+
+use super::wire::{self, Violations};
+use crate::engine::Mark;
+
+/// Most guests that an order names.
+const MAX_GUESTS: usize = 500;
+/// Bounds in characters.
+const MAX_NAME: usize = 100;
+const MAX_EMAIL: usize = 254;
+const PHONE: std::ops::RangeInclusive<usize> = 3..=32;
+
+/// What the request says of persons, taken out of it: what is left may be digested and shown.
+pub(super) fn take(request: &mut pb::PlaceOrderRequest) -> Option<pb::PersonalData> {
+    let (contact, guests) = (request.contact.take(), std::mem::take(&mut request.guests));
+    (contact.is_some() || !guests.is_empty()).then_some(pb::PersonalData { state: 0, contact, guests })
+}
+
+/// Names every field that cannot be used, and never says what stood in it.
+pub(super) fn check(data: &pb::PersonalData, lines: &[pb::LineRequest], violations: &mut Violations) {
+    if let Some(contact) = &data.contact {
+        check_contact(contact, violations);
+    }
+    if data.guests.len() > MAX_GUESTS {
+        violations.add("guests", format!("an order names at most {MAX_GUESTS} guests, not {}", data.guests.len()));
+        return;
+    }
+    let mut named = BTreeMap::<(i32, &str), i32>::new();
+    for (n, guest) in data.guests.iter().enumerate() {
+        if !is_plain(&guest.name, 1, MAX_NAME) {
+            violations.add(format!("guests[{n}].name"), format!("must be 1 to {MAX_NAME} characters, none of them a control character"));
+        }
+        let Some(line) = usize::try_from(guest.line).ok().and_then(|line| lines.get(line)) else {
+            violations.add(format!("guests[{n}].line"), "is no line of this order");
+            continue;
+        };
+        let Some(unit) = line.units.iter().find(|unit| unit.unit_id == guest.unit_id) else {
+            violations.add(format!("guests[{n}].unit_id"), "is no unit of this line");
+            continue;
+        };
+        let count = named.entry((guest.line, guest.unit_id.as_str())).or_default();
+        *count += 1;
+        if *count > unit.quantity {
+            violations.add(format!("guests[{n}]"), "more guests are named than the line has of this unit");
+        }
+    }
+    if data.encoded_len() > MAX_CLEAR_BYTES {
+        violations.add("guests", format!("the names are more than {MAX_CLEAR_BYTES} bytes together"));
+    }
+}
+
+fn check_contact(contact: &pb::Contact, violations: &mut Violations) {
+    let pb::Contact { name, email, phone } = contact;
+    if name.is_empty() && email.is_empty() && phone.is_empty() {
+        violations.add("contact", "has none of name, email and phone; leave it out");
+    }
+    if !is_plain(name, 0, MAX_NAME) {
+        violations.add("contact.name", format!("must be at most {MAX_NAME} characters, none of them a control character"));
+    }
+    let is_address = || email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
+    if !email.is_empty() && (!is_plain(email, 3, MAX_EMAIL) || email.contains(char::is_whitespace) || !is_address()) {
+        violations.add("contact.email", format!("must be at most {MAX_EMAIL} characters with one @ in the middle, and no spaces"));
+    }
+    let is_dialled = |c: char| c.is_ascii_digit() || matches!(c, ' ' | '+' | '-' | '(' | ')' | '.');
+    if !phone.is_empty() && (!PHONE.contains(&phone.len()) || !phone.chars().all(is_dialled)) {
+        violations.add("contact.phone", "must be 3 to 32 characters: digits, spaces and + - ( ) . only");
+    }
+}
+
+fn is_plain(text: &str, least: usize, most: usize) -> bool {
+    (least..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+}
+
+fn place(order_id: &OrderId) -> Place<'_> {
+    Place { aggregate_type: Order::TYPE, aggregate_id: order_id.as_str(), field: PERSONAL }
+}
+
+/// Sealed for this order under the customer's key, and the mark that stands for it in the command's digest.
+pub(super) async fn seal(sealer: &Sealer, customer: &CustomerRef, order_id: &OrderId, data: &pb::PersonalData) -> Result<(Sealed, Mark), Status> {
+    let sealed = sealer.seal(&Subject::of(customer.as_str()), &place(order_id), &data.encode_to_vec()).await;
+    sealed.map_err(|error| wire::unsealed(&error))
+}
+
+/// What an answer says.
+pub(super) async fn open(sealer: &Sealer, order_id: &OrderId, sealed: &Sealed) -> pb::PersonalData {
+    let only = |state: pb::PersonalDataState| pb::PersonalData { state: state.into(), ..pb::PersonalData::default() };
+    match sealer.open(&place(order_id), sealed).await {
+        Opened::Readable(clear) => match pb::PersonalData::decode(clear.as_slice()) {
+            Ok(data) => pb::PersonalData { state: pb::PersonalDataState::Readable.into(), ..data },
+            Err(_) => only(pb::PersonalDataState::Unavailable),
+        },
+        Opened::Erased => only(pb::PersonalDataState::Erased),
+        Opened::Unavailable => only(pb::PersonalDataState::Unavailable),
+    }
+}

@@ -1,0 +1,41 @@
+//! `jari erase SUBJECT`
+
+use std::time::Duration;
+
+use anyhow::Context;
+use jari_proto::{
+    status::reason,
+    subject::v1::{EraseSubjectRequest, subject_service_client::SubjectServiceClient},
+};
+use tonic::transport::Endpoint;
+use uuid::Uuid;
+
+use super::print;
+use crate::{cli::Erase, config::Config};
+
+/// How long the server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Erases one person.
+///
+/// # Errors
+/// What the server said; the id with which to ask again.
+pub async fn run(config: &Config, options: &Erase) -> anyhow::Result<()> {
+    let address = options.server.clone().unwrap_or_else(|| config.advertised());
+    let endpoint = Endpoint::from_shared(address.clone())?.connect_timeout(PATIENCE).timeout(PATIENCE);
+    let channel = endpoint.connect().await.with_context(|| format!("{address} does not answer"))?;
+    let request_id = options.request_id.unwrap_or_else(Uuid::now_v7).to_string();
+    let request = EraseSubjectRequest { request_id: request_id.clone(), subject: options.subject.clone() };
+    let erased = SubjectServiceClient::new(channel).erase_subject(request).await.map_err(|status| {
+        let code = reason(&status).unwrap_or_default();
+        anyhow::anyhow!("{code}: {}; ask again with --request-id {request_id}", status.message())
+    })?;
+    let erased = erased.into_inner();
+    let at =
+        erased.erased_at.and_then(|at| jari_domain::Timestamp::new(at.seconds, at.nanos).ok()).map_or_else(String::new, |at| format!(" at {at}"));
+    print(&match erased.had_personal_data {
+        true => format!("erased{at}: the key is destroyed. Nodes that had it in memory let it go within seconds.\n"),
+        false => format!("noted{at}: there was no key, so nothing of this person can be read\n"),
+    });
+    Ok(())
+}

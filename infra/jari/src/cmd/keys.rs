@@ -1,0 +1,73 @@
+//! `jari keys`: a new master key, and the list of erasures.
+
+use std::path::Path;
+
+use anyhow::Context;
+use jari_sealing::ErasureList;
+
+use super::print;
+use crate::{
+    cli::{Keys as Options, KeysCommand},
+    config::Config,
+    database,
+    keys::{self, Keys},
+};
+
+/// Does it on the database of the keys, beside the nodes that serve.
+///
+/// # Errors
+/// What stands in the way.
+pub async fn run(config: &Config, options: &Options) -> anyhow::Result<()> {
+    let private = match config.keys.url.is_empty() {
+        true => database::find(config)?.access,
+        false => None,
+    };
+    let keys = keys::find(config, private.as_ref())?.context("keys.url names no database for the keys of persons")?;
+    keys.store.migrate().await?;
+    match &options.what {
+        KeysCommand::Rotate { no_new, forget } => rotate(&keys, !no_new, *forget).await,
+        KeysCommand::Erasures { export: Some(path), .. } => export(&keys, path).await,
+        KeysCommand::Erasures { apply: Some(path), .. } => apply(&keys, path).await,
+        KeysCommand::Erasures { .. } => unreachable!("the command line asks for one of the two"),
+    }
+}
+
+async fn rotate(keys: &Keys, with_new: bool, forget: bool) -> anyhow::Result<()> {
+    if with_new && matches!(keys.masters, jari_sealing::MasterSource::File(_)) {
+        keys.masters.add_new()?;
+    }
+    let masters = keys.masters.read()?;
+    print(&format!("the present master key is {}\n", masters.present()));
+    let rotated = keys.store.rotate(&masters, |done| print(&format!("\r{done} keys wrapped anew   "))).await?;
+    print(&format!(
+        "\n{} keys were wrapped anew; retired: {}\n",
+        rotated.keys,
+        if rotated.retired.is_empty() { "none".into() } else { rotated.retired.join(", ") }
+    ));
+    if forget {
+        let gone = keys.masters.drop_retired(&rotated.retired)?;
+        print(&format!("{gone} retired master keys were removed from the file: destroy its backups, too\n"));
+    } else {
+        print(
+            "Back the new master key up. Once no older backup of the keys is needed, destroy the retired ones (--forget): what was erased is then beyond everybody\n",
+        );
+    }
+    Ok(())
+}
+
+async fn export(keys: &Keys, path: &Path) -> anyhow::Result<()> {
+    let list = ErasureList::new(path);
+    keys.store.agree_with(&list).await?;
+    print(&format!("{} holds {} erasures\n", path.display(), list.read()?.len()));
+    Ok(())
+}
+
+async fn apply(keys: &Keys, path: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(path.exists(), "{} is not there", path.display());
+    let listed = ErasureList::new(path).read()?;
+    let gone = keys.store.apply(&listed).await?;
+    // so that the next start has them, too
+    keys.store.agree_with(&ErasureList::new(&keys.list)).await?;
+    print(&format!("{} erasures applied: {gone} keys had come back and were destroyed again\n", listed.len()));
+    Ok(())
+}

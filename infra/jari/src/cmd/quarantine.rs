@@ -1,0 +1,72 @@
+//! `jari quarantine`: streams that a view has set aside, and the call that lets it read one again.
+
+use anyhow::anyhow;
+use jari_proto::{
+    operations::v1::{
+        ListQuarantinedStreamsRequest, QuarantinedStream, RetryQuarantinedStreamRequest, operations_service_client::OperationsServiceClient,
+    },
+    status::reason,
+};
+use tonic::{Status, transport::Channel};
+
+use super::print;
+use crate::{cli::Quarantine, config::Config};
+
+/// Streams of a page.
+const PAGE: i32 = 500;
+
+/// Lists them, or retries one.
+///
+/// # Errors
+/// A server that does not answer, or what it refuses.
+pub async fn run(config: &Config, options: Quarantine) -> anyhow::Result<()> {
+    let server = options.server.clone().unwrap_or_else(|| config.advertised());
+    let endpoint = Channel::from_shared(if server.contains("://") { server.clone() } else { format!("http://{server}") })?;
+    let channel = endpoint.connect().await.map_err(|error| anyhow!("nobody answers on {server}: {error}"))?;
+    let mut node = OperationsServiceClient::new(channel);
+    let projection = options.view.unwrap_or_default();
+    let Some((aggregate_type, aggregate_id)) = options.retry else { return list(&mut node, projection).await };
+    let request = RetryQuarantinedStreamRequest {
+        request_id: uuid::Uuid::now_v7().to_string(),
+        projection: projection.clone(),
+        aggregate_type: aggregate_type.clone(),
+        aggregate_id: aggregate_id.clone(),
+    };
+    let position = node.retry_quarantined_stream(request).await.map_err(refused)?.into_inner().position;
+    print(&format!("{projection} reads {aggregate_type}/{aggregate_id} again, and has read it up to position {position}\n"));
+    Ok(())
+}
+
+async fn list(node: &mut OperationsServiceClient<Channel>, projection: String) -> anyhow::Result<()> {
+    let mut asked = ListQuarantinedStreamsRequest { projection, page_size: PAGE, ..Default::default() };
+    let mut none = true;
+    // Ends with the last page.
+    loop {
+        let page = node.list_quarantined_streams(asked.clone()).await.map_err(refused)?.into_inner();
+        none &= page.quarantined_streams.is_empty();
+        page.quarantined_streams.iter().for_each(|stream| print(&line(stream)));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        asked.page_token = page.next_page_token;
+    }
+    if none {
+        print("no streams are set aside\n");
+    }
+    Ok(())
+}
+
+fn line(stream: &QuarantinedStream) -> String {
+    let QuarantinedStream { projection, aggregate_type, aggregate_id, failed_position, code, message, waiting_events, .. } = stream;
+    let retry = format!("jari quarantine {projection} --retry {aggregate_type}/{aggregate_id}");
+    format!(
+        "{projection}: {aggregate_type}/{aggregate_id} from position {failed_position}, {waiting_events} events wait: {message} ({code})\n    {retry}\n"
+    )
+}
+
+fn refused(status: Status) -> anyhow::Error {
+    match reason(&status) {
+        Some(code) => anyhow!("{} ({code})", status.message()),
+        None => anyhow!("{}", status.message()),
+    }
+}

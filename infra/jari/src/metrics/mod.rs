@@ -1,0 +1,198 @@
+//! Figures for a monitoring system, in the text form of OpenMetrics, over HTTP on an address of their own.
+//!
+//! Nothing is counted here: what the parts of the node know of themselves is asked when somebody scrapes, and an answer is kept for a second, so that
+//! many who scrape cost the database as much as one.
+
+mod names;
+
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use anyhow::Context;
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use jari_commands::{
+    engine::{Engine, Health},
+    settlement::Settlement,
+};
+use jari_event_store::{Database, Lease, LogTail};
+use jari_projections::{ProjectionState, Views};
+use jari_proto::operations::v1::RelayState;
+use names::Metric;
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use tokio::{net::TcpListener, sync::Mutex, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::relaying::RelayDesk;
+
+/// How long an answer is good for the next who asks.
+const GOOD_FOR: Duration = Duration::from_secs(1);
+/// How long a node may take to gather its figures: a database that is away must not hold whoever scrapes.
+const PATIENCE: Duration = Duration::from_secs(5);
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Whom to ask.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    pub node: String,
+    pub database: Database,
+    pub tail: LogTail,
+    pub engine: Engine,
+    pub settlement: Settlement,
+    pub views: Option<Views>,
+    pub relay: RelayDesk,
+}
+
+struct Desk {
+    sources: Sources,
+    /// Held while figures are gathered: whoever scrapes meanwhile waits for the same ones.
+    last: Mutex<Option<(Instant, String)>>,
+}
+
+/// Serves `/metrics` until `stop`.
+pub(crate) async fn serve(listener: TcpListener, sources: Sources, stop: CancellationToken) {
+    let desk = Arc::new(Desk { sources, last: Mutex::new(None) });
+    let router = Router::new().route("/metrics", get(scraped)).with_state(desk);
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
+        tracing::error!(%error, "metrics are not served any more");
+    }
+}
+
+async fn scraped(State(desk): State<Arc<Desk>>) -> Response {
+    match tokio::time::timeout(PATIENCE, desk.text()).await {
+        Ok(Ok(text)) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Ok(Err(error)) => {
+            tracing::warn!(error = format!("{error:#}"), "metrics were not gathered");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+impl Desk {
+    async fn text(&self) -> anyhow::Result<String> {
+        let mut last = self.last.lock().await;
+        if let Some((_, text)) = last.as_ref().filter(|(at, _)| at.elapsed() < GOOD_FOR) {
+            return Ok(text.clone());
+        }
+        let text = self.sources.gather().await?;
+        *last = Some((Instant::now(), text.clone()));
+        Ok(text)
+    }
+}
+
+type ByView = Family<[(&'static str, String); 1], Gauge>;
+
+/// A page of figures.
+#[derive(Default)]
+struct Page(Registry);
+
+impl Page {
+    fn gauge(&mut self, (name, help): Metric, value: u64) {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(whole(value));
+        self.0.register(name, help, gauge);
+    }
+
+    fn counter(&mut self, (name, help): Metric, value: u64) {
+        let counter = Counter::<u64, AtomicU64>::default();
+        counter.inc_by(value);
+        self.0.register(name, help, counter);
+    }
+
+    /// One figure for each value of a label.
+    fn by(&mut self, (name, help): Metric, label: &'static str, values: impl Iterator<Item = (String, u64)>) {
+        let family = ByView::default();
+        for (of, value) in values {
+            family.get_or_create(&[(label, of)]).set(whole(value));
+        }
+        self.0.register(name, help, family);
+    }
+}
+
+fn whole(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+impl Sources {
+    async fn gather(&self) -> anyhow::Result<String> {
+        let mut page = Page::default();
+        self.of_the_engine(&mut page);
+        self.of_settlement(&mut page).await?;
+        self.of_the_views(&mut page).await?;
+        self.of_the_relay(&mut page);
+        let pool = self.database.pool_use();
+        page.gauge(names::POOL_CONNECTIONS, pool.open as u64);
+        page.gauge(names::POOL_IN_USE, pool.in_use as u64);
+        page.gauge(names::POOL_WAITING, pool.waiting as u64);
+        let mut text = String::new();
+        encode(&mut text, &page.0).context("figures are always text")?;
+        Ok(text)
+    }
+
+    fn of_the_engine(&self, page: &mut Page) {
+        let engine = self.engine.status();
+        page.gauge(names::LOG_HEAD, self.tail.head());
+        page.counter(names::EVENTS_APPENDED, engine.events);
+        page.counter(names::APPEND_BATCHES, engine.batches);
+        page.counter(names::APPEND_GROUPS, engine.groups);
+        page.counter(names::CALLERS_ADMITTED, engine.admitted);
+        page.counter(names::CALLERS_SENT_AWAY, engine.refused);
+        page.gauge(names::CALLERS_WITH_A_PLACE, engine.occupied as u64);
+        page.gauge(names::CALLERS_WAITING, engine.waiting as u64);
+        page.gauge(names::UNITS_UNDER_WAY, engine.units as u64);
+        page.gauge(names::STREAMS_IN_MEMORY, engine.cells as u64);
+        page.gauge(names::LOG_ANSWERS, u64::from(engine.health == Health::Serving));
+    }
+
+    async fn of_settlement(&self, page: &mut Page) -> anyhow::Result<()> {
+        let settlement = self.settlement.status();
+        let owned = matches!(settlement.lease, Lease::Mine(_));
+        page.gauge(names::SETTLEMENT_OWNED, u64::from(owned));
+        if owned {
+            page.gauge(names::SETTLEMENT_QUEUED, settlement.waiting as u64);
+        }
+        page.gauge(names::SETTLEMENT_PARKED, self.settlement.parked_count().await?);
+        page.counter(names::ORDERS_SETTLED, settlement.settled);
+        Ok(())
+    }
+
+    async fn of_the_views(&self, page: &mut Page) -> anyhow::Result<()> {
+        let Some(views) = &self.views else { return Ok(()) };
+        let views = views.status().await?;
+        let mut each = |metric, value: fn(&jari_projections::ProjectionStatus) -> Option<u64>| {
+            page.by(metric, "view", views.iter().filter_map(|view| Some((view.view.clone(), value(view)?))));
+        };
+        each(names::VIEW_POSITION, |view| Some(view.position));
+        each(names::VIEW_LAG, |view| Some(view.lag));
+        each(names::VIEW_READY, |view| Some(u64::from(view.state != ProjectionState::NotReady)));
+        each(names::VIEW_QUARANTINED, |view| Some(view.quarantined));
+        each(names::VIEW_REBUILD_POSITION, |view| Some(view.rebuild.as_ref()?.position));
+        Ok(())
+    }
+
+    fn of_the_relay(&self, page: &mut Page) {
+        let relay = self.relay.status(&self.node, self.tail.head());
+        let now = relay.state();
+        let states = [RelayState::Off, RelayState::Standby, RelayState::Starting, RelayState::Running, RelayState::Waiting, RelayState::Halted];
+        let name = |state: RelayState| state.as_str_name().trim_start_matches("RELAY_STATE_").to_lowercase();
+        page.by(names::RELAY_STATE, "state", states.into_iter().map(|state| (name(state), u64::from(state == now))));
+        let count = |number: i64| u64::try_from(number).unwrap_or(0);
+        if !matches!(now, RelayState::Off | RelayState::Standby) {
+            page.gauge(names::RELAY_POSITION, count(relay.position));
+            page.gauge(names::RELAY_LAG, count(relay.lag_events));
+        }
+        page.counter(names::RELAY_TRANSACTIONS, count(relay.transactions));
+    }
+}

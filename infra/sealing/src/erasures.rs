@@ -1,0 +1,231 @@
+//! The list of erasures: in the database of the keys, and in a file that outlives every backup of it.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Read, Seek, SeekFrom, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::SystemTime,
+};
+
+use jiff::Timestamp;
+use rustc_hash::FxHashSet;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{KeyStore, SealingError, store::Subject};
+
+/// Erasures of one statement, and of one read.
+const PIECE: usize = 1_000;
+
+/// One key that was destroyed, or one request that found none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erasure {
+    /// Which key; none when the person had none.
+    pub key_id: Option<Uuid>,
+    /// Whose.
+    pub subject: Subject,
+    /// When.
+    pub erased_at: Timestamp,
+    /// By whose call.
+    pub requested_by: String,
+    /// The call's id.
+    pub request_id: Uuid,
+}
+
+/// A file of erasures, a line of JSON each. Only ever added to.
+#[derive(Debug)]
+pub struct ErasureList {
+    path: PathBuf,
+    /// Held while a line is written, so that two are not mixed.
+    writing: Mutex<()>,
+}
+
+impl ErasureList {
+    /// The list in this file, which need not be there yet.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), writing: Mutex::new(()) }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What stands in it. A last line that was cut off by a crash is left out: its erasure had not been answered.
+    ///
+    /// # Errors
+    /// [`SealingError::ListUnreadable`] for any other line that is none; [`SealingError::File`].
+    pub fn read(&self) -> Result<Vec<Erasure>, SealingError> {
+        let text = match fs::read_to_string(&self.path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            text => text.map_err(SealingError::file(&self.path))?,
+        };
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let erasure =
+            |(n, line): (usize, &str)| serde_json::from_str(line).map_err(|_| SealingError::ListUnreadable { path: self.path.clone(), line: n + 1 });
+        whole.lines().enumerate().filter(|(_, line)| !line.is_empty()).map(erasure).collect()
+    }
+
+    /// Adds these, durably. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`SealingError::File`].
+    pub fn add(&self, erasures: &[Erasure]) -> Result<(), SealingError> {
+        let mut lines = String::new();
+        for erasure in erasures {
+            lines.push_str(&serde_json::to_string(erasure).expect("ids, a time and texts can always be written as JSON"));
+            lines.push('\n');
+        }
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.write(&lines).map_err(SealingError::file(&self.path))
+    }
+
+    fn write(&self, lines: &str) -> std::io::Result<()> {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let is_new = !self.path.exists();
+        if is_new {
+            fs::create_dir_all(folder)?;
+        }
+        let mut file = OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(&self.path)?;
+        cut_to_whole_lines(&mut file)?;
+        file.write_all(lines.as_bytes())?;
+        file.sync_all()?;
+        if is_new { fs::File::open(folder)?.sync_all() } else { Ok(()) }
+    }
+}
+
+/// What a crash left of a last line goes: it would stand in the way of the next one.
+fn cut_to_whole_lines(file: &mut fs::File) -> std::io::Result<()> {
+    let size = file.metadata()?.len();
+    let mut last = [0; 1];
+    if size == 0 || (file.read_exact_at(&mut last, size - 1).is_ok() && last == *b"\n") {
+        return Ok(());
+    }
+    let mut text = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_end(&mut text)?;
+    file.set_len(text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end as u64 + 1))
+}
+
+impl KeyStore {
+    /// Destroys every key on the list that is there, and notes what was not noted. Says how many keys were there: after a restore, those that the
+    /// backup had brought back.
+    ///
+    /// # Errors
+    /// [`SealingError::Database`].
+    pub async fn apply(&self, erasures: &[Erasure]) -> Result<u64, SealingError> {
+        let client = self.database.connection().await?;
+        let statement = client.prepare_cached(include_str!("sql/apply_erasures.sql")).await?;
+        let mut gone = 0;
+        for piece in erasures.chunks(PIECE) {
+            let ids: Vec<Option<Uuid>> = piece.iter().map(|e| e.key_id).collect();
+            let subjects: Vec<&[u8]> = piece.iter().map(|e| e.subject.bytes().as_slice()).collect();
+            let times: Vec<SystemTime> = piece.iter().map(|e| instant(e.erased_at)).collect();
+            let callers: Vec<&str> = piece.iter().map(|e| e.requested_by.as_str()).collect();
+            let requests: Vec<Uuid> = piece.iter().map(|e| e.request_id).collect();
+            let row = client.query_one(&statement, &[&ids, &subjects, &times, &callers, &requests]).await?;
+            gone += u64::try_from(row.try_get::<_, i64>(0)?).unwrap_or(0);
+        }
+        Ok(gone)
+    }
+
+    /// Every erasure that is noted, oldest first.
+    ///
+    /// # Errors
+    /// [`SealingError::Database`].
+    pub async fn erasures(&self) -> Result<Vec<Erasure>, SealingError> {
+        let client = self.database.connection().await?;
+        let statement = client.prepare_cached(include_str!("sql/list_erasures.sql")).await?;
+        let (mut all, mut after) = (Vec::new(), 0_i64);
+        // ends with a piece that is not full; each round moves `after` forward
+        loop {
+            let rows = client.query(&statement, &[&after, &(PIECE as i64)]).await?;
+            for row in &rows {
+                after = row.try_get(0)?;
+                let Some(subject) = Subject::from_bytes(row.try_get(2)?) else { continue };
+                all.push(Erasure {
+                    key_id: row.try_get(1)?,
+                    subject,
+                    erased_at: timestamp(row.try_get(3)?),
+                    requested_by: row.try_get(4)?,
+                    request_id: row.try_get(5)?,
+                });
+            }
+            if rows.len() < PIECE {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Brings list and database together: what stands in one stands in both afterwards. Says how many keys the list destroyed.
+    ///
+    /// # Errors
+    /// As [`ErasureList::read`], [`KeyStore::apply`].
+    pub async fn agree_with(&self, list: &ErasureList) -> Result<u64, SealingError> {
+        let listed = list.read()?;
+        let gone = self.apply(&listed).await?;
+        let known: FxHashSet<(&str, Uuid)> = listed.iter().map(|e| (e.requested_by.as_str(), e.request_id)).collect();
+        let mut missing = self.erasures().await?;
+        missing.retain(|e| !known.contains(&(e.requested_by.as_str(), e.request_id)));
+        if !missing.is_empty() {
+            list.add(&missing)?;
+        }
+        Ok(gone)
+    }
+}
+
+pub(crate) fn instant(at: Timestamp) -> SystemTime {
+    SystemTime::try_from(at).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+pub(crate) fn timestamp(at: SystemTime) -> Timestamp {
+    Timestamp::try_from(at).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn erasure(n: u128) -> Erasure {
+        let subject = Subject::of(&n.to_string());
+        Erasure {
+            key_id: Some(Uuid::from_u128(n)),
+            subject,
+            erased_at: Timestamp::UNIX_EPOCH,
+            requested_by: "privacy".into(),
+            request_id: Uuid::from_u128(n),
+        }
+    }
+
+    #[test]
+    fn a_list_that_a_crash_cut_off_goes_on_after_its_last_whole_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = ErasureList::new(folder.path().join("keys/erasures.jsonl"));
+        assert_eq!(list.read().unwrap(), []);
+        list.add(&[erasure(1), erasure(2)]).unwrap();
+        assert_eq!(list.read().unwrap(), [erasure(1), erasure(2)]);
+        let whole = fs::read_to_string(list.path()).unwrap();
+        fs::write(list.path(), &whole[..whole.len() - 10]).unwrap();
+        assert_eq!(list.read().unwrap(), [erasure(1)], "what was cut off had not been answered");
+        list.add(&[erasure(3)]).unwrap();
+        assert_eq!(list.read().unwrap(), [erasure(1), erasure(3)]);
+    }
+
+    #[test]
+    fn a_line_that_is_no_erasure_is_named_and_never_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = ErasureList::new(folder.path().join("erasures.jsonl"));
+        list.add(&[erasure(1)]).unwrap();
+        let of_nobody = serde_json::to_string(&erasure(2)).unwrap().replace(&erasure(2).subject.to_hex(), "xyz") + "\n";
+        for bad in ["nonsense\n", "{}\n", &of_nobody] {
+            let before = fs::read_to_string(list.path()).unwrap();
+            fs::write(list.path(), format!("{before}{bad}")).unwrap();
+            assert!(matches!(list.read(), Err(SealingError::ListUnreadable { line: 2, .. })), "{bad}");
+            fs::write(list.path(), before).unwrap();
+        }
+    }
+}

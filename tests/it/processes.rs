@@ -1,0 +1,132 @@
+//! The program as processes of its own, as operators start it: what can be killed and paused for real.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use clap::Parser;
+use jari::cli::Cli;
+use jari_event_store::Database;
+use tonic::transport::{Channel, Endpoint};
+
+/// What a part is told: its words, one a line.
+const WORDS: &str = "JARI_TEST_WORDS";
+
+#[test]
+#[ignore = "a part: the program, as another process of these tests"]
+fn part_that_is_the_program_with_the_words_it_was_given() {
+    let Ok(words) = std::env::var(WORDS) else { return };
+    match jari::cmd::run(Cli::parse_from(words.lines())) {
+        Ok(code) => std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS)),
+        Err(error) => {
+            eprintln!("{error:#}");
+            std::process::exit(1);
+        }
+    }
+}
+
+/// `jari WORDS` with this configuration, as a process of its own; what it says goes to a file beside the configuration.
+pub fn start(config: &Path, words: &[&str]) -> Program {
+    let all: Vec<&str> = ["jari", "--config", config.to_str().unwrap()].into_iter().chain(words.iter().copied()).collect();
+    let log = std::fs::File::create(config.with_extension("log")).unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--ignored", "--exact", "--nocapture", "processes::part_that_is_the_program_with_the_words_it_was_given"]);
+    command.env(WORDS, all.join("\n")).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    Program { child: command.spawn().unwrap(), log: config.with_extension("log") }
+}
+
+/// A process; killed when it is dropped.
+pub struct Program {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Program {
+    /// Sends a signal: `KILL`, `STOP`, `CONT`, `TERM`.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([format!("-{signal}"), self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success(), "it runs");
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Whether it ended well; `None` while it runs.
+    pub fn ended(&mut self) -> Option<bool> {
+        self.child.try_wait().unwrap().map(|status| status.success())
+    }
+
+    pub async fn until_ended(&mut self) -> bool {
+        // bounded by two minutes
+        for _ in 0..2_400 {
+            if let Some(well) = self.ended() {
+                return well;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("it does not end; it said\n{}", self.said());
+    }
+
+    /// What it has said.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // one that has ended by itself needs no end
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A folder of a test's own, gone with it.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("jari-it-{}", uuid::Uuid::now_v7().simple()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    /// A configuration: sections and keys over the default, on this database.
+    pub fn config(&self, name: &str, database: &Database, rest: &str) -> PathBuf {
+        let path = self.0.join(format!("{name}.toml"));
+        std::fs::write(&path, format!("[database]\nurl = \"{}\"\n[heads]\nenabled = false\n{rest}", url(database.config()))).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// As a configuration names a database.
+fn url(config: &tokio_postgres::Config) -> String {
+    let host = match &config.get_hosts()[0] {
+        tokio_postgres::config::Host::Tcp(name) => name.clone(),
+        tokio_postgres::config::Host::Unix(folder) => folder.display().to_string(),
+    };
+    let password = config.get_password().map_or_else(String::new, |password| format!(" password='{}'", std::str::from_utf8(password).unwrap()));
+    let (user, name) = (config.get_user().unwrap(), config.get_dbname().unwrap());
+    format!("host='{host}' port={} user='{user}' dbname='{name}'{password}", config.get_ports()[0])
+}
+
+/// A free address of this machine.
+pub fn free_address() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// Connections to whoever serves there, now or later. A call that gets no answer (for its server stands still) ends after a few seconds.
+pub fn channel(address: &str) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    endpoint.connect_timeout(Duration::from_secs(1)).timeout(Duration::from_secs(4)).connect_lazy()
+}
