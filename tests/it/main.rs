@@ -22,6 +22,7 @@ mod heads;
 mod history;
 mod history_log;
 mod holds;
+mod intake;
 mod keys;
 mod ledger;
 mod log;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use jari_event_store::RecordedEvent;
+use jiff::Timestamp;
 
-use crate::{LogHeadSigned, catalogue::PublicType, log_head};
+use crate::{LogHeadSigned, catalogue::PublicType, log_head, order_command};
 
 /// The longest text of another writer that is passed on as an attribute, in bytes.
 const MAX_FOREIGN_BYTES: usize = 256;
@@ -28,7 +29,9 @@ pub struct Attributes {
     /// The Kafka key: the id of what it happened to.
     pub partition_key: Option<Arc<str>>,
     /// The position in 20 digits, so that text sorts as the log does.
-    pub sequence: String,
+    ///
+    /// Absent where no position is told.
+    pub sequence: Option<String>,
     /// Its place in the stream of what it happened to, from 1; absent where no event is told.
     pub stream_version: Option<String>,
     /// The first command of the chain of causes.
@@ -52,7 +55,7 @@ impl Attributes {
             time: format!("{:.6}", event.recorded_at),
             data_schema: of.data_schema,
             partition_key: key.cloned(),
-            sequence: format!("{:020}", event.position),
+            sequence: Some(format!("{:020}", event.position)),
             stream_version: Some(event.sequence.to_string()),
             correlation_id: metadata.correlation_id.as_ref().filter(|id| is_header_text(id)).cloned(),
             causation_id: metadata.causation_position().map(|position| position.to_string()),
@@ -71,7 +74,45 @@ impl Attributes {
             time: head.signed_at.clone(),
             data_schema: log_head::TYPE.data_schema,
             partition_key: Some(head.log_id.as_str().into()),
-            sequence: format!("{position:020}"),
+            sequence: Some(format!("{position:020}")),
+            stream_version: None,
+            correlation_id: None,
+            causation_id: None,
+            trace_parent: None,
+        }
+    }
+
+    /// Of what is told of a command that was refused: `id` is its own, for ever; `command_id` that of the command.
+    pub(crate) fn of_refused_command(id: String, source: &Arc<str>, order_id: &str, command_id: &str, at: Timestamp) -> Self {
+        let order_id = Some(order_id).filter(|id| !id.is_empty());
+        Self {
+            id,
+            source: source.clone(),
+            event_type: order_command::REFUSED.event_type,
+            subject: order_id.map(|id| format!("orders/{id}")),
+            time: format!("{at:.6}"),
+            data_schema: order_command::REFUSED.data_schema,
+            partition_key: order_id.map(Arc::from),
+            sequence: None,
+            stream_version: None,
+            correlation_id: Some(command_id).filter(|id| !id.is_empty()).map(str::to_owned),
+            causation_id: None,
+            trace_parent: None,
+        }
+    }
+
+    /// Of a command, as an integrator sends it.
+    #[must_use]
+    pub fn of_command(id: String, source: Arc<str>, of: &'static PublicType, order_id: &str, at: Timestamp) -> Self {
+        Self {
+            id,
+            source,
+            event_type: of.event_type,
+            subject: Some(format!("orders/{order_id}")),
+            time: format!("{at:.6}"),
+            data_schema: of.data_schema,
+            partition_key: Some(order_id.into()),
+            sequence: None,
             stream_version: None,
             correlation_id: None,
             causation_id: None,
@@ -81,7 +122,7 @@ impl Attributes {
 
     /// The headers of Kafka's binary mode, names and values; the data is the record's value.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let always: [(&'static str, &str); 8] = [
+        let always: [(&'static str, &str); 7] = [
             ("content-type", "application/json"),
             ("ce_specversion", "1.0"),
             ("ce_id", self.id.as_str()),
@@ -89,9 +130,9 @@ impl Attributes {
             ("ce_type", self.event_type),
             ("ce_time", &self.time),
             ("ce_dataschema", self.data_schema),
-            ("ce_sequence", &self.sequence),
         ];
         let optional = [
+            ("ce_sequence", self.sequence.as_deref()),
             ("ce_streamversion", self.stream_version.as_deref()),
             ("ce_subject", self.subject.as_deref()),
             ("ce_partitionkey", self.partition_key.as_deref()),

@@ -58,7 +58,8 @@ pub fn public_events() -> impl Iterator<Item = &'static PublicType> {
 /// Every type that stands on a topic, by topic.
 #[cfg(test)]
 pub(crate) fn public_types() -> impl Iterator<Item = &'static PublicType> {
-    public_events().chain([crate::log_head::TYPE])
+    let commands = crate::order_command::COMMANDS.iter().copied();
+    public_events().chain([crate::log_head::TYPE]).chain(commands).chain([crate::order_command::REFUSED])
 }
 
 /// A public event as bytes, with what the catalogue says of it.

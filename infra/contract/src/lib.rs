@@ -12,6 +12,7 @@ mod catalogue;
 mod error;
 pub mod log_head;
 pub mod order;
+pub mod order_command;
 pub mod product;
 #[cfg(test)]
 mod published;
@@ -27,5 +28,6 @@ pub use attributes::Attributes;
 pub use catalogue::{PublicType, public_events};
 pub use error::ContractError;
 pub use log_head::LogHeadSigned;
+pub use order_command::OrderCommandRefused;
 pub use publisher::{PublicMessage, Publisher};
 pub use topic::{Settings, Topic};

@@ -1,6 +1,7 @@
 //! The topics, and how they are made: one table.
 
-/// Where public events are published. Each is keyed by the id of what its events are about, and in the order of the log for each key.
+/// What stands on Kafka. What happened is published, keyed by the id of what it is about and in the order of the log for each key; commands on orders
+/// arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
     /// What happened to products.
@@ -13,6 +14,10 @@ pub enum Topic {
     Availability,
     /// Signed heads of the log.
     LogHead,
+    /// Commands on orders, from integrators.
+    OrderCommand,
+    /// Those that were refused.
+    RefusedOrderCommand,
 }
 
 /// How a topic is made.
@@ -30,7 +35,8 @@ const DAY_MS: i64 = 86_400_000;
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Product, Self::Slot, Self::Order, Self::Availability, Self::LogHead];
+    pub const ALL: [Self; 7] =
+        [Self::Product, Self::Slot, Self::Order, Self::Availability, Self::LogHead, Self::OrderCommand, Self::RefusedOrderCommand];
     /// Those that tell of events.
     pub const OF_EVENTS: [Self; 4] = [Self::Product, Self::Slot, Self::Order, Self::Availability];
 
@@ -43,6 +49,8 @@ impl Topic {
             Self::Order => "reservation.order.v1",
             Self::Availability => "reservation.availability.v1",
             Self::LogHead => "reservation.log-heads.v1",
+            Self::OrderCommand => "reservation.order-commands.v1",
+            Self::RefusedOrderCommand => "reservation.order-commands-refused.v1",
         }
     }
 
@@ -56,7 +64,17 @@ impl Topic {
             Self::Availability => Settings { partitions: 12, retention_ms: -1, compacted: true },
             // one a minute at most, and each is worth more the older it is
             Self::LogHead => Settings { partitions: 1, retention_ms: -1, compacted: false },
+            // shorter than the ids of commands are remembered: what is read again must be known again
+            Self::OrderCommand => Settings { partitions: 12, retention_ms: 7 * DAY_MS, compacted: false },
+            // few, and whoever repairs wants them in one order
+            Self::RefusedOrderCommand => Settings { partitions: 1, retention_ms: 14 * DAY_MS, compacted: false },
         }
+    }
+
+    /// Whether integrators send to it, rather than read it.
+    #[must_use]
+    pub fn is_inbound(self) -> bool {
+        matches!(self, Self::OrderCommand)
     }
 
     /// What it carries, and what its key is, for the published document.
@@ -72,6 +90,12 @@ impl Topic {
             Self::LogHead => {
                 "Signed heads of the log, each behind the events that it stands for; the key is the log's id. Kept for ever: they prove that nothing was changed since."
             }
+            Self::OrderCommand => {
+                "Commands on orders: send them here instead of calling OrderService. The key is the order's id, and commands of one order are executed in \
+                 their order. `ce_id` is a UUID of the sender's: the same from the same source is executed once. Answered by events on reservation.order.v1 \
+                 that bear it as `ce_correlationid`, or by a record on reservation.order-commands-refused.v1."
+            }
+            Self::RefusedOrderCommand => "Commands that were refused, with the reason; the key is the order's id.",
         }
     }
 }

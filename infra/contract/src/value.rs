@@ -18,6 +18,12 @@ impl Count {
         i32::try_from(number).map(Self).map_err(|_| Unfit(what))
     }
 
+    /// The number, or the largest that there is room for.
+    #[must_use]
+    pub fn at_most(number: u32) -> Self {
+        Self(i32::try_from(number).unwrap_or(i32::MAX))
+    }
+
     /// The number.
     #[must_use]
     pub fn get(self) -> u32 {

@@ -32,7 +32,7 @@ fn example(of: &'static PublicType) -> (PublicMessage, Value) {
         time: header("ce_time").unwrap(),
         data_schema: of.data_schema,
         partition_key: None,
-        sequence: header("ce_sequence").unwrap(),
+        sequence: header("ce_sequence"),
         stream_version: header("ce_streamversion"),
         correlation_id: header("ce_correlationid"),
         causation_id: header("ce_causationid"),

@@ -28,30 +28,31 @@ const HELP: &str = "\
 Usage: jari <COMMAND> [OPTIONS]
 
 Run:
-  serve        Serve gRPC, on a private PostgreSQL unless the configuration names one
-  status       Show the database, the log, the views and the settlement of orders
+  serve         Serve gRPC, on a private PostgreSQL unless the configuration names one
+  status        Show the database, the log, the views and the settlement of orders
 
 Try:
-  demo         Let 1,000 customers want the 100 seats of one slot, and count afterwards
-  load         Put load on a server, to size a machine
+  demo          Let 1,000 customers want the 100 seats of one slot, and count afterwards
+  load          Put load on a server, to size a machine
 
 Look back:
-  history      Tell the log, a thing as it stood, what changed and what caused it
-  replay       Show a view as it was at a moment, or prove the live one
-  export       Write the log to a folder, as Parquet or JSON Lines; go on where the last export ended
+  history       Tell the log, a thing as it stood, what changed and what caused it
+  replay        Show a view as it was at a moment, or prove the live one
+  export        Write the log to a folder, as Parquet or JSON Lines; go on where the last export ended
 
 Keep:
-  verify       Prove the whole log: order, sequences, invariants, settlement in line
-  heads        Show the newest signed head of the log, and the key that signs
-  archive      Move old events to the archive, from which they are read as before
-  rebuild      Build a view anew beside the live one, and switch
-  erase        Erase a person: contacts and names of guests can be read nowhere any more
-  keys         Look after the keys of persons: a new master key, the list of erasures
-  quarantine   List the streams that a view has set aside, or let it read one again
+  verify        Prove the whole log: order, sequences, invariants, settlement in line
+  heads         Show the newest signed head of the log, and the key that signs
+  archive       Move old events to the archive, from which they are read as before
+  rebuild       Build a view anew beside the live one, and switch
+  erase         Erase a person: contacts and names of guests can be read nowhere any more
+  keys          Look after the keys of persons: a new master key, the list of erasures
+  quarantine    List the streams that a view has set aside, or let it read one again
+  dead-letters  List the commands from Kafka that were refused, or send one again
 
 Set up:
-  config       Print the configuration: every key with its default and its meaning
-  completions  Print completions for a shell
+  config        Print the configuration: every key with its default and its meaning
+  completions   Print completions for a shell
 
 Options:
 {options}
@@ -122,6 +123,10 @@ pub enum Command {
     ///
     /// Asks a running server. Each is told with its error, how many of its events wait, and the command that retries it.
     Quarantine(Quarantine),
+    /// List the commands from Kafka that were refused, or send one again
+    ///
+    /// Asks a running server. Each is told with its reason and the offset under which it is sent again, as a new command.
+    DeadLetters(DeadLetters),
     /// Print the configuration: every key with its default and its meaning
     Config,
     /// Print completions for a shell
@@ -299,6 +304,26 @@ pub struct Quarantine {
     /// Let the view read this stream again, from where it stopped: TYPE/ID, as it is listed
     #[arg(long, value_name = "STREAM", requires = "view", value_parser = parse_stream)]
     pub retry: Option<(String, String)>,
+}
+
+/// Of `jari dead-letters`.
+#[derive(Debug, Args)]
+pub struct DeadLetters {
+    /// The server [default: where the configuration serves]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// Only those that were refused with this code
+    #[arg(long, value_name = "CODE")]
+    pub code: Option<String>,
+    /// Only those of this order
+    #[arg(long, value_name = "ID")]
+    pub order: Option<String>,
+    /// Send these again: offsets, as they are listed. Twice is once
+    #[arg(long, value_name = "OFFSET", num_args = 1.., conflicts_with_all = ["code", "order"], value_parser = clap::value_parser!(i64).range(0..))]
+    pub redrive: Vec<i64>,
+    /// Send all those again that are listed
+    #[arg(long, conflicts_with = "redrive")]
+    pub redrive_all: bool,
 }
 
 fn parse_stream(text: &str) -> Result<(String, String), String> {

@@ -26,6 +26,7 @@ pub struct Config {
     pub projections: Projections,
     pub kafka: Kafka,
     pub relay: Relay,
+    pub intake: Intake,
     pub heads: Heads,
     pub keys: Keys,
     pub metrics: Metrics,
@@ -133,6 +134,15 @@ pub struct Relay {
     pub lease_ms: u64,
 }
 
+/// `[intake]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "each key is described once, where users read it")]
+pub struct Intake {
+    pub enabled: bool,
+    pub batch_commands: usize,
+}
+
 /// `[heads]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -235,6 +245,7 @@ impl Config {
             bound("kafka.patience_ms", self.kafka.patience_ms, 1_000, 900_000),
             bound("relay.batch_events", size(self.relay.batch_events), 1, 100_000),
             bound("relay.lease_ms", self.relay.lease_ms, 500, DAY_MS),
+            bound("intake.batch_commands", size(self.intake.batch_commands), 1, 10_000),
             bound("heads.every_seconds", self.heads.every_seconds, 1, 86_400),
             bound("keys.pool_connections", size(self.keys.pool_connections), 1, 1_000),
             bound("projections.wait_ms", self.projections.wait_ms, 0, 600_000),

@@ -12,6 +12,7 @@ use jari_contract::LogHeadSigned;
 use jari_event_store::{Database, LogIdentity, LogTail, Reader, SnapshotWriter, StreamWatchers, TailSettings, prune_commands};
 use jari_heads::HeadSigner;
 use jari_history::{History, HistoryDesk, HistorySettings};
+use jari_intake::Intake;
 use jari_projections::{AvailabilityQueries, OrderQueries, ProductQueries, Views};
 use jari_proto::{
     availability::v1::availability_service_server::AvailabilityServiceServer, operations::v1::operations_service_server::OperationsServiceServer,
@@ -27,6 +28,7 @@ use tonic::transport::{Server, server::TcpIncoming};
 use crate::{
     config::Config,
     health,
+    intaking::{IntakeDesk, Taking},
     metrics::{self, Sources},
     operations::Operations,
     relaying::RelayDesk,
@@ -54,13 +56,12 @@ pub struct Node {
     pub metrics: Option<SocketAddr>,
     /// How its relay stands.
     pub relay: RelayDesk,
+    /// How its intake of commands stands.
+    pub intake: IntakeDesk,
     relaying: Relaying,
     /// The newest signed head, for the relay.
     heads: watch::Sender<Option<LogHeadSigned>>,
-    /// Stops the server; then the processes; then the engine.
-    server_stop: CancellationToken,
-    work_stop: CancellationToken,
-    engine_stop: CancellationToken,
+    stop: Stop,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
     work: Vec<JoinHandle<()>>,
     foundation: Vec<JoinHandle<()>>,
@@ -92,26 +93,24 @@ impl Node {
         let mut config = config.clone();
         config.server.listen = address;
         let node_id = if config.node.id.is_empty() { uuid::Uuid::now_v7().to_string() } else { config.node.id.clone() };
-        let (server_stop, work_stop, engine_stop) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let stop = Stop::default();
         let reader = Reader::new(database.clone());
         let identity = reader.identity().await?;
-        let (tail, following) = LogTail::start(database.clone(), TailSettings::default(), engine_stop.clone()).await?;
-        let (snapshots, snapshotting) = SnapshotWriter::start(database.clone(), engine_stop.clone());
-        let (watchers, watching) = StreamWatchers::start(tail.clone(), engine_stop.clone());
-        let (engine, deciding) = Engine::start(database.clone(), tail.clone(), snapshots, config.engine_settings(), engine_stop.clone()).await?;
+        let (tail, following) = LogTail::start(database.clone(), TailSettings::default(), stop.engine.clone()).await?;
+        let (snapshots, snapshotting) = SnapshotWriter::start(database.clone(), stop.engine.clone());
+        let (watchers, watching) = StreamWatchers::start(tail.clone(), stop.engine.clone());
+        let (engine, deciding) = Engine::start(database.clone(), tail.clone(), snapshots, config.engine_settings(), stop.engine.clone()).await?;
         let settings = config.settlement_settings(&node_id);
-        let (settlement, mut work) = Settlement::start(database.clone(), engine.clone(), tail.clone(), settings, work_stop.clone());
-        let views = match config.projections.enabled {
-            true => {
-                let node = (node_id.clone(), config.advertised().to_owned());
-                let (views, tasks) = Views::start(database.clone(), tail.clone(), node, config.view_settings(), work_stop.clone()).await?;
-                work.extend(tasks);
-                Some(views)
-            }
-            false => None,
-        };
-        // joined when the node stops; it ends with `work_stop`
-        work.push(tokio::spawn(prune(database.clone(), config.engine.retention_days, work_stop.clone())));
+        let (settlement, mut work) = Settlement::start(database.clone(), engine.clone(), tail.clone(), settings, stop.work.clone());
+        let mut views = None;
+        if config.projections.enabled {
+            let node = (node_id.clone(), config.advertised());
+            let (started, tasks) = Views::start(database.clone(), tail.clone(), node, config.view_settings(), stop.work.clone()).await?;
+            work.extend(tasks);
+            views = Some(started);
+        }
+        // joined when the node stops; it ends with `stop.work`
+        work.push(tokio::spawn(prune(database.clone(), config.engine.retention_days, stop.work.clone())));
         let context = WriteContext {
             engine: engine.clone(),
             digester: Digester::new(&identity),
@@ -122,25 +121,27 @@ impl Node {
             max_message_bytes: config.server.max_message_bytes,
         };
         let relay = RelayDesk::off(if config.relay.enabled { "no Kafka is known to this node" } else { "relay.enabled is false" });
+        let intake = IntakeDesk::off(if config.intake.enabled { "no Kafka is known to this node" } else { "intake.enabled is false" });
         let relaying =
             Relaying { config: config.clone(), node: (node_id.clone(), config.advertised()), database: database.clone(), tail: tail.clone() };
         let history = HistoryDesk::new(database.clone(), tail.clone(), watchers.clone(), identity.log_id, HistorySettings::default());
         if let Some(listener) = scrapes {
             let (node, views, settlement) = (node_id.clone(), views.clone(), settlement.clone());
-            let sources =
-                Sources { node, database: database.clone(), tail: tail.clone(), engine: engine.clone(), settlement, views, relay: relay.clone() };
-            // joined when the node stops; it ends with `work_stop`
-            work.push(tokio::spawn(metrics::serve(listener, sources, work_stop.clone())));
+            let (database, tail, engine) = (database.clone(), tail.clone(), engine.clone());
+            let sources = Sources { node, database, tail, engine, settlement, views, relay: relay.clone(), intake: intake.clone() };
+            // joined when the node stops; it ends with `stop.work`
+            work.push(tokio::spawn(metrics::serve(listener, sources, stop.work.clone())));
         }
+        let kafka = (relay.clone(), intake.clone());
         let operations =
-            Operations::new((node_id, identity.log_id), relay.clone(), database.clone(), tail, engine.clone(), settlement.clone(), views.clone());
+            Operations::new((node_id, identity.log_id), kafka, database.clone(), tail, engine.clone(), settlement.clone(), views.clone());
         let services = Services { context, views, watchers, history, operations, settlement };
         let drain = Duration::from_secs(config.server.drain_seconds);
         // joined when the node stops, or when it fails
-        let server = tokio::spawn(serve(config, listener, services, server_stop.clone()));
+        let server = tokio::spawn(serve(config, listener, services, stop.server.clone()));
         let foundation = vec![following, snapshotting, watching, deciding];
         let heads = watch::Sender::new(None);
-        Ok(Self { engine, identity, address, metrics, relay, relaying, heads, server_stop, work_stop, engine_stop, server, work, foundation, drain })
+        Ok(Self { engine, identity, address, metrics, relay, intake, relaying, heads, stop, server, work, foundation, drain })
     }
 
     /// Starts the relay to the Kafka that answers at `brokers`, unless the configuration forbids it. Once a node.
@@ -151,9 +152,20 @@ impl Node {
         }
         let (settings, log_id) = (config.relay_settings(brokers), self.identity.log_id);
         let heads = self.heads.subscribe();
-        let (relay, tasks) = Relay::start(database.clone(), tail.clone(), log_id, node.clone(), settings, heads, self.work_stop.clone());
+        let (relay, tasks) = Relay::start(database.clone(), tail.clone(), log_id, node.clone(), settings, heads, self.stop.work.clone());
         self.work.extend(tasks);
         self.relay.runs(relay);
+    }
+
+    /// Starts taking commands from the Kafka that answers at `brokers`, unless the configuration forbids it. Once a node.
+    pub fn take_commands_from(&mut self, brokers: &str) {
+        let config = &self.relaying.config;
+        if config.intake.enabled {
+            let settings = config.intake_settings(brokers, self.address, self.identity.log_id);
+            let (intake, task) = Intake::start(settings.clone(), self.stop.work.clone());
+            self.work.push(task);
+            self.intake.runs(Taking::new(intake, &settings));
+        }
     }
 
     /// Starts signing heads of the log, unless the configuration forbids it. Once a node.
@@ -161,7 +173,7 @@ impl Node {
         let Relaying { config, database, .. } = &self.relaying;
         if config.heads.enabled {
             let (settings, told) = (config.signer_settings(), self.heads.clone());
-            self.work.push(HeadSigner::start(database.clone(), self.identity.log_id, settings, told, self.work_stop.clone()));
+            self.work.push(HeadSigner::start(database.clone(), self.identity.log_id, settings, told, self.stop.work.clone()));
         }
     }
 
@@ -177,15 +189,15 @@ impl Node {
     /// Stops: no new calls; those under way end, bounded; settlement and views save and give their leases back; the engine settles what it
     /// has accepted.
     pub async fn stop(mut self) {
-        self.server_stop.cancel();
+        self.stop.server.cancel();
         // a server that ended by itself was waited for before
         if !self.server.is_finished() && tokio::time::timeout(self.drain, &mut self.server).await.is_err() {
             tracing::info!("calls were still under way when the time to drain was over");
             self.server.abort();
         }
-        self.work_stop.cancel();
+        self.stop.work.cancel();
         join(self.work).await;
-        self.engine_stop.cancel();
+        self.stop.engine.cancel();
         join(self.foundation).await;
     }
 }
@@ -196,6 +208,14 @@ async fn join(tasks: Vec<JoinHandle<()>>) {
             tracing::error!(%error, "a task broke");
         }
     }
+}
+
+/// What stops, in this order: the server, then the processes, then the engine.
+#[derive(Default)]
+struct Stop {
+    server: CancellationToken,
+    work: CancellationToken,
+    engine: CancellationToken,
 }
 
 /// What the relay will need.

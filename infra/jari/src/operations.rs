@@ -17,7 +17,7 @@ use jari_proto::{
 use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
-use crate::relaying::RelayDesk;
+use crate::{intaking::IntakeDesk, relaying::RelayDesk};
 
 /// The codes that this service gives by itself.
 pub const CODES: &[&str] = &[
@@ -28,6 +28,7 @@ pub const CODES: &[&str] = &[
     "STREAM_NOT_QUARANTINED",
     "STREAM_STILL_QUARANTINED",
     "VIEW_SWITCHED",
+    "INTAKE_OFF",
 ];
 
 /// How long an answer waits for the position that it must have seen.
@@ -48,6 +49,7 @@ struct Inner {
     settlement: Settlement,
     views: Option<Views>,
     relay: RelayDesk,
+    intake: IntakeDesk,
     started_at: Timestamp,
 }
 
@@ -55,14 +57,14 @@ impl Operations {
     /// Speaks for this node.
     pub fn new(
         (node, log_id): (String, Uuid),
-        relay: RelayDesk,
+        (relay, intake): (RelayDesk, IntakeDesk),
         database: Database,
         tail: LogTail,
         engine: Engine,
         settlement: Settlement,
         views: Option<Views>,
     ) -> Self {
-        Self(Arc::new(Inner { node, log_id, database, tail, engine, settlement, views, relay, started_at: Timestamp::now() }))
+        Self(Arc::new(Inner { node, log_id, database, tail, engine, settlement, views, relay, intake, started_at: Timestamp::now() }))
     }
 
     fn views(&self) -> Result<&Views, Status> {
@@ -193,6 +195,7 @@ impl OperationsService for Operations {
             }),
             position: count(head),
             relay: Some(self.0.relay.status(&self.0.node, head)),
+            intake: Some(self.0.intake.status()),
         }))
     }
 
@@ -266,6 +269,27 @@ impl OperationsService for Operations {
         let stream = stream(&request.aggregate_type, &request.aggregate_id).ok_or_else(unknown)?;
         let position = self.views()?.retry_quarantined(&request.projection, &stream).await.map_err(retry_failed)?;
         Ok(Response::new(pb::RetryQuarantinedStreamResponse { position: count(position) }))
+    }
+
+    async fn list_refused_commands(
+        &self,
+        request: Request<pb::ListRefusedCommandsRequest>,
+    ) -> Result<Response<pb::ListRefusedCommandsResponse>, Status> {
+        let request = request.into_inner();
+        self.reach(request.min_position).await?;
+        let size = page_size(request.page_size)?;
+        let from = if request.page_token.is_empty() { Some(0) } else { request.page_token.parse().ok().filter(|from| *from >= 0) };
+        let refused_commands = self.0.intake.list(from.ok_or_else(not_a_token)?, size as usize).await?;
+        let full = refused_commands.len() == size as usize;
+        let next_page_token = refused_commands.last().filter(|_| full).map(|last| (last.offset + 1).to_string()).unwrap_or_default();
+        Ok(Response::new(pb::ListRefusedCommandsResponse { refused_commands, next_page_token, position: self.position() }))
+    }
+
+    async fn redrive_command(&self, request: Request<pb::RedriveCommandRequest>) -> Result<Response<pb::RedriveCommandResponse>, Status> {
+        let offset = Some(request.get_ref().offset).filter(|offset| *offset >= 0);
+        let offset = offset.ok_or_else(|| invalid(vec![("offset", "must be 0 or more")], "REQUEST_INVALID"))?;
+        let command_id = self.0.intake.redrive(offset).await?.to_string();
+        Ok(Response::new(pb::RedriveCommandResponse { command_id, position: self.position() }))
     }
 }
 

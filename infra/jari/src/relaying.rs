@@ -1,41 +1,19 @@
 //! What the node knows of its relay: off, and why, or how it stands.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use jari_proto::operations::v1::{self as pb, RelayState as Told};
 use jari_relay::{KafkaSettings, Relay, RelaySettings, RelayState};
 
-use crate::config::Config;
+use crate::{config::Config, desk::Desk};
 
-/// Shared by the node, which starts the relay, and the service that tells of it. The lock is held for as long as it takes to read or set a pointer.
-#[derive(Clone)]
-pub struct RelayDesk(Arc<Mutex<Result<Relay, String>>>);
+/// Where the node's relay is told of.
+pub type RelayDesk = Desk<Relay>;
 
-impl RelayDesk {
-    /// Off, because of `reason`.
-    #[must_use]
-    pub fn off(reason: &str) -> Self {
-        Self(Arc::new(Mutex::new(Err(reason.to_owned()))))
-    }
-
-    /// It runs.
-    pub(crate) fn runs(&self, relay: Relay) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Ok(relay);
-    }
-
-    /// It is off, because of `reason`.
-    pub fn is_off(&self, reason: &str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Err(reason.to_owned());
-    }
-
+impl Desk<Relay> {
     /// How it stands, for operators; `here` names this node, `head` is the log's.
     pub(crate) fn status(&self, here: &str, head: u64) -> pb::RelayStatus {
-        let relay = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let relay = match relay {
+        let relay = match self.get() {
             Ok(relay) => relay,
             Err(reason) => return pb::RelayStatus { state: Told::Off.into(), message: reason, ..Default::default() },
         };

@@ -26,12 +26,16 @@ struct Wanted {
     partitions: i32,
     retention: String,
     compacted: bool,
-    /// Bytes of a segment: only closed ones are compacted.
+    /// Whether others write to it.
+    arrives: bool,
+    /// Bytes of a segment: only closed ones are compacted, or deleted.
     segment: &'static str,
+    /// Milliseconds after which it is closed; the cluster's own when absent.
+    segment_ms: Option<&'static str>,
 }
 
 /// A client that keeps what the library says to itself: what matters of it comes back from the call, once, and is told by the relay.
-pub(crate) struct Quiet;
+pub struct Quiet;
 
 impl ClientContext for Quiet {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -58,16 +62,28 @@ impl Cluster {
         Self { settings, patience }
     }
 
-    pub(crate) fn client(&self) -> ClientConfig {
+    /// What every client of it begins with.
+    #[must_use]
+    pub fn client(&self) -> ClientConfig {
         self.settings.client()
     }
 
-    pub(crate) fn topic(&self, name: &str) -> String {
+    /// A topic's name in it.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> String {
         self.settings.topic(name)
     }
 
-    pub(crate) fn patience(&self) -> Duration {
+    /// The bound of each call.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
         self.patience
+    }
+
+    /// The same cluster, with calls that are bounded by `most` when that is less.
+    #[must_use]
+    pub fn within(&self, most: Duration) -> Self {
+        Self { settings: self.settings.clone(), patience: self.patience.min(most) }
     }
 
     fn wanted(&self) -> Vec<Wanted> {
@@ -78,10 +94,25 @@ impl Cluster {
                 partitions: settings.partitions,
                 retention: settings.retention_ms.to_string(),
                 compacted: settings.compacted,
+                arrives: topic.is_inbound(),
                 segment: if settings.compacted { "16777216" } else { "134217728" },
+                // what is kept is counted in whole segments: without this, commands would outlast their retention by a week
+                segment_ms: if settings.compacted || matches!(topic, Topic::OrderCommand | Topic::RefusedOrderCommand) {
+                    Some("3600000")
+                } else {
+                    None
+                },
             }
         });
-        let checkpoints = Wanted { name: self.topic(checkpoint::TOPIC), partitions: 1, retention: "-1".into(), compacted: true, segment: "4194304" };
+        let checkpoints = Wanted {
+            name: self.topic(checkpoint::TOPIC),
+            partitions: 1,
+            retention: "-1".into(),
+            compacted: true,
+            arrives: false,
+            segment: "4194304",
+            segment_ms: Some("3600000"),
+        };
         public.chain([checkpoints]).collect()
     }
 
@@ -104,8 +135,14 @@ impl Cluster {
             .map(|topic| {
                 let made = NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(self.settings.replication));
                 let made = made.set("retention.ms", &topic.retention).set("segment.bytes", topic.segment);
+                let made = match topic.segment_ms {
+                    Some(segment) => made.set("segment.ms", segment),
+                    None => made,
+                };
+                // what is told has the time of its event; a command that of its arrival, which no sender can set
+                let made = if topic.arrives { made.set("message.timestamp.type", "LogAppendTime") } else { made };
                 match topic.compacted {
-                    true => made.set("cleanup.policy", "compact").set("min.cleanable.dirty.ratio", "0.1").set("segment.ms", "3600000"),
+                    true => made.set("cleanup.policy", "compact").set("min.cleanable.dirty.ratio", "0.1"),
                     false => made.set("cleanup.policy", "delete"),
                 }
             })
@@ -147,7 +184,7 @@ impl Cluster {
     /// [`RelayError::Kafka`].
     pub async fn fence(&self, log_id: Uuid) -> Result<(), RelayError> {
         let cluster = self.clone();
-        blocking(move || Transactions::begin(&cluster, log_id).map(|_| ())).await
+        blocking(move || Transactions::of_relay(&cluster, log_id).map(|_| ())).await
     }
 
     /// The newest committed record of the relay's key in the checkpoints' topic.
@@ -192,7 +229,10 @@ impl Cluster {
 }
 
 /// Runs what blocks on a thread for that.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, RelayError> + Send + 'static) -> Result<T, RelayError> {
+///
+/// # Errors
+/// Those of the work; [`RelayError::Broken`] when it panicked.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, RelayError> + Send + 'static) -> Result<T, RelayError> {
     // joined right here
     tokio::task::spawn_blocking(work).await.map_err(|e| RelayError::Broken(e.to_string()))?
 }

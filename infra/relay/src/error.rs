@@ -70,7 +70,8 @@ pub enum RelayError {
 }
 
 impl RelayError {
-    pub(crate) fn kafka(doing: &'static str) -> impl FnOnce(KafkaError) -> Self {
+    /// What Kafka said, while `doing`.
+    pub fn kafka(doing: &'static str) -> impl FnOnce(KafkaError) -> Self {
         move |source| match source.rdkafka_error_code() {
             Some(rdkafka::types::RDKafkaErrorCode::Fenced | rdkafka::types::RDKafkaErrorCode::ProducerFenced) => Self::Fenced,
             _ => Self::Kafka { doing, source },

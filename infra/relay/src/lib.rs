@@ -26,8 +26,9 @@ mod transaction;
 
 pub use audit::{TopicAudit, audit};
 pub use checkpoint::Checkpoint;
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Quiet, blocking};
 pub use error::RelayError;
 pub use relay::Relay;
 pub use settings::{KafkaSettings, RelaySettings};
 pub use status::{RelayState, RelayStatus};
+pub use transaction::{Deliveries, Message, Transactions};

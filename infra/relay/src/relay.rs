@@ -136,7 +136,7 @@ impl Worker {
         }
         self.cluster.make_topics().await?;
         let (cluster, log_id) = (self.cluster.clone(), self.log_id);
-        let transactions = Arc::new(blocking(move || Transactions::begin(&cluster, log_id)).await?);
+        let transactions = Arc::new(blocking(move || Transactions::of_relay(&cluster, log_id)).await?);
         // only now: what the one before had open is over
         let checkpoint = self.place().await?;
         self.status.send_modify(|status| status.position = checkpoint.position);

@@ -1,4 +1,4 @@
-//! One producer under the log's transactional id, and what it sends: events and the checkpoint behind them, whole or not at all.
+//! A producer under a transactional id, and what it sends: messages and what goes with them, whole or not at all.
 
 use std::{
     collections::HashMap,
@@ -22,9 +22,12 @@ use crate::{Checkpoint, Cluster, RelayError, checkpoint};
 const LOOK: Duration = Duration::from_millis(1);
 
 /// A message and when its event was recorded, in milliseconds since 1970: the record's time.
-pub(crate) struct Message {
-    pub(crate) public: PublicMessage,
-    pub(crate) recorded_ms: i64,
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// What is told.
+    pub public: PublicMessage,
+    /// When, in milliseconds since 1970.
+    pub recorded_ms: i64,
 }
 
 /// What goes in one transaction.
@@ -35,7 +38,7 @@ pub(crate) struct Batch {
 
 /// Keeps the first delivery that failed: the transaction then fails, and this says why.
 #[derive(Default)]
-struct Deliveries {
+pub struct Deliveries {
     failed: Mutex<Option<KafkaError>>,
 }
 
@@ -57,8 +60,8 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// The producer of the one relay of a log. Blocks: called on threads for that, one call at a time.
-pub(crate) struct Transactions {
+/// A producer under a transactional id of which there is one at a time. Blocks: called on threads for that, one call at a time.
+pub struct Transactions {
     producer: BaseProducer<Deliveries>,
     topics: HashMap<Topic, String>,
     checkpoints: String,
@@ -66,13 +69,21 @@ pub(crate) struct Transactions {
 }
 
 impl Transactions {
-    /// Fences whoever had the transactional id, and aborts what they had open.
-    pub(crate) fn begin(cluster: &Cluster, log_id: Uuid) -> Result<Self, RelayError> {
+    /// Those of the one relay of a log.
+    pub(crate) fn of_relay(cluster: &Cluster, log_id: Uuid) -> Result<Self, RelayError> {
+        Self::begin(cluster, &format!("jari-relay-{log_id}"))
+    }
+
+    /// Fences whoever had the transactional id, and aborts what they had open. The cluster's prefix comes before it.
+    ///
+    /// # Errors
+    /// [`RelayError::Kafka`].
+    pub fn begin(cluster: &Cluster, id: &str) -> Result<Self, RelayError> {
         let patience = cluster.patience();
         let limit = patience.as_millis().to_string();
         let mut config = cluster.client();
         config
-            .set("transactional.id", format!("{}{log_id}", cluster.topic("jari-relay-")))
+            .set("transactional.id", cluster.topic(id))
             .set("transaction.timeout.ms", &limit)
             .set("message.timeout.ms", &limit)
             .set("compression.type", "lz4")
@@ -92,15 +103,25 @@ impl Transactions {
 
     /// Commits a batch. After an error nobody knows whether it was committed: begin anew, and read the checkpoint.
     pub(crate) fn commit(self: &Arc<Self>, batch: &Batch) -> Result<(), RelayError> {
+        let checkpoint = serde_json::to_vec(&batch.checkpoint).map_err(|e| RelayError::Broken(e.to_string()))?;
+        self.transact(&batch.messages, |_| {
+            self.send(BaseRecord::to(&self.checkpoints).key(checkpoint::KEY.as_bytes()).payload(checkpoint.as_slice()))
+        })
+    }
+
+    /// Commits messages, and what `more` does within the same transaction.
+    ///
+    /// # Errors
+    /// After any, nobody knows whether it was committed: begin anew, and look.
+    pub fn transact(&self, messages: &[Message], more: impl FnOnce(&BaseProducer<Deliveries>) -> Result<(), RelayError>) -> Result<(), RelayError> {
         self.producer.begin_transaction().map_err(RelayError::kafka("beginning a transaction"))?;
-        for message in &batch.messages {
+        for message in messages {
             let PublicMessage { topic, key, attributes, data } = &message.public;
             let headers = attributes.headers().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(value) }));
             let topic = self.topics.get(topic).map_or("", String::as_str);
             self.send(BaseRecord::to(topic).key(key.as_bytes()).payload(data.as_slice()).headers(headers).timestamp(message.recorded_ms))?;
         }
-        let checkpoint = serde_json::to_vec(&batch.checkpoint).map_err(|e| RelayError::Broken(e.to_string()))?;
-        self.send(BaseRecord::to(&self.checkpoints).key(checkpoint::KEY.as_bytes()).payload(checkpoint.as_slice()))?;
+        more(&self.producer)?;
         self.deliver()?;
         self.producer.commit_transaction(self.patience).map_err(RelayError::kafka("committing"))
     }

@@ -1,4 +1,4 @@
-//! The AsyncAPI 3.0 document, from the consumer's side: what an integrator's program receives.
+//! The AsyncAPI 3.0 document, from the integrator's side: what their program receives, and what it may send.
 
 use serde_json::{Map, Value, json};
 
@@ -10,8 +10,8 @@ const VERSION: &str = "1.1.0";
 
 const KAFKA_BINDING: &str = "0.5.0";
 
-const DESCRIPTION: &str = "What happened to products, slots and orders, and signed heads of the log, as CloudEvents 1.0 in Kafka's binary mode: attributes in headers, data as \
-    JSON in the value. The data is the canonical proto3 JSON of the message that `ce_type` names. Written from the consumer's side. Properties, \
+const DESCRIPTION: &str = "What happened to products, slots and orders, signed heads of the log, and commands on orders, as CloudEvents 1.0 in Kafka's binary mode: attributes in \
+    headers, data as JSON in the value. The data is the canonical proto3 JSON of the message that `ce_type` names. Written from the integrator's side. Properties, \
     headers and event types may be added: ignore those that you do not know. Schemas are JSON Schema 2020-12, and use nothing that a reader of \
     draft 7 does not understand.";
 
@@ -22,17 +22,17 @@ const HEADERS: &[(&str, bool, &str)] = &[
     (
         "ce_id",
         true,
-        "Position in the log, in decimal; with `.1` behind it for what is told beside an event, `.head` for a signed head. Unique within `ce_source`: a repeated delivery has the same.",
+        "Position in the log, in decimal; with `.1` behind it for what is told beside an event, `.head` for a signed head. A UUID for commands and what is told of them. Unique within `ce_source`: a repeated delivery has the same.",
     ),
-    ("ce_source", true, "`urn:uuid:` and the log's id."),
+    ("ce_source", true, "`urn:uuid:` and the log's id. Of a command: the program that sends it."),
     ("ce_type", true, "Full name of the message in `proto/` whose JSON the value is."),
-    ("ce_time", true, "When it was recorded, with microseconds. Never runs back from one position to the next."),
+    ("ce_time", true, "When it was recorded, with microseconds. Of events it never runs back from one position to the next."),
     ("ce_dataschema", true, "`$id` of the value's JSON Schema: a name, not an address."),
     ("ce_sequence", true, "The position in 20 digits, so that text sorts as the log does."),
     ("ce_streamversion", true, "Its place in the stream of what it happened to, from 1, in decimal."),
     ("ce_subject", false, "What it happened to: `orders/<id>`, `slots/<id>`, `products/<id>` or `logs/<id>`."),
     ("ce_partitionkey", false, "The record's key."),
-    ("ce_correlationid", false, "The first command of the chain of causes."),
+    ("ce_correlationid", false, "The first command of the chain of causes; of a refusal the command."),
     ("ce_causationid", false, "`ce_id` of the event that caused it; absent when a caller did."),
     ("ce_traceparent", false, "W3C trace context of the call that caused it."),
 ];
@@ -42,7 +42,7 @@ pub(super) fn key_property(topic: Topic) -> &'static str {
     match topic {
         Topic::Product => "productId",
         Topic::Slot | Topic::Availability => "slotId",
-        Topic::Order => "orderId",
+        Topic::Order | Topic::OrderCommand | Topic::RefusedOrderCommand => "orderId",
         Topic::LogHead => "logId",
     }
 }
@@ -54,6 +54,8 @@ fn area(topic: Topic) -> &'static str {
         Topic::Order => "order",
         Topic::Availability => "availability",
         Topic::LogHead => "log-head",
+        Topic::OrderCommand => "order-command",
+        Topic::RefusedOrderCommand => "refused-order-command",
     }
 }
 
@@ -70,7 +72,7 @@ pub(super) fn document(examples: &[Example]) -> Value {
         "info": { "title": "Jari: public events", "version": VERSION, "description": DESCRIPTION, "license": { "name": "Apache-2.0" } },
         "defaultContentType": "application/json",
         "channels": Topic::ALL.into_iter().map(|topic| (area(topic).to_owned(), channel(topic))).collect::<Map<_, _>>(),
-        "operations": Topic::ALL.into_iter().map(|topic| (format!("receive-{}", area(topic)), operation(topic))).collect::<Map<_, _>>(),
+        "operations": Topic::ALL.into_iter().map(|topic| (format!("{}-{}", action(topic), area(topic)), operation(topic))).collect::<Map<_, _>>(),
         "components": { "messages": messages },
     })
 }
@@ -92,11 +94,16 @@ fn channel(topic: Topic) -> Value {
     })
 }
 
+/// What an integrator's program does there.
+fn action(topic: Topic) -> &'static str {
+    if topic.is_inbound() { "send" } else { "receive" }
+}
+
 fn operation(topic: Topic) -> Value {
     let channel = format!("#/channels/{}", area(topic));
     json!({
-        "action": "receive",
-        "title": format!("Follow {}", topic.name()),
+        "action": action(topic),
+        "title": format!("{} {}", if topic.is_inbound() { "Send to" } else { "Follow" }, topic.name()),
         "channel": reference(&channel),
         "messages": of(topic).map(|public| reference(&format!("{channel}/messages/{}", public.name))).collect::<Vec<_>>(),
     })
@@ -121,9 +128,15 @@ fn message(example: &Example) -> Value {
     })
 }
 
-/// What tells of no event has no place in a stream.
-fn is_always_there(of: &PublicType, header: &str) -> bool {
-    of.topic != Topic::LogHead || header != "ce_streamversion"
+/// Where the table says so, but for what a topic cannot know: what tells of no event has no place in a stream, a command none in the log.
+fn is_always_there(of: &PublicType, header: &str, told: bool) -> bool {
+    let (of_streams, of_positions) = (header == "ce_streamversion", header == "ce_sequence");
+    match of.topic {
+        Topic::Product | Topic::Slot | Topic::Order | Topic::Availability => told,
+        Topic::LogHead => told && !of_streams,
+        Topic::RefusedOrderCommand => told && !of_streams && !of_positions,
+        Topic::OrderCommand => matches!(header, "ce_specversion" | "ce_id" | "ce_source" | "ce_type"),
+    }
 }
 
 /// The schema of the headers of a type's records.
@@ -141,7 +154,7 @@ pub(super) fn headers(of: &PublicType) -> Value {
     };
     json!({
         "type": "object",
-        "required": HEADERS.iter().filter(|(_, always, _)| *always).map(|(name, ..)| *name).filter(|name| is_always_there(of, name)).collect::<Vec<_>>(),
+        "required": HEADERS.iter().filter(|(name, always, _)| is_always_there(of, name, *always)).map(|(name, ..)| *name).collect::<Vec<_>>(),
         "properties": HEADERS.iter().map(|(name, _, description)| ((*name).to_owned(), schema(name, description))).collect::<Map<_, _>>(),
     })
 }

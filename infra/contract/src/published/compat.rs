@@ -1,4 +1,4 @@
-//! What would break a consumer that was written by an older version of the contract.
+//! What would break a program that was written by an older version of the contract: one that reads what is published, or sends what is taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,11 +46,13 @@ pub(super) fn breaks(old: &Published, new: &Published) -> Vec<Break> {
         found.same(&format!("message {name}"), "type", &message["name"], &messages[name]["name"]);
         schema(&mut found, &format!("headers of {name}"), Side::of(&message["headers"]), Side::of(&messages[name]["headers"]), 0);
     }
+    let sent = sent(&old.document);
     for (name, before) in &old.schemas {
         let Some(after) = new.schemas.get(name) else {
             found.add(name, "the schema is gone");
             continue;
         };
+        found.1 = if sent.contains(name.as_str()) { Role::Sends } else { Role::Reads };
         schema(&mut found, name, Side::of(before), Side::of(after), 0);
         if before["$id"] == after["$id"] && meaning(before) != meaning(after) {
             found.add(name, "it changed and is still called the same: raise its version in its module's table");
@@ -59,8 +61,24 @@ pub(super) fn breaks(old: &Published, new: &Published) -> Vec<Break> {
     found.0.into_iter().collect()
 }
 
+/// What the program of the old version does with a value: whoever reads must understand all that comes, whoever sends must be understood.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Role {
+    #[default]
+    Reads,
+    Sends,
+}
+
+/// The types that integrators send, by their full names.
+fn sent(document: &Value) -> BTreeSet<&str> {
+    let target = |reference: &Value| document.pointer(reference["$ref"].as_str().unwrap_or_default().trim_start_matches('#')).unwrap_or(&Value::Null);
+    let sending = members(&document["operations"]).filter(|(_, operation)| operation["action"] == "send");
+    let channels = sending.map(|(_, operation)| target(&operation["channel"]));
+    channels.flat_map(|channel| members(&channel["messages"])).filter_map(|(_, message)| target(message)["name"].as_str()).collect()
+}
+
 #[derive(Default)]
-struct Found(BTreeSet<Break>);
+struct Found(BTreeSet<Break>, Role);
 
 impl Found {
     fn add(&mut self, at: &str, what: impl Into<String>) {
@@ -143,6 +161,13 @@ fn schema(found: &mut Found, at: &str, old: Side<'_>, new: Side<'_>, depth: usiz
                     }
                 }
             }
+            ("required", was, Some(is)) if found.1 == Role::Sends => {
+                let was: BTreeSet<_> = texts(was.copied()).collect();
+                for property in texts(Some(*is)).filter(|property| !was.contains(property)) {
+                    found.add(&format!("{at}.{property}"), "it might be absent and must be there");
+                }
+            }
+            ("required", Some(_), None) if found.1 == Role::Sends => {}
             ("required", Some(was), is) => {
                 let is: BTreeSet<_> = texts(is.copied()).collect();
                 for property in texts(Some(*was)).filter(|property| !is.contains(property)) {
@@ -154,6 +179,11 @@ fn schema(found: &mut Found, at: &str, old: Side<'_>, new: Side<'_>, depth: usiz
             ("items" | "additionalProperties", Some(was), Some(is)) if was.is_object() && is.is_object() => {
                 schema(found, &format!("{at}[]"), old.at(was), new.at(is), depth + 1);
             }
+            // a larger range is what a sender of the smaller one stays within
+            ("minimum" | "minLength" | "minItems", Some(was), Some(is)) if found.1 == Role::Sends && is.as_i64() <= was.as_i64() => {}
+            ("maximum" | "maxLength" | "maxItems", Some(was), Some(is)) if found.1 == Role::Sends && is.as_i64() >= was.as_i64() => {}
+            ("minimum" | "maximum", None, Some(is)) if found.1 == Role::Sends => found.add(at, format!("its {name} was absent and is {is}")),
+            ("minimum" | "maximum", Some(was), Some(is)) if found.1 == Role::Sends => found.add(at, format!("its {name} was {was} and is {is}")),
             // a smaller range is what a consumer of the larger one understands
             ("minimum", Some(was), Some(is)) if is.as_i64() >= was.as_i64() => {}
             ("maximum", Some(was), Some(is)) if is.as_i64() <= was.as_i64() => {}
@@ -195,6 +225,9 @@ fn closed_set(found: &mut Found, at: &str, old: Option<&BTreeSet<String>>, new: 
         (Some(old), Some(new)) => {
             for value in old.difference(new) {
                 found.add(at, format!("the value {value} is gone"));
+            }
+            if found.1 == Role::Sends {
+                return;
             }
             for value in new.difference(old) {
                 found.add(at, format!("the value {value} is new to whoever knows them all"));

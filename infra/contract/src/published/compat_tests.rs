@@ -180,3 +180,40 @@ fn a_schema_that_holds_itself_is_found_and_not_walked_for_ever() {
     let found = breaks(&nested, &nested.clone());
     assert!(!found.is_empty() && found.iter().all(|Break { what, .. }| what == "it is nested too deep to be compared"), "{found:?}");
 }
+
+/// The same for a type that integrators send.
+fn found_when_sent(change: impl FnOnce(&mut Value)) -> Vec<String> {
+    let sent = || {
+        let mut published = published();
+        published.document["operations"] = json!({ "send-order": { "action": "send", "channel": { "$ref": "#/channels/order" } } });
+        published.document["channels"]["order"]["messages"]["Held"] = json!({ "$ref": "#/components/messages/Held" });
+        published.document["components"]["messages"]["Held"]["name"] = json!("Held");
+        published
+    };
+    let (old, mut new) = (sent(), sent());
+    let schema = new.schemas.get_mut("Held").unwrap();
+    schema["$id"] = json!("urn:x:Held:1.1");
+    change(schema);
+    breaks(&old, &new).into_iter().map(|Break { at, what }| format!("{at}: {what}")).collect()
+}
+
+#[test]
+fn what_a_sender_need_not_say_breaks_none_of_them() {
+    let changed = found_when_sent(|schema| {
+        put(schema, "/properties", "note", json!({ "type": "string" }));
+        put(schema, "", "required", json!(["id"]));
+        schema["$defs"]["State"]["oneOf"].as_array_mut().unwrap().push(json!({ "const": "ASIDE", "type": "string" }));
+    });
+    assert_eq!(changed, [""; 0]);
+}
+
+#[test]
+fn what_a_sender_of_before_does_not_know_to_say_breaks_it() {
+    assert_eq!(
+        found_when_sent(|schema| put(schema, "", "required", json!(["id", "state", "until"]))),
+        ["Held.until: it might be absent and must be there"]
+    );
+    assert_eq!(found_when_sent(|schema| put(schema, "/properties/units", "minimum", json!(1))), ["Held.units: its minimum was 0 and is 1"]);
+    assert_eq!(found_when_sent(|schema| put(schema, "/properties/units", "maximum", json!(9))), ["Held.units: its maximum was absent and is 9"]);
+    assert_eq!(found_when_sent(|schema| remove(schema, "/properties", "minor")), ["Held.minor: the property is gone"]);
+}

@@ -18,7 +18,14 @@ use jari_domain::{
 use jari_event_store::{Body, Metadata, RecordedEvent};
 use serde_json::{Value, json};
 
-use crate::{LogHeadSigned, PublicMessage, PublicType, Publisher, catalogue::public_types, log_head, public_events, value::Int64};
+use crate::{
+    LogHeadSigned, PublicMessage, PublicType, Publisher,
+    catalogue::public_types,
+    log_head,
+    order_command::{CancelOrderCommand, ConfirmOrderCommand, LineRequest, OrderCommandRefused, PlaceOrderCommand, UnitQuantity, send},
+    public_events,
+    value::{Count, Int64, Time},
+};
 
 pub(crate) const POSITION: u64 = 4_711;
 
@@ -122,9 +129,48 @@ pub(crate) fn head() -> Example {
     Example { of: log_head::TYPE, private: "", message: publisher().publish_head(&told) }
 }
 
-/// What each event that the domain writes today is told as, and a signed head.
+/// Commands as an integrator sends them, and one that was refused.
+pub(crate) fn commands() -> Vec<Example> {
+    let (order, source) = ("0193f1a2-order-7", "urn:example:kiosk-7");
+    let (id, at) = ("019b4f2e-8c00-7a31-9f00-00000000cafe".parse().unwrap(), "2026-12-24T08:59:59.75Z".parse().unwrap());
+    let line = LineRequest {
+        product_id: "museum".into(),
+        option_id: "general".into(),
+        starts_at: Some(Time::from("2027-01-01T00:00:00Z".parse::<jiff::Timestamp>().unwrap())),
+        units: vec![UnitQuantity { unit_id: "adult".into(), quantity: Count::new(2, "two").unwrap() }],
+    };
+    let place = PlaceOrderCommand { order_id: order.into(), customer: "customer-1".into(), lines: vec![line] };
+    let confirm = ConfirmOrderCommand { order_id: order.into() };
+    let cancel = CancelOrderCommand { order_id: order.into(), reason: "rain".into() };
+    let refused = OrderCommandRefused {
+        order_id: order.into(),
+        code: "ORDER_NOT_FOUND".into(),
+        message: "there is no such order".into(),
+        details: BTreeMap::from([("order_id".into(), order.into())]),
+        retryable: false,
+        command_id: "019b4f2e-8c00-7a31-9f00-00000000cafe".into(),
+        command_source: source.into(),
+        command_type: "reservation.order.v1.ConfirmOrderCommand".into(),
+        command: format!("{{\"orderId\":\"{order}\"}}"),
+        partition: Count::new(3, "a partition").unwrap(),
+        offset: Int64::position(1_234),
+        refused_at: Time::from("2026-12-24T09:00:00.25Z".parse::<jiff::Timestamp>().unwrap()),
+    };
+    let log = "01980000-0000-7000-8000-000000000001".parse().unwrap();
+    let messages = [
+        send(&place, order, id, source, at),
+        send(&confirm, order, id, source, at),
+        send(&cancel, order, id, source, at),
+        refused.publish("019b4f2e-8c00-8a31-9f00-00000000beef".parse().unwrap(), log),
+    ];
+    let of = |message: &PublicMessage| public_types().find(|public| public.event_type == message.attributes.event_type).unwrap();
+    messages.into_iter().map(|message| Example { of: of(&message), private: "", message }).collect()
+}
+
+/// What each event that the domain writes today is told as, a signed head, and commands.
 pub(crate) fn all() -> Vec<Example> {
     let mut examples = vec![head()];
+    examples.extend(commands());
     for (aggregate_type, events) in EVENT_TYPES {
         for (event_type, event_version) in *events {
             let event = recorded(aggregate_type, stream(aggregate_type), golden(aggregate_type, event_type, event_version));

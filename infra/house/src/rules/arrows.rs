@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("jari-sealing", &["jari-domain", "jari-event-store"]),
     ("jari-export", &["jari-contract", "jari-event-store"]),
     ("jari-history", &["jari-contract", "jari-domain", "jari-event-store", "jari-proto"]),
+    ("jari-intake", &["jari-contract", "jari-proto", "jari-relay"]),
     ("jari-commands", &["jari-domain", "jari-event-store", "jari-proto", "jari-sealing"]),
     ("jari-projections", &["jari-domain", "jari-event-store", "jari-proto", "jari-sealing"]),
     (
@@ -34,6 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "jari-export",
             "jari-heads",
             "jari-history",
+            "jari-intake",
             "jari-kafka",
             "jari-postgres",
             "jari-projections",
@@ -56,6 +58,7 @@ const EVERYTHING: &[&str] = &[
     "jari-export",
     "jari-heads",
     "jari-history",
+    "jari-intake",
     "jari-kafka",
     "jari-postgres",
     "jari-projections",

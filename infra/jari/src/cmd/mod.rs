@@ -1,6 +1,7 @@
 //! One file a subcommand.
 
 mod archive;
+mod dead_letters;
 mod demo;
 mod erase;
 mod export;
@@ -62,6 +63,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Heads => heads::run(&config).map(|()| ExitCode::SUCCESS),
             Command::Erase(options) => erase::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
             Command::Keys(options) => keys::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
+            Command::DeadLetters(options) => dead_letters::run(&config, options).await.map(|()| ExitCode::SUCCESS),
             Command::Quarantine(options) => quarantine::run(&config, options).await.map(|()| ExitCode::SUCCESS),
             Command::Replay(options) => replay::run(&config, &options).await,
             Command::Rebuild(options) => rebuild::run(&config, &options).await.map(|()| ExitCode::SUCCESS),

@@ -47,11 +47,13 @@ pub async fn run(config: &Config, options: &Serve) -> anyhow::Result<()> {
             found = &mut finding, if broker.is_none() => match found? {
                 Ok(found) => {
                     node.relay_to(&found.brokers);
+                    node.take_commands_from(&found.brokers);
                     broker = Some(found);
                 }
                 Err(off) => {
                     tracing::warn!("{off}");
                     node.relay.is_off(&off);
+                    node.intake.is_off(&off);
                     broker = Some(Broker { brokers: String::new(), private: None });
                 }
             },
@@ -73,10 +75,10 @@ pub async fn run(config: &Config, options: &Serve) -> anyhow::Result<()> {
 
 /// Where Kafka is; or why nothing is relayed, and what to do about it.
 async fn find_kafka(config: Config) -> Result<Broker, String> {
-    if !config.relay.enabled {
-        return Err("relay.enabled is false: nothing is relayed to Kafka".into());
+    if !config.relay.enabled && !config.intake.enabled {
+        return Err("relay.enabled and intake.enabled are false: nothing goes to Kafka, and nothing comes from there".into());
     }
-    kafka::open(&config).await.map_err(|error| format!("nothing is relayed to Kafka, all else works. {error}"))
+    kafka::open(&config).await.map_err(|error| format!("nothing is relayed to Kafka or taken from there, all else works. {error}"))
 }
 
 fn welcome(node: &Node) -> String {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use jari_postgres::{Standing, VERSION};
 use jari_proto::operations::v1::{
-    GetStatusRequest, GetStatusResponse, RebuildStatus, RelayState, RelayStatus, operations_service_client::OperationsServiceClient,
+    GetStatusRequest, GetStatusResponse, IntakeState, IntakeStatus, RebuildStatus, RelayState, RelayStatus,
+    operations_service_client::OperationsServiceClient,
 };
 
 use super::print;
@@ -76,6 +77,9 @@ fn node_lines(address: &str, status: &GetStatusResponse) -> String {
     if let Some(relay) = &status.relay {
         lines.push_str(&format!("relay        {}\n", relay_line(relay)));
     }
+    if let Some(intake) = &status.intake {
+        lines.push_str(&format!("intake       {}\n", intake_line(intake)));
+    }
     lines
 }
 
@@ -86,6 +90,18 @@ fn rebuild_line(rebuild: &RebuildStatus, head: i64) -> String {
     }
     let left = time_left.as_ref().map_or_else(String::new, |left| format!(", {} s left", left.seconds + i64::from(left.nanos > 0)));
     format!("; rebuilding, {position} of {head}, {events_per_second} a second{left}")
+}
+
+fn intake_line(intake: &IntakeStatus) -> String {
+    let IntakeStatus { code, message, executed, refused, .. } = intake;
+    let counts = format!("{executed} commands from Kafka executed, {refused} refused");
+    match intake.state() {
+        IntakeState::Off | IntakeState::Unspecified => format!("off: {message}"),
+        IntakeState::Starting => "starting".to_owned(),
+        IntakeState::Running => counts,
+        IntakeState::Waiting => format!("{counts}, waits: {message} ({code})"),
+        IntakeState::Halted => format!("{counts}, STANDS STILL: {message} ({code})"),
+    }
 }
 
 fn relay_line(relay: &RelayStatus) -> String {

@@ -24,7 +24,7 @@ use jari_commands::{
 };
 use jari_event_store::{Database, Lease, LogTail};
 use jari_projections::{ProjectionState, Views};
-use jari_proto::operations::v1::RelayState;
+use jari_proto::operations::v1::{IntakeState, RelayState};
 use names::Metric;
 use prometheus_client::{
     encoding::text::encode,
@@ -34,7 +34,7 @@ use prometheus_client::{
 use tokio::{net::TcpListener, sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::relaying::RelayDesk;
+use crate::{intaking::IntakeDesk, relaying::RelayDesk};
 
 /// How long an answer is good for the next who asks.
 const GOOD_FOR: Duration = Duration::from_secs(1);
@@ -52,6 +52,7 @@ pub(crate) struct Sources {
     pub settlement: Settlement,
     pub views: Option<Views>,
     pub relay: RelayDesk,
+    pub intake: IntakeDesk,
 }
 
 struct Desk {
@@ -132,6 +133,7 @@ impl Sources {
         self.of_settlement(&mut page).await?;
         self.of_the_views(&mut page).await?;
         self.of_the_relay(&mut page);
+        self.of_the_intake(&mut page);
         let pool = self.database.pool_use();
         page.gauge(names::POOL_CONNECTIONS, pool.open as u64);
         page.gauge(names::POOL_IN_USE, pool.in_use as u64);
@@ -180,6 +182,14 @@ impl Sources {
         each(names::VIEW_QUARANTINED, |view| Some(view.quarantined));
         each(names::VIEW_REBUILD_POSITION, |view| Some(view.rebuild.as_ref()?.position));
         Ok(())
+    }
+
+    fn of_the_intake(&self, page: &mut Page) {
+        let intake = self.intake.status();
+        let count = |number: i64| u64::try_from(number).unwrap_or(0);
+        page.gauge(names::INTAKE_TAKES, u64::from(intake.state() == IntakeState::Running));
+        page.counter(names::INTAKE_EXECUTED, count(intake.executed));
+        page.counter(names::INTAKE_REFUSED, count(intake.refused));
     }
 
     fn of_the_relay(&self, page: &mut Page) {

@@ -1,0 +1,158 @@
+//! Commands that were refused: told on their topic, listed, and sent again under another id.
+
+use jari_contract::{
+    OrderCommandRefused, Topic, order_command,
+    value::{Count, Int64},
+};
+use jari_relay::{Cluster, Message, Quiet, RelayError, blocking};
+use jiff::Timestamp;
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+};
+use uuid::Uuid;
+
+use crate::{
+    RedriveError,
+    command::Refusal,
+    error::{COMMAND_HEADERS_INVALID, COMMAND_PERSONAL_DATA, COMMAND_TYPE_UNKNOWN, COMMAND_UNREADABLE},
+    record::Record,
+};
+
+/// The topic has one partition: whoever repairs has one order.
+const PARTITION: i32 = 0;
+
+/// What is told of a refused record. The same record gives the same id, whoever refuses it and however often.
+pub(crate) fn of(record: &Record, refusal: Refusal, log_id: Uuid, at: Timestamp) -> Message {
+    let text = |header: &str| record.header(header).unwrap_or_default().to_owned();
+    // what could not be read may hold anything, and what holds persons does not go on
+    let unread = matches!(refusal.code.as_str(), COMMAND_HEADERS_INVALID | COMMAND_TYPE_UNKNOWN | COMMAND_UNREADABLE | COMMAND_PERSONAL_DATA);
+    let order_id = String::from_utf8(record.key.clone()).ok().filter(|key| is_id(key));
+    let refused = OrderCommandRefused {
+        order_id: order_id.unwrap_or_default(),
+        code: refusal.code,
+        message: refusal.message,
+        details: refusal.details,
+        retryable: refusal.retryable,
+        command_id: Uuid::try_parse(&text("ce_id")).map(|id| id.to_string()).unwrap_or_default(),
+        command_source: text("ce_source"),
+        command_type: text("ce_type"),
+        command: if unread { String::new() } else { String::from_utf8_lossy(&record.value).into_owned() },
+        partition: Count::at_most(record.partition.unsigned_abs()),
+        offset: Int64::position(record.offset.unsigned_abs()),
+        refused_at: at.into(),
+    };
+    let name = format!("{}/{}/{}/{}", record.partition, record.offset, record.time_ms.unwrap_or_default(), refused.command_id);
+    Message { public: refused.publish(derived(&log_id, &name), log_id), recorded_ms: at.as_millisecond() }
+}
+
+/// As ids of orders are: 1 to 64 characters of a small alphabet.
+fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+/// The id that always comes of these two.
+fn derived(of: &Uuid, name: &str) -> Uuid {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&blake3::Hasher::new().update(of.as_bytes()).update(name.as_bytes()).finalize().as_bytes()[..16]);
+    Uuid::new_v8(bytes)
+}
+
+/// A refused command, as it stands on its topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Where it stands: names it in lists.
+    pub offset: i64,
+    /// Names it for ever.
+    pub id: Uuid,
+    /// What is told of it.
+    pub refused: OrderCommandRefused,
+}
+
+/// The topic of refused commands.
+#[derive(Debug, Clone)]
+pub struct DeadLetters(Cluster);
+
+impl DeadLetters {
+    /// Of this cluster.
+    #[must_use]
+    pub fn new(cluster: Cluster) -> Self {
+        Self(cluster)
+    }
+
+    /// The first `most` that stand at `from` or behind it.
+    ///
+    /// # Errors
+    /// [`RelayError::Kafka`].
+    pub async fn list(&self, from: i64, most: usize) -> Result<Vec<DeadLetter>, RelayError> {
+        let cluster = self.0.clone();
+        blocking(move || read(&cluster, from, most)).await
+    }
+
+    /// Sends a refused command again, under an id that comes of its own: sent again twice, it is still one command. Gives that id.
+    ///
+    /// # Errors
+    /// [`RedriveError`].
+    pub async fn redrive(&self, offset: i64) -> Result<Uuid, RedriveError> {
+        let letter = self.list(offset, 1).await?.into_iter().next().filter(|letter| letter.offset == offset);
+        let letter = letter.ok_or(RedriveError::Unknown(offset))?;
+        let OrderCommandRefused { order_id, command_type, command_source, command, .. } = &letter.refused;
+        let id = derived(&letter.id, "again");
+        // a record whose key named no order was refused for that: its value says which it meant
+        let named = serde_json::from_str::<serde_json::Value>(command).ok();
+        let named = named.as_ref().and_then(|value| value.get("orderId").or_else(|| value.get("order_id"))?.as_str());
+        let order_id = named.unwrap_or(order_id);
+        let again = Some(command).filter(|command| !command.is_empty());
+        let at = Timestamp::now();
+        let again = again.and_then(|command| order_command::send_again(command_type, order_id, command, id, command_source, at));
+        let message = Message { public: again.ok_or(RedriveError::NothingToSend)?, recorded_ms: at.as_millisecond() };
+        let cluster = self.0.clone();
+        // under an id of this process's own, so that two who send at once do not fence each other
+        blocking(move || {
+            let transactions = jari_relay::Transactions::begin(&cluster, &format!("jari-redrive-{}", Uuid::now_v7()))?;
+            transactions.transact(&[message], |_| Ok(()))
+        })
+        .await?;
+        Ok(id)
+    }
+}
+
+fn read(cluster: &Cluster, from: i64, most: usize) -> Result<Vec<DeadLetter>, RelayError> {
+    let failed = || RelayError::kafka("reading refused commands");
+    let consumer: BaseConsumer<Quiet> = cluster
+        .client()
+        .set("group.id", "jari-refused-commands")
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .create_with_context(Quiet)
+        .map_err(failed())?;
+    let topic = cluster.topic(Topic::RefusedOrderCommand.name());
+    let (low, high) = consumer.fetch_watermarks(&topic, PARTITION, cluster.patience()).map_err(failed())?;
+    if from >= high {
+        return Ok(Vec::new());
+    }
+    let mut place = TopicPartitionList::new();
+    place.add_partition_offset(&topic, PARTITION, Offset::Offset(from.max(low))).map_err(failed())?;
+    consumer.assign(&place).map_err(failed())?;
+    let mut letters = Vec::new();
+    // Ends with enough, with the end of what is committed, or with the first wait that is too long.
+    while letters.len() < most {
+        match consumer.poll(cluster.patience()) {
+            Some(Ok(record)) => letters.extend(letter(&Record::from(&record))),
+            Some(Err(KafkaError::PartitionEOF(_))) => break,
+            Some(Err(error)) => return Err(failed()(error)),
+            None => return Err(failed()(KafkaError::NoMessageReceived)),
+        }
+    }
+    Ok(letters)
+}
+
+/// What we wrote; what others may have put there is passed over.
+fn letter(record: &Record) -> Option<DeadLetter> {
+    let id = Uuid::try_parse(record.header("ce_id")?).ok()?;
+    let refused = serde_json::from_slice(&record.value).ok()?;
+    Some(DeadLetter { offset: record.offset, id, refused })
+}

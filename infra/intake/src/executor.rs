@@ -1,0 +1,161 @@
+//! Executes commands as a client of `OrderService`, under the sender's own id, and tries again for as long as a try can help.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jari_proto::{
+    order::v1::{self as pb, order_service_client::OrderServiceClient},
+    status::{reason, retry_after},
+};
+use tokio::time::Instant;
+use tonic::{
+    Code, Request, Status,
+    metadata::{Ascii, MetadataValue},
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt;
+
+use crate::{
+    IntakeError,
+    command::{Command, Known, Refusal},
+    error::COMMAND_FAILED,
+};
+
+/// How long one try may take.
+const TRY: Duration = Duration::from_secs(15);
+/// Between two tries, when the server names no delay; and at most, when it does.
+const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A sender's name is passed on as it is up to so many bytes; a longer one, or one that no header carries, by its digest.
+const MAX_CALLER: usize = 64;
+
+/// Executes.
+#[derive(Debug, Clone)]
+pub(crate) struct Executor {
+    orders: OrderServiceClient<Channel>,
+    try_for: Duration,
+}
+
+impl Executor {
+    /// `server` is `http://host:port`; connects when first needed.
+    pub fn new(server: &str, try_for: Duration) -> Result<Self, tonic::transport::Error> {
+        let endpoint = Endpoint::from_shared(server.to_owned())?.connect_timeout(TRY).tcp_nodelay(true);
+        Ok(Self { orders: OrderServiceClient::new(endpoint.connect_lazy()), try_for })
+    }
+
+    /// Executes a command: `None` when it was done, now or before; else why it was refused.
+    ///
+    /// # Errors
+    /// [`IntakeError::NotTaken`] when nobody took it for too long: nothing is known of it.
+    pub async fn execute(&self, known: &Known) -> Result<Option<Refusal>, IntakeError> {
+        let until = Instant::now() + self.try_for;
+        // Ends with an answer that is one, or after `try_for`.
+        loop {
+            let tried = tokio::time::timeout(TRY, self.call(known)).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
+            let Err(status) = tried else { return Ok(None) };
+            if let Some(refusal) = refusal(&status) {
+                return Ok(Some(refusal));
+            }
+            let pause = retry_after(&status).unwrap_or(PAUSE).clamp(PAUSE, LONGEST_PAUSE);
+            if Instant::now() + pause > until {
+                let reason = format!("{} ({})", status.message(), reason(&status).unwrap_or_else(|| format!("{:?}", status.code())));
+                return Err(IntakeError::NotTaken { seconds: self.try_for.as_secs(), reason });
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn call(&self, known: &Known) -> Result<(), Status> {
+        let mut orders = self.orders.clone();
+        let request_id = known.id.to_string();
+        match known.command.clone() {
+            Command::Place(pb::PlaceOrderCommand { order_id, customer, lines }) => {
+                let request = pb::PlaceOrderRequest { request_id, order_id, customer, lines, ..pb::PlaceOrderRequest::default() };
+                orders.place_order(from(known, request)).await.map(|_| ())
+            }
+            Command::Confirm(pb::ConfirmOrderCommand { order_id }) => {
+                orders.confirm_order(from(known, pb::ConfirmOrderRequest { request_id, order_id })).await.map(|_| ())
+            }
+            Command::Cancel(pb::CancelOrderCommand { order_id, reason }) => {
+                orders.cancel_order(from(known, pb::CancelOrderRequest { request_id, order_id, reason })).await.map(|_| ())
+            }
+        }
+    }
+}
+
+/// The request, with who sends it and the trace that it belongs to.
+fn from<T>(known: &Known, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("x-jari-caller", caller(&known.source));
+    if let Some(trace) = known.trace.as_deref().and_then(|trace| trace.parse().ok()) {
+        request.metadata_mut().insert("traceparent", trace);
+    }
+    request
+}
+
+/// The caller that a sender is: ids of commands are told apart by it.
+fn caller(source: &str) -> MetadataValue<Ascii> {
+    let short = Some(source).filter(|source| source.len() <= MAX_CALLER && source.bytes().all(|byte| byte.is_ascii_graphic()));
+    let digest = || format!("source-{}", &blake3::hash(source.as_bytes()).to_hex()[..32]);
+    let name = short.map_or_else(digest, str::to_owned);
+    name.parse().unwrap_or_else(|_| MetadataValue::from_static("source"))
+}
+
+/// What the server decided; `None` when it decided nothing, and another try can help.
+fn refusal(status: &Status) -> Option<Refusal> {
+    let info = status.get_details_error_info();
+    // only a decision says of itself whether a new command may fare better
+    let decided = info.as_ref().and_then(|info| info.metadata.get("retryable")).map(|retryable| retryable == "true");
+    let may_pass = matches!(
+        status.code(),
+        Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted | Code::Unknown
+    );
+    if decided.is_none() && may_pass {
+        return None;
+    }
+    let mut details: BTreeMap<String, String> = info.map(|info| info.metadata.into_iter().collect()).unwrap_or_default();
+    details.remove("retryable");
+    for field in status.get_details_bad_request().into_iter().flat_map(|bad| bad.field_violations) {
+        details.insert(field.field, field.description);
+    }
+    Some(Refusal {
+        code: reason(status).unwrap_or_else(|| COMMAND_FAILED.to_owned()),
+        message: status.message().to_owned(),
+        details,
+        // what failed for a reason of the engine's may not fail again
+        retryable: decided.unwrap_or(status.code() == Code::Internal),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jari_proto::status::{invalid, refusal_status};
+
+    #[test]
+    fn what_was_decided_is_told_and_what_was_not_is_tried_again() {
+        let decided = |retryable: &str| BTreeMap::from([("retryable".to_owned(), retryable.to_owned()), ("order_id".to_owned(), "o-1".to_owned())]);
+        let refused = refusal(&refusal_status("ORDER_NOT_HELD", Code::FailedPrecondition, "no", decided("false"), None)).unwrap();
+        assert_eq!((refused.code.as_str(), refused.retryable), ("ORDER_NOT_HELD", false));
+        assert_eq!(refused.details, BTreeMap::from([("order_id".to_owned(), "o-1".to_owned())]));
+        let sold_out = refusal(&refusal_status("SLOT_SOLD_OUT", Code::ResourceExhausted, "no", decided("true"), None)).unwrap();
+        assert!(sold_out.retryable, "a decision, though it bears a status that overload has, too");
+        let bad = refusal(&invalid(vec![("lines[0].units", "none")], "REQUEST_INVALID")).unwrap();
+        assert_eq!(bad.details["lines[0].units"], "none");
+        for (code, kind) in [("ENGINE_BUSY", Code::ResourceExhausted), ("LOG_UNAVAILABLE", Code::Unavailable), ("CONTENTION", Code::Aborted)] {
+            assert_eq!(refusal(&refusal_status(code, kind, "later", BTreeMap::new(), None)), None, "{code}");
+        }
+        for transport in [Status::unknown("reset"), Status::unavailable("refused"), Status::cancelled("gone"), Status::deadline_exceeded("late")] {
+            assert_eq!(refusal(&transport), None);
+        }
+        assert!(refusal(&Status::internal("a mistake")).unwrap().retryable, "poison does not stop the line, and may be sent again");
+    }
+
+    #[test]
+    fn every_source_is_a_caller_of_its_own_that_a_header_carries() {
+        assert_eq!(caller("urn:example:kiosk-7").to_str().unwrap(), "urn:example:kiosk-7");
+        let long = "https://partner.example/".repeat(10);
+        let others = [long.as_str(), "부산", "with space", "with\ttab"].map(|source| caller(source).to_str().unwrap().to_owned());
+        assert!(others.iter().all(|name| name.len() <= MAX_CALLER && name.starts_with("source-")));
+        assert_eq!(others.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+    }
+}

@@ -1,0 +1,78 @@
+//! `jari dead-letters`: commands from Kafka that were refused, and the call that sends one again.
+
+use anyhow::anyhow;
+use jari_proto::{
+    operations::v1::{ListRefusedCommandsRequest, RedriveCommandRequest, RefusedCommand, operations_service_client::OperationsServiceClient},
+    status::reason,
+};
+use tonic::{Status, transport::Channel};
+
+use super::print;
+use crate::{cli::DeadLetters, config::Config};
+
+/// Commands of a page.
+const PAGE: i32 = 500;
+
+/// Lists them, or sends some again.
+///
+/// # Errors
+/// A server that does not answer, or what it refuses.
+pub async fn run(config: &Config, options: DeadLetters) -> anyhow::Result<()> {
+    let server = options.server.clone().unwrap_or_else(|| config.advertised());
+    let endpoint = Channel::from_shared(if server.contains("://") { server.clone() } else { format!("http://{server}") })?;
+    let channel = endpoint.connect().await.map_err(|error| anyhow!("nobody answers on {server}: {error}"))?;
+    let mut node = OperationsServiceClient::new(channel).max_decoding_message_size(64 << 20);
+    for offset in &options.redrive {
+        redrive(&mut node, *offset).await?;
+    }
+    if !options.redrive.is_empty() {
+        return Ok(());
+    }
+    let wanted = |command: &RefusedCommand| {
+        let of = |wanted: &Option<String>, is: fn(&RefusedCommand) -> &str| wanted.as_deref().is_none_or(|wanted| wanted == is(command));
+        of(&options.code, |command| command.refused.as_ref().map_or("", |refused| &refused.code))
+            && of(&options.order, |command| command.refused.as_ref().map_or("", |refused| &refused.order_id))
+    };
+    let (mut asked, mut none) = (ListRefusedCommandsRequest { page_size: PAGE, ..Default::default() }, true);
+    // Ends with the last page.
+    loop {
+        let page = node.list_refused_commands(asked.clone()).await.map_err(refused)?.into_inner();
+        for command in page.refused_commands.iter().filter(|command| wanted(command)) {
+            none = false;
+            print(&line(command));
+            if options.redrive_all {
+                redrive(&mut node, command.offset).await?;
+            }
+        }
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        asked.page_token = page.next_page_token;
+    }
+    if none {
+        print("no commands were refused\n");
+    }
+    Ok(())
+}
+
+async fn redrive(node: &mut OperationsServiceClient<Channel>, offset: i64) -> anyhow::Result<()> {
+    let request = RedriveCommandRequest { request_id: uuid::Uuid::now_v7().to_string(), offset };
+    let sent = node.redrive_command(request).await.map_err(refused)?.into_inner();
+    print(&format!("{offset} is sent again, as {}\n", sent.command_id));
+    Ok(())
+}
+
+fn line(command: &RefusedCommand) -> String {
+    let RefusedCommand { offset, refused, .. } = command;
+    let Some(refused) = refused else { return format!("{offset}\n") };
+    let kind = refused.command_type.rsplit('.').next().unwrap_or_default();
+    let help = if refused.retryable { "may succeed later" } else { "as it is, it will be refused again" };
+    format!("{offset}: {kind} of order {:?}: {} ({}); {help}\n", refused.order_id, refused.message, refused.code)
+}
+
+fn refused(status: Status) -> anyhow::Error {
+    match reason(&status) {
+        Some(code) => anyhow!("{} ({code})", status.message()),
+        None => anyhow!("{}", status.message()),
+    }
+}

@@ -1,0 +1,382 @@
+//! Commands that arrive by Kafka: each executed once, in order for one order, and told with its reason when it is refused.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use jari_contract::Topic;
+use jari_event_store::{Database, Reader, RecordedEvent};
+use jari_proto::{
+    operations::v1::{GetStatusRequest, IntakeState, ListRefusedCommandsRequest, RedriveCommandRequest, RefusedCommand},
+    order::v1::ConfirmOrderRequest,
+    status::reason,
+};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
+    client::DefaultClientContext,
+    message::{Header, OwnedHeaders},
+    producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
+};
+use serde_json::{Value, json};
+use tonic::Request;
+
+use crate::{
+    harness::{database, eventually},
+    processes::{Folder, free_address, start},
+    relay::{kafka, prefix},
+    serving::{Serving, id},
+};
+
+const SOURCE: &str = "urn:example:kiosk-7";
+
+/// A program that sends commands.
+struct Sender {
+    producer: Arc<ThreadedProducer<DefaultProducerContext>>,
+    topic: String,
+}
+
+impl Sender {
+    fn new(brokers: &str, prefix: &str) -> Self {
+        Self::with(brokers, prefix, &[])
+    }
+
+    fn with(brokers: &str, prefix: &str, settings: &[(&str, &str)]) -> Self {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", brokers).set("enable.idempotence", "true").set("linger.ms", "1");
+        for (key, value) in settings {
+            config.set(*key, *value);
+        }
+        Self { producer: Arc::new(config.create().unwrap()), topic: format!("{prefix}{}", Topic::OrderCommand.name()) }
+    }
+
+    /// Sends a command under this id, as a CloudEvent.
+    async fn send(&self, id: &str, kind: &str, order: &str, value: &Value) {
+        self.record(order, &[("ce_specversion", "1.0"), ("ce_id", id), ("ce_source", SOURCE), ("ce_type", kind)], value.to_string().as_bytes()).await;
+    }
+
+    async fn record(&self, key: &str, headers: &[(&str, &str)], value: &[u8]) {
+        let headers = headers.iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(*value) }));
+        self.producer.send(BaseRecord::to(&self.topic).key(key).payload(value).headers(headers)).map_err(|(error, _)| error).unwrap();
+        let producer = self.producer.clone();
+        tokio::task::spawn_blocking(move || producer.flush(Duration::from_secs(30))).await.unwrap().unwrap();
+    }
+
+    async fn place(&self, id: &str, order: &str, product: &str, quantity: i32) {
+        self.send(id, "reservation.order.v1.PlaceOrderCommand", order, &placing(order, product, quantity)).await;
+    }
+
+    async fn confirm(&self, id: &str, order: &str) {
+        self.send(id, "reservation.order.v1.ConfirmOrderCommand", order, &json!({ "orderId": order })).await;
+    }
+
+    async fn cancel(&self, id: &str, order: &str) {
+        self.send(id, "reservation.order.v1.CancelOrderCommand", order, &json!({ "orderId": order, "reason": "rain" })).await;
+    }
+}
+
+fn placing(order: &str, product: &str, quantity: i32) -> Value {
+    let line = json!({ "productId": product, "optionId": "one", "units": [{ "unitId": "piece", "quantity": quantity }] });
+    json!({ "orderId": order, "customer": "customer-1", "lines": [line] })
+}
+
+/// A node that takes commands from topics that begin with `prefix`.
+async fn taking(database: Database, brokers: &str, prefix: &str) -> Serving {
+    let prefix = prefix.to_owned();
+    let mut shop = Serving::on(database, |config| {
+        config.kafka.topic_prefix = prefix;
+        config.kafka.patience_ms = 10_000;
+    })
+    .await;
+    shop.node.take_commands_from(brokers);
+    shop
+}
+
+async fn running(shop: &Serving) {
+    eventually("commands are taken", || async { shop.intake().await == (IntakeState::Running, String::new()) }).await;
+}
+
+impl Serving {
+    async fn intake(&self) -> (IntakeState, String) {
+        let intake = self.operations().get_status(GetStatusRequest::default()).await.unwrap().into_inner().intake.unwrap();
+        (intake.state(), intake.code)
+    }
+
+    async fn refused(&self) -> Vec<RefusedCommand> {
+        let (mut all, mut token) = (Vec::new(), String::new());
+        // ends with the last page; pages of two, so that there are several
+        loop {
+            let asked = ListRefusedCommandsRequest { page_size: 2, page_token: token, min_position: 0 };
+            let page = self.operations().list_refused_commands(asked).await.unwrap().into_inner();
+            all.extend(page.refused_commands);
+            token = page.next_page_token;
+            if token.is_empty() {
+                return all;
+            }
+        }
+    }
+
+    async fn codes(&self) -> Vec<String> {
+        self.refused().await.into_iter().map(|command| command.refused.unwrap().code).collect()
+    }
+
+    async fn history_of(&self, order: &str) -> Vec<String> {
+        let of = |event: &RecordedEvent| &*event.aggregate_id == order;
+        self.log().await.iter().filter(|event| of(event)).map(|event| event.event_type.to_string()).collect()
+    }
+
+    async fn until(&self, order: &str, last: &str) {
+        eventually(&format!("{order}: {last}"), || async { self.history_of(order).await.last().is_some_and(|event| event == last) }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_by_topic_is_executed_once_however_often_and_wherever_it_is_sent() {
+    let (brokers, prefix) = (kafka().await, prefix());
+    let shop = taking(database().await, &brokers, &prefix).await;
+    shop.on_sale("poster", 10).await;
+    running(&shop).await;
+    let (sender, placing, confirming) = (Sender::new(&brokers, &prefix), id(), id());
+    for _ in 0..3 {
+        sender.place(&placing, "o-1", "poster", 2).await;
+    }
+    shop.until("o-1", "OrderHeld").await;
+    sender.confirm(&confirming, "o-1").await;
+    sender.confirm(&confirming, "o-1").await;
+    shop.until("o-1", "OrderConfirmed").await;
+    // the same sender under the same id, by gRPC: the same command
+    let mut again = Request::new(ConfirmOrderRequest { request_id: confirming.clone(), order_id: "o-1".into() });
+    again.metadata_mut().insert("x-jari-caller", SOURCE.parse().unwrap());
+    let log = shop.log().await;
+    let confirmed = log.iter().rev().find(|event| event.event_type == "OrderConfirmed").unwrap();
+    let position = shop.orders().confirm_order(again).await.unwrap().into_inner().position;
+    assert!((confirmed.position..=log.len() as u64).contains(&u64::try_from(position).unwrap()), "{position}");
+    // a marker behind all of them: what was sent before it was worked on before it
+    sender.cancel(&id(), "o-1").await;
+    shop.until("o-1", "OrderCancelled").await;
+    assert_eq!(shop.history_of("o-1").await, ["OrderPlaced", "OrderHeld", "OrderConfirmed", "OrderCancelled"]);
+    let placed = log.iter().find(|event| event.event_type == "OrderPlaced").unwrap();
+    assert_eq!(placed.metadata.correlation_id.as_deref(), Some(&*placing), "events answer by the command's id");
+    assert_eq!(placed.metadata.actor.as_deref(), Some(SOURCE));
+    assert_eq!(shop.refused().await, []);
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_command_is_told_with_its_reason_and_sent_again_by_a_command() {
+    let (brokers, prefix) = (kafka().await, prefix());
+    let shop = taking(database().await, &brokers, &prefix).await;
+    shop.on_sale("poster", 10).await;
+    running(&shop).await;
+    let (sender, early) = (Sender::new(&brokers, &prefix), id());
+    sender.confirm(&early, "o-1").await;
+    eventually("it is refused", || async { shop.refused().await.len() == 1 }).await;
+    let first = shop.refused().await.remove(0);
+    let refused = first.refused.clone().unwrap();
+    assert_eq!((refused.code.as_str(), refused.command_id.as_str(), refused.command_source.as_str()), ("ORDER_NOT_FOUND", &*early, SOURCE));
+    assert_eq!((refused.order_id.as_str(), refused.command_type.as_str()), ("o-1", "reservation.order.v1.ConfirmOrderCommand"));
+    assert_eq!(refused.command, r#"{"orderId":"o-1"}"#);
+    sender.place(&id(), "o-1", "poster", 1).await;
+    shop.until("o-1", "OrderHeld").await;
+    // the refused one is remembered as refused: the same id again is the same answer
+    sender.confirm(&early, "o-1").await;
+    eventually("it is refused again", || async { shop.refused().await.len() == 2 }).await;
+    // sent again it is a new command; twice is once
+    let redrive = RedriveCommandRequest { request_id: id(), offset: first.offset };
+    let sent = shop.operations().redrive_command(redrive.clone()).await.unwrap().into_inner().command_id;
+    assert_eq!(shop.operations().redrive_command(redrive).await.unwrap().into_inner().command_id, sent);
+    shop.until("o-1", "OrderConfirmed").await;
+    let log = shop.log().await;
+    assert_eq!(log.last().unwrap().metadata.correlation_id.as_deref(), Some(&*sent));
+    sender.cancel(&id(), "o-1").await;
+    shop.until("o-1", "OrderCancelled").await;
+    assert_eq!(shop.history_of("o-1").await, ["OrderPlaced", "OrderHeld", "OrderConfirmed", "OrderCancelled"]);
+    assert_eq!(shop.codes().await, ["ORDER_NOT_FOUND", "ORDER_NOT_FOUND"]);
+    let unknown = shop.operations().redrive_command(RedriveCommandRequest { request_id: id(), offset: 4_711 }).await.unwrap_err();
+    assert_eq!(reason(&unknown).as_deref(), Some("REFUSED_COMMAND_UNKNOWN"));
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_sent_is_refused_or_executed_and_stops_nobody_behind_it() {
+    let (brokers, prefix) = (kafka().await, prefix());
+    let shop = taking(database().await, &brokers, &prefix).await;
+    shop.on_sale("poster", 10).await;
+    running(&shop).await;
+    let sender = Sender::new(&brokers, &prefix);
+    let kind = "reservation.order.v1.PlaceOrderCommand";
+    let good = placing("o-1", "poster", 1);
+    let with = |name: &str, value: Value| {
+        let mut command = good.clone();
+        command[name] = value;
+        command
+    };
+    sender.record("o-1", &[], b"hello").await;
+    sender.send("no-uuid", kind, "o-1", &good).await;
+    sender.send(&id(), "reservation.order.v1.PlaceOrderRequest", "o-1", &good).await;
+    sender.send(&id(), kind, "o-1", &with("note", json!("Hong Gildong"))).await;
+    sender.send(&id(), kind, "o-1", &with("contact", json!({ "name": "Hong Gildong" }))).await;
+    sender.send(&id(), kind, "o-2", &good).await;
+    sender.send(&id(), kind, "o-1", &with("lines", json!([]))).await;
+    sender.send(&id(), kind, "o-1", &with("customer", json!("not an id"))).await;
+    sender.place(&id(), "o-1", "nothing", 1).await;
+    sender.place(&id(), "o-1", "poster", -1).await;
+    // many lines, more than an answer has room to complain of
+    sender.send(&id(), kind, "o-1", &with("lines", Value::Array(vec![json!({}); 10_000]))).await;
+    sender.place(&id(), "o-1", "poster", 1).await;
+    shop.until("o-1", "OrderHeld").await;
+    eventually("all that is wrong was told", || async { shop.refused().await.len() == 11 }).await;
+    let count = shop.codes().await.into_iter().fold(BTreeMap::<String, usize>::new(), |mut count, code| {
+        *count.entry(code).or_default() += 1;
+        count
+    });
+    let expected = [
+        ("COMMAND_HEADERS_INVALID", 2),
+        ("COMMAND_TYPE_UNKNOWN", 1),
+        ("COMMAND_UNREADABLE", 1),
+        ("COMMAND_PERSONAL_DATA", 1),
+        ("COMMAND_KEY_INVALID", 1),
+        ("REQUEST_INVALID", 4),
+        ("PRODUCT_NOT_FOUND", 1),
+    ];
+    assert_eq!(count, expected.map(|(code, n)| (code.to_owned(), n)).into());
+    let refused = shop.refused().await;
+    assert!(!format!("{refused:?}").contains("Gildong"), "what could not be read is told to nobody");
+    for command in refused {
+        let told = command.refused.unwrap();
+        let again = shop.operations().redrive_command(RedriveCommandRequest { request_id: id(), offset: command.offset }).await;
+        match told.code.as_str() {
+            "COMMAND_HEADERS_INVALID" | "COMMAND_TYPE_UNKNOWN" | "COMMAND_UNREADABLE" | "COMMAND_PERSONAL_DATA" => {
+                assert_eq!(reason(&again.unwrap_err()).as_deref(), Some("COMMAND_NOT_KEPT"));
+            }
+            _ => assert!(!again.unwrap().into_inner().command_id.is_empty()),
+        }
+    }
+    // under the right key the one with the wrong one is a command, and refused for what it asks
+    eventually("they are refused anew", || async { shop.codes().await.len() == 17 }).await;
+    assert!(shop.codes().await[11..].contains(&"ORDER_EXISTS".to_owned()));
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_of_a_transaction_that_was_given_up_is_none() {
+    let (brokers, prefix) = (kafka().await, prefix());
+    let shop = taking(database().await, &brokers, &prefix).await;
+    shop.on_sale("poster", 10).await;
+    running(&shop).await;
+    let sender = Sender::with(&brokers, &prefix, &[("transactional.id", &format!("{prefix}kiosk"))]);
+    let patience = Duration::from_secs(20);
+    sender.producer.init_transactions(patience).unwrap();
+    sender.producer.begin_transaction().unwrap();
+    sender.place(&id(), "o-1", "poster", 1).await;
+    sender.producer.abort_transaction(patience).unwrap();
+    sender.producer.begin_transaction().unwrap();
+    sender.place(&id(), "o-1", "poster", 2).await;
+    sender.producer.commit_transaction(patience).unwrap();
+    shop.until("o-1", "OrderHeld").await;
+    assert_eq!(shop.history_of("o-1").await, ["OrderPlaced", "OrderHeld"]);
+    assert_eq!(shop.refused().await, [], "the one that was given up would have come first");
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_keeps_commands_beyond_their_ids_stops_the_intake_until_it_is_set_right() {
+    let (brokers, prefix) = (kafka().await, prefix());
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+    let topic = format!("{prefix}{}", Topic::OrderCommand.name());
+    let forty_days = (40_u64 * 86_400_000).to_string();
+    let made = NewTopic::new(&topic, 12, TopicReplication::Fixed(1)).set("retention.ms", &forty_days).set("segment.ms", "3600000");
+    admin.create_topics(&[made], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    let shop = taking(database().await, &brokers, &prefix).await;
+    shop.on_sale("poster", 10).await;
+    eventually("it stands still", || async { shop.intake().await == (IntakeState::Halted, "COMMANDS_KEPT_TOO_LONG".into()) }).await;
+    Sender::new(&brokers, &prefix).place(&id(), "o-1", "poster", 1).await;
+    let week = (7_u64 * 86_400_000).to_string();
+    let right = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("retention.ms", &week).set("segment.ms", "3600000");
+    admin.alter_configs(&[right], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    shop.until("o-1", "OrderHeld").await;
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_kafka_says_that_nothing_is_taken_and_why() {
+    let shop = Serving::start().await;
+    let intake = shop.operations().get_status(GetStatusRequest::default()).await.unwrap().into_inner().intake.unwrap();
+    assert_eq!((intake.state(), intake.message.as_str()), (IntakeState::Off, "no Kafka is known to this node"));
+    let listed = shop.operations().list_refused_commands(ListRefusedCommandsRequest::default()).await.unwrap_err();
+    assert_eq!(reason(&listed).as_deref(), Some("INTAKE_OFF"));
+    shop.node.stop().await;
+}
+
+/// Three hundred orders placed and then cancelled by topic, each command sent twice, some of them refused, while two nodes share the work and are
+/// killed in turns.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_are_killed_while_they_take_commands_lose_none_and_do_none_twice() {
+    const ORDERS: usize = 300;
+    let (database, brokers, prefix, folder) = (database().await, kafka().await, prefix(), Folder::new());
+    let shop = Serving::on(database.clone(), |config| config.settlement.enabled = true).await;
+    shop.on_sale("poster", 1_000_000).await;
+    let config = |name: &str| {
+        let rest = format!(
+            "[node]\nid = \"{name}\"\n[server]\nlisten = \"{}\"\n[settlement]\nenabled = false\n[projections]\nenabled = false\n[relay]\nenabled = false\n\
+             [kafka]\nbrokers = \"{brokers}\"\ntopic_prefix = \"{prefix}\"\npatience_ms = 10_000\n[intake]\nbatch_commands = 20\n",
+            free_address()
+        );
+        folder.config(name, &database, &rest)
+    };
+    let configs = [config("first"), config("second")];
+    let mut nodes = configs.each_ref().map(|config| start(config, &["serve"]));
+    let topic_is_there = || async {
+        let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+        let topic = format!("{prefix}{}", Topic::OrderCommand.name());
+        admin.inner().fetch_metadata(None, Duration::from_secs(10)).unwrap().topics().iter().any(|known| known.name() == topic)
+    };
+    eventually("a node has made the topic", topic_is_there).await;
+    let (sender, mut wrong) = (Sender::new(&brokers, &prefix), BTreeSet::new());
+    let mut sending = tokio::task::JoinSet::new();
+    let sender = Arc::new(sender);
+    for n in 0..ORDERS {
+        let (place, cancel, stray) = (id(), id(), id());
+        wrong.extend((n % 3 == 0).then(|| stray.clone()));
+        let sender = sender.clone();
+        sending.spawn(async move {
+            let order = format!("o-{n}");
+            for _ in 0..2 {
+                sender.place(&place, &order, "poster", 1).await;
+                sender.cancel(&cancel, &order).await;
+                if n % 3 == 0 {
+                    sender.confirm(&stray, &order).await;
+                }
+            }
+        });
+        if n % 60 == 59 {
+            while sending.join_next().await.transpose().unwrap().is_some() {}
+            let victim = n / 60 % 2;
+            nodes[victim].kill();
+            nodes[victim] = start(&configs[victim], &["serve"]);
+        }
+    }
+    let reader = Reader::new(database.clone());
+    let cancelled = || async {
+        let log = reader.log_after(0, 1_000_000).await.unwrap();
+        log.iter().filter(|event| event.event_type == "OrderCancelled").count() == ORDERS
+    };
+    eventually("all of them were placed and cancelled", cancelled).await;
+    let log = shop.log().await;
+    for kind in ["OrderPlaced", "OrderCancelled"] {
+        let orders: Vec<&str> = log.iter().filter(|event| event.event_type == kind).map(|event| &*event.aggregate_id).collect();
+        assert_eq!((orders.len(), orders.iter().collect::<BTreeSet<_>>().len()), (ORDERS, ORDERS), "{kind}");
+    }
+    // every record of a refused command is told once: as often as it was sent
+    let watcher = taking(database.clone(), &brokers, &prefix).await;
+    eventually("what was refused is told", || async { watcher.refused().await.len() >= 2 * wrong.len() }).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let refused = watcher.refused().await;
+    let told: BTreeSet<&str> = refused.iter().map(|command| command.id.as_str()).collect();
+    assert_eq!((refused.len(), told.len()), (2 * wrong.len(), 2 * wrong.len()), "none twice");
+    assert_eq!(refused.iter().map(|command| command.refused.clone().unwrap().command_id).collect::<BTreeSet<_>>(), wrong);
+    watcher.node.stop().await;
+    shop.node.stop().await;
+}
