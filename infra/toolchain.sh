@@ -69,6 +69,20 @@ require_java() {
   say "Kafka stays off: it needs Java 17 or newer and Maven (${install[*]})."
 }
 
+# The long tests build what integrators run: the compiler of Java, and Maven also where Kafka's jars were brought.
+require_javac() {
+  if command -v javac > /dev/null && command -v mvn > /dev/null; then return; fi
+  local install=(apt-get install -y --no-install-recommends default-jdk-headless maven) as_root=() log
+  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+  if command -v apt-get > /dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2> /dev/null; }; then
+    say "Installing Java's compiler, for the long tests ..."
+    log=$(mktemp)
+    { "${as_root[@]}" apt-get update && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}"; } > "$log" 2>&1 || tail -n 20 "$log" >&2
+    rm -f "$log"
+  fi
+  { command -v javac && command -v mvn; } > /dev/null || fail "The long tests need a JDK of Java 17 or newer, and Maven. Install them, then run this again:" "  apt-get update && ${install[*]}"
+}
+
 # The long tests hand the published contract to tools of the npm registry: Node 18 or newer, and npm.
 require_node() {
   local found

@@ -23,6 +23,7 @@ mod history;
 mod history_log;
 mod holds;
 mod intake;
+mod integrators;
 mod keys;
 mod ledger;
 mod log;
