@@ -31,6 +31,30 @@ use crate::{
 const CUSTOMER: &str = "Xq7-vW2-kZ9-jP4";
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_back_after_an_erasure_is_sealed_under_a_new_key_on_every_node() {
+    let (keys, log) = (Keys::new().await, database().await);
+    let one = keys.serve(log.clone()).await;
+    let other = keys.serve(log).await;
+    one.on_sale("poster", 100).await;
+    let before = one.place(personal("poster", "customer-9")).await;
+    assert_eq!(one.persons(&before).await, Some(readable()));
+    assert!(other.erase("customer-9").await.had_personal_data);
+    // at once, on the node that used the key a moment ago and was not asked to erase it
+    let after = one.place(personal("poster", "customer-9")).await;
+    for shop in [&other, &one] {
+        assert_eq!(shop.persons(&after).await, Some(readable()), "it was acknowledged, and is kept");
+    }
+    assert_eq!(other.persons(&before).await, Some(only(PersonalDataState::Erased)));
+    eventually("the first node has let the old key go", || async { one.persons(&before).await == Some(only(PersonalDataState::Erased)) }).await;
+    assert_eq!(one.persons(&after).await, Some(readable()));
+    for shop in [one, other] {
+        let status = shop.operations().get_status(GetStatusRequest::default()).await.unwrap().into_inner().keys.unwrap();
+        assert!(status.enabled && status.answers, "{status:?}");
+        shop.node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_person_is_told_in_answers_and_stands_in_no_file_in_the_clear() {
     let server = PrivatePostgres::temporary(true, Lifetime::Owned).await.unwrap();
     let kafka = PrivateKafka::temporary(&std::env::temp_dir().join("jari-test-programs"), None).await.unwrap();

@@ -40,7 +40,8 @@ pub(super) fn check(data: &pb::PersonalData, lines: &[pb::LineRequest], violatio
     let mut named = BTreeMap::<(i32, &str), i32>::new();
     for (n, guest) in data.guests.iter().enumerate() {
         if !is_plain(&guest.name, 1, MAX_NAME) {
-            violations.add(format!("guests[{n}].name"), format!("must be 1 to {MAX_NAME} characters, none of them a control character"));
+            violations
+                .add(format!("guests[{n}].name"), format!("must be 1 to {MAX_NAME} characters, not only blanks, none of them a control character"));
         }
         let Some(line) = usize::try_from(guest.line).ok().and_then(|line| lines.get(line)) else {
             violations.add(format!("guests[{n}].line"), "is no line of this order");
@@ -67,20 +68,24 @@ fn check_contact(contact: &pb::Contact, violations: &mut Violations) {
         violations.add("contact", "has none of name, email and phone; leave it out");
     }
     if !is_plain(name, 0, MAX_NAME) {
-        violations.add("contact.name", format!("must be at most {MAX_NAME} characters, none of them a control character"));
+        violations.add("contact.name", format!("must be at most {MAX_NAME} characters, not only blanks, none of them a control character"));
     }
     let is_address = || email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
     if !email.is_empty() && (!is_plain(email, 3, MAX_EMAIL) || email.contains(char::is_whitespace) || !is_address()) {
         violations.add("contact.email", format!("must be at most {MAX_EMAIL} characters with one @ in the middle, and no spaces"));
     }
     let is_dialled = |c: char| c.is_ascii_digit() || matches!(c, ' ' | '+' | '-' | '(' | ')' | '.');
-    if !phone.is_empty() && (!PHONE.contains(&phone.len()) || !phone.chars().all(is_dialled)) {
-        violations.add("contact.phone", "must be 3 to 32 characters: digits, spaces and + - ( ) . only");
+    let digits = phone.chars().filter(char::is_ascii_digit).count();
+    if !phone.is_empty() && (!PHONE.contains(&phone.len()) || !phone.chars().all(is_dialled) || digits < *PHONE.start()) {
+        violations.add("contact.phone", "must be 3 to 32 characters: digits, at least 3, spaces and + - ( ) . only");
     }
 }
 
+/// Text for people, on one line: no control characters, no marks that turn the order of what is shown around, and not of blanks alone.
 fn is_plain(text: &str, least: usize, most: usize) -> bool {
-    (least..=most).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_blank = !text.is_empty() && text.chars().all(char::is_whitespace);
+    (least..=most).contains(&text.chars().count()) && !text.chars().any(|c| c.is_control() || turns(c)) && !is_blank
 }
 
 fn place(order_id: &OrderId) -> Place<'_> {

@@ -31,6 +31,9 @@ pub async fn open(config: &Config) -> Result<Broker, KafkaError> {
     if !config.kafka.brokers.is_empty() {
         return Ok(Broker { brokers: config.kafka.brokers.clone(), private: None });
     }
+    if !config.database.url.is_empty() {
+        tracing::warn!("this node uses a private Kafka for a database that other nodes may use: name one cluster for all of them in kafka.brokers");
+    }
     let (place, began) = (place(config), Instant::now());
     // Ends with a Kafka, with an error, or after PATIENCE.
     loop {

@@ -128,13 +128,23 @@ impl Node {
         if let Some(listener) = scrapes {
             let (node, views, settlement) = (node_id.clone(), views.clone(), settlement.clone());
             let (database, tail, engine) = (database.clone(), tail.clone(), engine.clone());
-            let sources = Sources { node, database, tail, engine, settlement, views, relay: relay.clone(), intake: intake.clone() };
+            let sources = Sources {
+                node,
+                database,
+                tail,
+                engine,
+                settlement,
+                views,
+                relay: relay.clone(),
+                intake: intake.clone(),
+                sealer: context.sealer.clone(),
+            };
             // joined when the node stops; it ends with `stop.work`
             work.push(tokio::spawn(metrics::serve(listener, sources, stop.work.clone())));
         }
-        let kafka = (relay.clone(), intake.clone());
+        let edges = (relay.clone(), intake.clone(), context.sealer.clone());
         let operations =
-            Operations::new((node_id, identity.log_id), kafka, database.clone(), tail, engine.clone(), settlement.clone(), views.clone());
+            Operations::new((node_id, identity.log_id), edges, database.clone(), tail, engine.clone(), settlement.clone(), views.clone());
         let services = Services { context, views, watchers, history, operations, settlement };
         let drain = Duration::from_secs(config.server.drain_seconds);
         // joined when the node stops, or when it fails

@@ -17,6 +17,8 @@ use jari_proto::{
 use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
+use jari_sealing::Sealer;
+
 use crate::{intaking::IntakeDesk, relaying::RelayDesk};
 
 /// The codes that this service gives by itself.
@@ -50,6 +52,7 @@ struct Inner {
     views: Option<Views>,
     relay: RelayDesk,
     intake: IntakeDesk,
+    sealer: Sealer,
     started_at: Timestamp,
 }
 
@@ -57,14 +60,14 @@ impl Operations {
     /// Speaks for this node.
     pub fn new(
         (node, log_id): (String, Uuid),
-        (relay, intake): (RelayDesk, IntakeDesk),
+        (relay, intake, sealer): (RelayDesk, IntakeDesk, Sealer),
         database: Database,
         tail: LogTail,
         engine: Engine,
         settlement: Settlement,
         views: Option<Views>,
     ) -> Self {
-        Self(Arc::new(Inner { node, log_id, database, tail, engine, settlement, views, relay, intake, started_at: Timestamp::now() }))
+        Self(Arc::new(Inner { node, log_id, database, tail, engine, settlement, views, relay, intake, sealer, started_at: Timestamp::now() }))
     }
 
     fn views(&self) -> Result<&Views, Status> {
@@ -196,6 +199,7 @@ impl OperationsService for Operations {
             position: count(head),
             relay: Some(self.0.relay.status(&self.0.node, head)),
             intake: Some(self.0.intake.status()),
+            keys: Some(keys(&self.0.sealer)),
         }))
     }
 
@@ -302,6 +306,13 @@ fn retry_failed(error: RetryError) -> Status {
         RetryError::Away(error) => return away(error),
     };
     refusal_status(reason, code, &error.to_string(), BTreeMap::new(), None)
+}
+
+fn keys(sealer: &Sealer) -> pb::KeysStatus {
+    match sealer.answers() {
+        Ok(answers) => pb::KeysStatus { enabled: true, answers, message: String::new() },
+        Err(reason) => pb::KeysStatus { enabled: false, answers: false, message: reason.to_owned() },
+    }
 }
 
 fn projection(status: ProjectionStatus) -> pb::ProjectionStatus {

@@ -1,4 +1,5 @@
-//! Keys kept in memory for a moment: an order of a person whose key was just used asks nobody.
+//! Keys kept in memory for a moment, to open with: whoever reads an order twice asks once. Sealing never takes a key from here: another node may
+//! have destroyed it, and what is sealed under a destroyed key nobody reads, though its sender was told that it was taken.
 
 use std::{
     sync::Arc,
@@ -8,19 +9,20 @@ use std::{
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
-use crate::{key::SubjectKey, store::Subject};
+use crate::key::SubjectKey;
 
 /// Keys, each for a bounded time, and at most so many of them. When it is full it is emptied: that costs a look-up for each, once.
 pub(crate) struct Cache {
     keys: FxHashMap<Uuid, (Instant, Option<Arc<SubjectKey>>)>,
-    subjects: FxHashMap<Subject, Uuid>,
     most: usize,
     kept_for: Duration,
+    /// Raised whenever a key is destroyed: what was looked up before that must not come back behind it.
+    destroyed: u64,
 }
 
 impl Cache {
     pub fn new(most: usize, kept_for: Duration) -> Self {
-        Self { keys: FxHashMap::default(), subjects: FxHashMap::default(), most, kept_for }
+        Self { keys: FxHashMap::default(), most, kept_for, destroyed: 0 }
     }
 
     /// The key; inside, `None` when it is known to be erased.
@@ -28,30 +30,25 @@ impl Cache {
         self.keys.get(&id).filter(|(since, _)| since.elapsed() < self.kept_for).map(|(_, key)| key.clone())
     }
 
-    /// The person's present key.
-    pub fn of(&self, subject: &Subject) -> Option<Arc<SubjectKey>> {
-        self.key(*self.subjects.get(subject)?).flatten()
+    /// The moment before a look-up, for [`Cache::put`].
+    pub fn before(&self) -> u64 {
+        self.destroyed
     }
 
-    pub fn put(&mut self, subject: Option<Subject>, id: Uuid, key: Option<Arc<SubjectKey>>) {
-        if self.keys.len() >= self.most || self.subjects.len() >= self.most {
+    /// Keeps what was looked up after `before`, unless a key was destroyed since: it may be this one.
+    pub fn put(&mut self, before: u64, id: Uuid, key: Option<Arc<SubjectKey>>) {
+        if before != self.destroyed {
+            return;
+        }
+        if self.keys.len() >= self.most {
             self.keys.clear();
-            self.subjects.clear();
         }
         self.keys.insert(id, (Instant::now(), key));
-        if let Some(subject) = subject {
-            self.subjects.insert(subject, id);
-        }
     }
 
-    /// Forgets the person's key, as if it had never been asked for.
-    pub fn drop_of(&mut self, subject: &Subject) {
-        if let Some(id) = self.subjects.remove(subject) {
-            self.keys.remove(&id);
-        }
-    }
-
-    pub fn drop_key(&mut self, id: Uuid) {
+    /// Forgets a key that was destroyed.
+    pub fn destroyed(&mut self, id: Uuid) {
+        self.destroyed += 1;
         self.keys.remove(&id);
     }
 }
@@ -62,18 +59,30 @@ mod tests {
 
     #[test]
     fn a_key_is_kept_for_its_time_and_in_bounded_number() {
-        let (subject, key) = (Subject::of("c-1"), Arc::new(SubjectKey::make().unwrap()));
+        let key = Arc::new(SubjectKey::make().unwrap());
         let mut cache = Cache::new(2, Duration::from_secs(3_600));
-        cache.put(Some(subject), key.id(), Some(key.clone()));
-        assert!(cache.of(&subject).is_some() && cache.key(key.id()).is_some());
-        cache.drop_of(&subject);
-        assert!(cache.of(&subject).is_none() && cache.key(key.id()).is_none());
+        cache.put(0, key.id(), Some(key.clone()));
+        assert!(cache.key(key.id()).is_some());
         for n in 0..100 {
-            cache.put(Some(Subject::of(&n.to_string())), Uuid::from_u128(n), None);
-            assert!(cache.keys.len() <= 2 && cache.subjects.len() <= 2);
+            cache.put(0, Uuid::from_u128(n), None);
+            assert!(cache.keys.len() <= 2);
         }
         let mut stale = Cache::new(2, Duration::ZERO);
-        stale.put(Some(subject), key.id(), Some(key.clone()));
-        assert!(stale.of(&subject).is_none() && stale.key(key.id()).is_none(), "its time is over");
+        stale.put(0, key.id(), Some(key.clone()));
+        assert!(stale.key(key.id()).is_none(), "its time is over");
+    }
+
+    #[test]
+    fn a_key_that_was_looked_up_before_its_destruction_does_not_come_back() {
+        let key = Arc::new(SubjectKey::make().unwrap());
+        let mut cache = Cache::new(2, Duration::from_secs(3_600));
+        let before = cache.before();
+        cache.put(before, key.id(), Some(key.clone()));
+        cache.destroyed(key.id());
+        assert!(cache.key(key.id()).is_none());
+        cache.put(before, key.id(), Some(key.clone()));
+        assert!(cache.key(key.id()).is_none(), "a look-up that ends late");
+        cache.put(cache.before(), key.id(), None);
+        assert!(cache.key(key.id()).is_some_and(|known| known.is_none()), "known to be erased");
     }
 }

@@ -161,6 +161,23 @@ impl KeyStore {
         }
     }
 
+    /// Adds to a list what the database has and it has not; changes nothing in the database. Gives how many erasures the list has that the database does
+    /// not know: then it is another database's list, or a restored database.
+    ///
+    /// # Errors
+    /// As [`ErasureList::read`], [`ErasureList::add`].
+    pub async fn copy_to(&self, list: &ErasureList) -> Result<usize, SealingError> {
+        let (listed, here) = (list.read()?, self.erasures().await?);
+        let known: FxHashSet<(&str, Uuid)> = here.iter().map(|e| (e.requested_by.as_str(), e.request_id)).collect();
+        let unknown = listed.iter().filter(|e| !known.contains(&(e.requested_by.as_str(), e.request_id))).count();
+        let there: FxHashSet<(&str, Uuid)> = listed.iter().map(|e| (e.requested_by.as_str(), e.request_id)).collect();
+        let missing: Vec<Erasure> = here.iter().filter(|e| !there.contains(&(e.requested_by.as_str(), e.request_id))).cloned().collect();
+        if !missing.is_empty() {
+            list.add(&missing)?;
+        }
+        Ok(unknown)
+    }
+
     /// Brings list and database together: what stands in one stands in both afterwards. Says how many keys the list destroyed.
     ///
     /// # Errors

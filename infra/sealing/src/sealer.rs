@@ -32,7 +32,7 @@ const CROWDED: Duration = Duration::from_millis(200);
 pub struct SealerSettings {
     /// Keys kept in memory.
     pub cached: usize,
-    /// How long one is kept: an erasure by another node is seen here after so long.
+    /// How long one is kept, to open with: an erasure by another node is seen here after so long.
     pub cached_for: Duration,
     /// How long a caller waits for the database of the keys.
     pub patience: Duration,
@@ -116,6 +116,15 @@ impl Sealer {
         let cache = Mutex::new(Cache::new(settings.cached, settings.cached_for));
         let (waiting, resting_until) = (Semaphore::new(settings.waiting), AtomicU64::new(0));
         Ok(Self(Ok(Arc::new(Inner { store, source, list, settings, masters, cache, waiting, began: Instant::now(), resting_until }))))
+    }
+
+    /// Whether personal data is kept, and the keys answer, as far as is known without asking them; else why it is not kept.
+    ///
+    /// # Errors
+    /// The reason why none is kept.
+    pub fn answers(&self) -> Result<bool, &str> {
+        let inner = self.0.as_ref().map_err(|reason| &**reason)?;
+        Ok(inner.resting_until.load(Ordering::Relaxed) == 0)
     }
 
     fn inner(&self) -> Result<&Arc<Inner>, SealingError> {
@@ -203,12 +212,11 @@ impl Inner {
         Err(self.unavailable())
     }
 
+    /// The person's present key, made when there is none. Always asked for: see the cache.
     async fn key_of(&self, subject: &Subject) -> Result<Arc<SubjectKey>, SealingError> {
-        if let Some(key) = self.cache().of(subject) {
-            return Ok(key);
-        }
+        let before = self.cache().before();
         let key = Arc::new(self.ask(self.find_or_make(subject)).await?);
-        self.cache().put(Some(*subject), key.id(), Some(key.clone()));
+        self.cache().put(before, key.id(), Some(key.clone()));
         Ok(key)
     }
 
@@ -236,8 +244,9 @@ impl Inner {
         if let Some(known) = self.cache().key(id) {
             return Ok(known);
         }
+        let before = self.cache().before();
         let found = self.ask(self.find(id)).await?.map(Arc::new);
-        self.cache().put(None, id, found.clone());
+        self.cache().put(before, id, found.clone());
         Ok(found)
     }
 
@@ -297,9 +306,7 @@ impl Inner {
             )
             .await?;
         transaction.commit().await?;
-        let mut cache = self.cache();
-        cache.drop_of(subject);
-        key_id.into_iter().for_each(|id| cache.drop_key(id));
+        key_id.into_iter().for_each(|id| self.cache().destroyed(id));
         Ok(Erased { at, had_key: key_id.is_some() })
     }
 }

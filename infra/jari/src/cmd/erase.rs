@@ -7,7 +7,7 @@ use jari_proto::{
     status::reason,
     subject::v1::{EraseSubjectRequest, subject_service_client::SubjectServiceClient},
 };
-use tonic::transport::Endpoint;
+use tonic::{Code, transport::Endpoint};
 use uuid::Uuid;
 
 use super::print;
@@ -28,7 +28,10 @@ pub async fn run(config: &Config, options: &Erase) -> anyhow::Result<()> {
     let request = EraseSubjectRequest { request_id: request_id.clone(), subject: options.subject.clone() };
     let erased = SubjectServiceClient::new(channel).erase_subject(request).await.map_err(|status| {
         let code = reason(&status).unwrap_or_default();
-        anyhow::anyhow!("{code}: {}; ask again with --request-id {request_id}", status.message())
+        // what was decided stays as it is, whoever asks again
+        let again = !matches!(status.code(), Code::InvalidArgument | Code::AlreadyExists | Code::FailedPrecondition);
+        let advice = if again { format!("; ask again with --request-id {request_id}") } else { String::new() };
+        anyhow::anyhow!("{code}: {}{advice}", status.message())
     })?;
     let erased = erased.into_inner();
     let at =

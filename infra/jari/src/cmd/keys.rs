@@ -1,6 +1,6 @@
 //! `jari keys`: a new master key, and the list of erasures.
 
-use std::path::Path;
+use std::{io::IsTerminal, path::Path};
 
 use anyhow::Context;
 use jari_sealing::ErasureList;
@@ -38,9 +38,20 @@ async fn rotate(keys: &Keys, with_new: bool, forget: bool) -> anyhow::Result<()>
     }
     let masters = keys.masters.read()?;
     print(&format!("the present master key is {}\n", masters.present()));
-    let rotated = keys.store.rotate(&masters, |done| print(&format!("\r{done} keys wrapped anew   "))).await?;
+    let shows = std::io::stderr().is_terminal();
+    let rotated = keys
+        .store
+        .rotate(&masters, |done| {
+            if shows {
+                eprint!("\r{done} keys wrapped anew   ");
+            }
+        })
+        .await?;
+    if shows {
+        eprintln!();
+    }
     print(&format!(
-        "\n{} keys were wrapped anew; retired: {}\n",
+        "{} keys were wrapped anew; retired: {}\n",
         rotated.keys,
         if rotated.retired.is_empty() { "none".into() } else { rotated.retired.join(", ") }
     ));
@@ -57,8 +68,14 @@ async fn rotate(keys: &Keys, with_new: bool, forget: bool) -> anyhow::Result<()>
 
 async fn export(keys: &Keys, path: &Path) -> anyhow::Result<()> {
     let list = ErasureList::new(path);
-    keys.store.agree_with(&list).await?;
+    let unknown = keys.store.copy_to(&list).await?;
     print(&format!("{} holds {} erasures\n", path.display(), list.read()?.len()));
+    if unknown > 0 {
+        print(&format!(
+            "{unknown} of them are not in this database: if it was restored, apply them (`jari keys erasures --apply {}`)\n",
+            path.display()
+        ));
+    }
     Ok(())
 }
 

@@ -80,6 +80,14 @@ fn node_lines(address: &str, status: &GetStatusResponse) -> String {
     if let Some(intake) = &status.intake {
         lines.push_str(&format!("intake       {}\n", intake_line(intake)));
     }
+    if let Some(keys) = &status.keys {
+        let told = match (keys.enabled, keys.answers) {
+            (false, _) => format!("off: {}", keys.message),
+            (true, true) => "answer".to_owned(),
+            (true, false) => "DO NOT ANSWER: orders with personal data hear KEYS_UNAVAILABLE, all others go on".to_owned(),
+        };
+        lines.push_str(&format!("keys         {told}\n"));
+    }
     lines
 }
 

@@ -25,6 +25,7 @@ use jari_commands::{
 use jari_event_store::{Database, Lease, LogTail};
 use jari_projections::{ProjectionState, Views};
 use jari_proto::operations::v1::{IntakeState, RelayState};
+use jari_sealing::Sealer;
 use names::Metric;
 use prometheus_client::{
     encoding::text::encode,
@@ -53,6 +54,7 @@ pub(crate) struct Sources {
     pub views: Option<Views>,
     pub relay: RelayDesk,
     pub intake: IntakeDesk,
+    pub sealer: Sealer,
 }
 
 struct Desk {
@@ -134,6 +136,9 @@ impl Sources {
         self.of_the_views(&mut page).await?;
         self.of_the_relay(&mut page);
         self.of_the_intake(&mut page);
+        if let Ok(answers) = self.sealer.answers() {
+            page.gauge(names::KEYS_ANSWER, u64::from(answers));
+        }
         let pool = self.database.pool_use();
         page.gauge(names::POOL_CONNECTIONS, pool.open as u64);
         page.gauge(names::POOL_IN_USE, pool.in_use as u64);

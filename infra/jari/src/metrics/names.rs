@@ -35,6 +35,8 @@ pub const RELAY_TRANSACTIONS: Metric = ("jari_relay_transactions", "Kafka transa
 pub const INTAKE_TAKES: Metric = ("jari_intake_takes", "1 while this node takes commands from Kafka, else 0");
 pub const INTAKE_EXECUTED: Metric = ("jari_intake_executed", "Commands from Kafka that this node has executed, repeats among them");
 pub const INTAKE_REFUSED: Metric = ("jari_intake_refused", "Commands from Kafka that this node has refused");
+pub const KEYS_ANSWER: Metric =
+    ("jari_keys_answer", "1 while the database of the keys of persons answers, else 0; left out where no personal data is taken");
 pub const POOL_CONNECTIONS: Metric = ("jari_pool_connections", "Connections of the pool that are open, at most database.pool_connections");
 pub const POOL_IN_USE: Metric = ("jari_pool_connections_in_use", "Connections of the pool that somebody has");
 pub const POOL_WAITING: Metric = ("jari_pool_waiting", "Callers that wait for a connection of the pool");
