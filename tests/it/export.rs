@@ -249,6 +249,17 @@ async fn one_changed_byte_or_file_of_an_export_is_found() {
     fs::write(&path, &whole).unwrap();
     assert_eq!(check(&folder.0).unwrap().findings, [""; 0]);
 
+    // whoever reads all files of a day would read these, too
+    let file = data(&folder.0).remove(0);
+    for stranger in [format!("{}/zz.parquet", file.rsplit_once('/').unwrap().0), "day=2026-01-01/extra.parquet".to_owned()] {
+        let at = folder.0.join(&stranger);
+        fs::create_dir_all(at.parent().unwrap()).unwrap();
+        fs::copy(folder.0.join(&file), &at).unwrap();
+        let findings = check(&folder.0).unwrap().findings;
+        assert!(findings.len() == 1 && findings[0].starts_with(&format!("{stranger}: no manifest names it")), "{findings:?}");
+        fs::remove_file(at).unwrap();
+    }
+
     // a manifest that was changed is told by the one after it
     let mut manifests: Vec<PathBuf> = fs::read_dir(folder.0.join("_manifest")).unwrap().map(|entry| entry.unwrap().path()).collect();
     manifests.sort();

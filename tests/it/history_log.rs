@@ -206,6 +206,14 @@ async fn an_event_that_cannot_be_told_ends_the_reading_after_all_before_it() {
     assert_eq!(products, BTreeSet::from(["products/poster".to_owned()]), "it was no product");
     let state = shop.history().get_state_as_of(GetStateAsOfRequest { aggregate: order_named("strange"), as_of: None }).await.unwrap_err();
     assert_eq!(reason(&state).as_deref(), Some("HISTORY_UNREADABLE"));
+
+    // once it is mended, a node that had met it reads it again
+    let mend = "ALTER TABLE events DISABLE TRIGGER USER;
+        UPDATE events SET event_type = 'OrderConfirmed', payload = '{\"OrderConfirmed\":{}}' WHERE event_type = 'Scrawled';
+        ALTER TABLE events ENABLE TRIGGER USER";
+    crate::raw::client(&shop.database).await.batch_execute(mend).await.unwrap();
+    let (all, _) = read(&shop, ReadLogRequest::default()).await;
+    assert_eq!((all.len(), &*all[usize::try_from(before).unwrap()].r#type), (shop.log().await.len(), "reservation.order.v1.OrderConfirmed"));
     shop.node.stop().await;
 }
 

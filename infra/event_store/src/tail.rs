@@ -131,7 +131,7 @@ impl LogTail {
         self.read_now(after, limit).await
     }
 
-    /// Up to `limit` events after `after` that are there now.
+    /// Up to `limit` events after `after` that are there now. What could not be read when it came is read again: the log may have been mended since.
     ///
     /// # Errors
     /// As [`LogTail::read`].
@@ -148,9 +148,10 @@ impl LogTail {
                 None
             }
         };
+        let is_readable = |event: &Arc<RecordedEvent>| event.event().is_some() || event.stream().is_none();
         match known {
-            Some(events) => Ok(events),
-            None => Ok(self.reader.log_after(after, limit.min(self.settings.page)).await?.into_iter().map(Arc::new).collect()),
+            Some(events) if events.iter().all(is_readable) => Ok(events),
+            _ => Ok(self.reader.log_after(after, limit.min(self.settings.page)).await?.into_iter().map(Arc::new).collect()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Whether a folder holds what its manifests say.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use jari_event_store::{LogError, Reader, head_at};
 use uuid::Uuid;
@@ -8,8 +8,8 @@ use uuid::Uuid;
 use crate::{
     error::ExportError,
     file::{digest, hex},
-    folder::steps,
-    manifest::{FileEntry, StepManifest},
+    folder::{data_files, steps},
+    manifest::{FileEntry, StepManifest, parse_span},
 };
 
 /// What was found.
@@ -38,6 +38,7 @@ pub struct Checked {
 pub fn check(root: &Path) -> Result<Checked, ExportError> {
     let mut checked = Checked::default();
     let mut before: Option<String> = None;
+    let mut named = BTreeSet::new();
     for path in steps(root)? {
         let (step, digest) = StepManifest::read(&path)?;
         if step.previous != before {
@@ -56,10 +57,20 @@ pub fn check(root: &Path) -> Result<Checked, ExportError> {
         }
         for file in &step.files {
             checked.files += 1;
+            named.insert(file.path.clone());
             checked.findings.extend(differs(root, file));
         }
         checked.heads.extend(step.head.map(|head| (step.position, head)));
         before = Some(digest);
+    }
+    // whoever reads all files of a day reads these, too
+    for stranger in data_files(root)?.into_iter().filter(|path| !named.contains(path)) {
+        let span = stranger.rsplit('/').next().and_then(parse_span);
+        match span {
+            // of a step that is being written, or was when its run was killed: the next run makes it anew
+            Some((first, _)) if first > checked.position => {}
+            _ => checked.findings.push(format!("{stranger}: no manifest names it, and whoever reads the folder reads it")),
+        }
     }
     Ok(checked)
 }

@@ -1,6 +1,7 @@
 //! The folder of an export: who may write there, what stands there for ever, and what a killed run left.
 //!
 //! - `_lock`: held by whoever writes.
+//! - `_format`: how its events are written, from the first run on, however that ended.
 //! - `_unfinished/`: files on their way; emptied at each start.
 //! - `_manifest/`: one file a step; a step exists when its manifest does.
 //! - `day=YYYY-MM-DD/`: the events that were recorded on that day in UTC.
@@ -19,6 +20,7 @@ use crate::{
 };
 
 const LOCK: &str = "_lock";
+const FORMAT: &str = "_format";
 const UNFINISHED: &str = "_unfinished";
 const MANIFEST: &str = "_manifest";
 /// Before the day, as analysts' tools know the parts of a table.
@@ -41,7 +43,7 @@ impl Folder {
         let invalid = |what: &str| ExportError::Folder { folder: root.to_owned(), what: what.to_owned() };
         fs::create_dir_all(root).map_err(ExportError::file("make", root))?;
         let manifest = root.join(MANIFEST);
-        if !manifest.is_dir() && entries(root)?.iter().any(|name| name != LOCK && name != UNFINISHED) {
+        if !manifest.is_dir() && entries(root)?.iter().any(|name| ![LOCK, FORMAT, UNFINISHED].contains(&name.as_str())) {
             return Err(invalid("holds something that is no export; name an empty folder"));
         }
         let lock = lock(root)?;
@@ -50,10 +52,14 @@ impl Folder {
         }
         let folder = Self { root: root.to_owned(), _lock: lock };
         let last = folder.steps()?.last().map(|path| StepManifest::read(path)).transpose()?;
-        let format = last.as_ref().map(|(step, _)| step.format).or(asked).unwrap_or(Format::Parquet);
+        let noted = root.join(FORMAT);
+        let known = last.as_ref().map(|(step, _)| step.format).or_else(|| Format::parse(fs::read_to_string(&noted).ok()?.trim()));
+        let format = known.or(asked).unwrap_or(Format::Parquet);
         if asked.is_some_and(|asked| asked != format) {
-            let other = if format == Format::Parquet { "parquet" } else { "jsonl" };
-            return Err(invalid(&format!("was exported to as {other}; go on so, or name another folder")));
+            return Err(invalid(&format!("was exported to as {}; go on so, or name another folder", format.name())));
+        }
+        if known.is_none() {
+            fs::write(&noted, format.name()).map_err(ExportError::file("write", &noted))?;
         }
         folder.remove_unfinished(last.as_ref().map_or(0, |(step, _)| step.position))?;
         Ok((folder, format, last))
@@ -117,6 +123,23 @@ fn remove_after(folder: &Path, kept: u64) -> Result<(), ExportError> {
         }
     }
     Ok(())
+}
+
+/// Every file below the days, by its path from `root`.
+pub(crate) fn data_files(root: &Path) -> Result<Vec<String>, ExportError> {
+    fn walk(folder: &Path, prefix: &str, into: &mut Vec<String>) -> Result<(), ExportError> {
+        for name in entries(folder)? {
+            let (path, at) = (folder.join(&name), format!("{prefix}{name}"));
+            if path.is_dir() { walk(&path, &format!("{at}/"), into)? } else { into.push(at) }
+        }
+        Ok(())
+    }
+    let mut files = Vec::new();
+    for day in entries(root)?.iter().filter(|name| name.starts_with(DAY)) {
+        walk(&root.join(day), &format!("{day}/"), &mut files)?;
+    }
+    files.sort_unstable();
+    Ok(files)
 }
 
 /// The manifests below `root`, in order; they tell of each position once.

@@ -22,6 +22,21 @@ pub enum Format {
     Jsonl,
 }
 
+impl Format {
+    /// As it is asked for, and written down.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Jsonl => "jsonl",
+        }
+    }
+
+    /// The format of this name.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        [Self::Parquet, Self::Jsonl].into_iter().find(|format| format.name() == name)
+    }
+}
+
 /// One step: the events after one position up to another, and the files that hold them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

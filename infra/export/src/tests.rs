@@ -13,6 +13,8 @@ use serde_json::{Map, Value, json};
 use crate::{
     columns::{self, EVERY},
     error::ExportError,
+    folder::Folder,
+    manifest::Format,
     rows::Place,
     table::Table,
 };
@@ -186,4 +188,14 @@ fn an_event_that_does_not_fit_leaves_no_trace_in_its_table() {
     assert_eq!(rows.iter().map(|row| group(row)["position"].clone()).collect::<Vec<_>>(), ["1", "3"]);
     assert!(matches!(&errors[..], [ExportError::Event { position: 2, fault }] if fault.to_string().contains("minorUnits is \"lots\"")), "{errors:?}");
     assert_eq!(group(&rows[0])["lines"], group(&rows[1])["lines"]);
+}
+
+#[test]
+fn a_folder_stays_in_the_format_of_its_first_run_however_that_ended() {
+    let here = tempfile::tempdir().unwrap();
+    let take = |asked| Folder::take(here.path(), asked).map(|(_, format, last)| (format, last.is_none())).map_err(|error| error.code());
+    // nothing was finished: a run that was killed leaves as much
+    assert_eq!(take(Some(Format::Jsonl)), Ok((Format::Jsonl, true)));
+    assert_eq!(take(None), Ok((Format::Jsonl, true)));
+    assert_eq!(take(Some(Format::Parquet)), Err("EXPORT_FOLDER_INVALID"));
 }

@@ -55,6 +55,9 @@ pub(crate) async fn read(
         None => 0,
     };
     let end = if asked.follow { None } else { Some(moment::find(&desk, "until", asked.until.as_ref()).await?.position) };
+    if asked.until.is_some() && end.is_some_and(|end| end < after) {
+        return Err(HistoryError::moment("until", "lies before `after`"));
+    }
     let reading = Reading {
         desk,
         filter,

@@ -35,6 +35,8 @@ use crate::{
 
 /// Replays that are kept, or were begun and not finished, at once: each has a view's size.
 pub(crate) const MOST_REPLAYS: usize = 16;
+/// Replays that nobody keeps, beside them.
+const PASSING_REPLAYS: usize = 4;
 /// Pauses after a failure of the database.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -106,7 +108,9 @@ impl Replay {
         bookkeeping::prepare(database).await?;
         let under_way = || ReplayError::UnderWay { view: self.view.clone(), position };
         let lock = bookkeeping::try_lock(database, &lock_of(view.name(), position)).await?.ok_or_else(under_way)?;
-        let build = bookkeeping::begin_replay(database, view, position, MOST_REPLAYS).await?.ok_or(ReplayError::Exhausted)?;
+        // what is gone when it is done finds a place beside those that stay: the proof of a view is never refused for them
+        let most = if self.keep { MOST_REPLAYS } else { MOST_REPLAYS + PASSING_REPLAYS };
+        let build = bookkeeping::begin_replay(database, view, position, most).await?.ok_or(ReplayError::Exhausted)?;
         let mut pace = Pace::begin();
         // Ends with the position, with `stop`, or with an error that waiting does not mend.
         loop {

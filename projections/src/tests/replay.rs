@@ -227,7 +227,10 @@ async fn what_cannot_be_replayed_is_refused_with_a_stable_code() {
     for position in 0..MOST_REPLAYS as u64 {
         replayed(&database, &Replay { keep: true, ..Replay::of("products", AsOf::Position(position)) }).await;
     }
-    assert_eq!(code(Replay::of("products", AsOf::Position(head))).await, Some("REPLAYS_EXHAUSTED"));
+    let one_more = Replay { keep: true, ..Replay::of("products", AsOf::Position(head)) };
+    assert_eq!(code(one_more).await, Some("REPLAYS_EXHAUSTED"));
+    let passing = replayed(&database, &Replay::of("orders", AsOf::Position(head))).await;
+    assert_eq!(passing.position, head, "what is not kept needs no place among those that are");
     assert_eq!(drop_replay(&database, 4_711).await.unwrap_err().code(), Some("REPLAY_UNKNOWN"));
     let first = replays(&database).await.unwrap()[0].number;
     drop_replay(&database, first).await.unwrap();

@@ -1,6 +1,6 @@
 //! `jari history`: what there is to say.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 use jari_proto::history::v1::{Aggregate, AggregateKind, Moment, aggregate, moment, trace_causes_request::Origin};
 
 /// Of `jari history`.
@@ -51,14 +51,14 @@ pub struct Log {
     #[arg(long = "kind", value_enum)]
     pub kinds: Vec<Kind>,
     /// Only events that happened to this product, or name it
-    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
-    pub product: String,
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    pub product: Option<String>,
     /// Only events that happened to this slot, or name it
-    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
-    pub slot: String,
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    pub slot: Option<String>,
     /// Only events that happened to this order, or name it
-    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
-    pub order: String,
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    pub order: Option<String>,
 }
 
 /// Of `jari history stream`.

@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal, time::Duration};
 
-use jari_event_store::{Archiver, archive_horizon};
+use jari_event_store::{Archiver, Reader, archive_horizon};
 
 use super::print;
 use crate::{cli::Archive, config::Config, database};
@@ -16,6 +16,11 @@ pub async fn run(config: &Config, options: &Archive) -> anyhow::Result<()> {
     let before = archive_horizon(&home.database).await?;
     let archiver = Archiver::connect(home.owner()).await?;
     if let Some(position) = options.before {
+        let head = Reader::new(home.database.clone()).head().await?;
+        anyhow::ensure!(
+            position <= head + 1,
+            "--before {position}: the log ends at position {head}; nothing moved, for what was moved does not come back"
+        );
         archiver.raise(position).await?;
     }
     let (mut moved, shows) = (0, std::io::stderr().is_terminal());

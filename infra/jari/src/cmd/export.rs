@@ -72,6 +72,10 @@ async fn compare(reader: &Reader, options: &Export) -> anyhow::Result<ExitCode> 
     let folder = options.folder.clone();
     let mut checked = tokio::task::spawn_blocking(move || check(&folder)).await?.map_err(coded)?;
     check_chain(reader, &mut checked).await?;
+    if checked.steps == 0 && checked.findings.is_empty() {
+        print("nothing is exported here yet\n");
+        return Ok(ExitCode::FAILURE);
+    }
     let proved = if options.rows && checked.findings.is_empty() { Some(prove(reader, options, &mut checked).await?) } else { None };
     print(&format!("{} events in {} files of {} steps, up to position {}\n", checked.rows, checked.files, checked.steps, checked.position));
     for finding in checked.findings.iter().take(SHOWN) {

@@ -65,9 +65,9 @@ async fn follow_log(mut history: HistoryServiceClient<Channel>, log: Log, pretty
         follow: log.follow,
         event_types: log.types,
         kinds: log.kinds.into_iter().map(|kind| AggregateKind::from(kind).into()).collect(),
-        product_id: log.product,
-        slot_id: log.slot,
-        order_id: log.order,
+        product_id: log.product.unwrap_or_default(),
+        slot_id: log.slot.unwrap_or_default(),
+        order_id: log.order.unwrap_or_default(),
     };
     let answers = history.read_log(asked).await.map_err(refused)?.into_inner();
     print_all(answers, "--after", pretty, |answer| (answer.events, answer.position)).await
@@ -199,7 +199,9 @@ fn as_json(state: &State) -> Value {
         Some(state::State::Slot(slot)) => ("slot", jari_history::json("reservation.availability.v1.Slot", slot)),
         Some(state::State::Order(order)) => ("order", jari_history::json("reservation.order.v1.Order", order)),
     };
-    json!({ "position": state.position, "version": state.version, kind: told })
+    let at = state.time.unwrap_or_default();
+    let at = jiff::Timestamp::new(at.seconds, at.nanos).map_or_else(|_| String::new(), |at| format!("{at:.6}"));
+    json!({ "position": state.position, "time": at, "version": state.version, kind: told })
 }
 
 fn shown(value: &Value, pretty: bool) -> String {
