@@ -165,6 +165,29 @@ async fn a_command_by_topic_is_executed_once_however_often_and_wherever_it_is_se
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_confirmation_right_behind_its_order_finds_it_settled() {
+    let (brokers, prefix) = (kafka().await, prefix());
+    let shop = taking(database().await, &brokers, &prefix).await;
+    shop.on_sale("poster", 100).await;
+    running(&shop).await;
+    let sender = Arc::new(Sender::new(&brokers, &prefix));
+    let mut sending = tokio::task::JoinSet::new();
+    for n in 0..40 {
+        let sender = sender.clone();
+        sending.spawn(async move {
+            let order = format!("o-{n}");
+            sender.place(&id(), &order, "poster", 1).await;
+            sender.confirm(&id(), &order).await;
+        });
+    }
+    while sending.join_next().await.transpose().unwrap().is_some() {}
+    let confirmed = || async { shop.log().await.iter().filter(|event| event.event_type == "OrderConfirmed").count() == 40 };
+    eventually("all of them are confirmed", confirmed).await;
+    assert_eq!(shop.refused().await, []);
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_command_is_told_with_its_reason_and_sent_again_by_a_command() {
     let (brokers, prefix) = (kafka().await, prefix());
     let shop = taking(database().await, &brokers, &prefix).await;

@@ -22,6 +22,8 @@ use crate::{
 
 /// How long one try may take.
 const TRY: Duration = Duration::from_secs(15);
+/// How long the settlement of an order is waited for: whoever sends its confirmation right behind it means the settled order.
+const SETTLED_WITHIN: Duration = Duration::from_secs(3);
 /// Between two tries, when the server names no delay; and at most, when it does.
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -69,7 +71,8 @@ impl Executor {
         let request_id = known.id.to_string();
         match known.command.clone() {
             Command::Place(pb::PlaceOrderCommand { order_id, customer, lines }) => {
-                let request = pb::PlaceOrderRequest { request_id, order_id, customer, lines, ..pb::PlaceOrderRequest::default() };
+                let wait = prost_types::Duration::try_from(SETTLED_WITHIN).ok();
+                let request = pb::PlaceOrderRequest { request_id, order_id, customer, lines, wait, ..pb::PlaceOrderRequest::default() };
                 orders.place_order(from(known, request)).await.map(|_| ())
             }
             Command::Confirm(pb::ConfirmOrderCommand { order_id }) => {

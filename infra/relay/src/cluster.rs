@@ -15,7 +15,7 @@ use rdkafka::{
 
 use uuid::Uuid;
 
-use crate::{KafkaSettings, RelayError, checkpoint, transaction::Transactions};
+use crate::{KafkaSettings, RelayError, checkpoint, transaction::Pair};
 
 /// Offsets read back from the end of the checkpoints' topic at first: markers of transactions have offsets, too. When none of ours is among them, all are read.
 const LATEST_OFFSETS: i64 = 1_000;
@@ -184,7 +184,7 @@ impl Cluster {
     /// [`RelayError::Kafka`].
     pub async fn fence(&self, log_id: Uuid) -> Result<(), RelayError> {
         let cluster = self.clone();
-        blocking(move || Transactions::of_relay(&cluster, log_id).map(|_| ())).await
+        blocking(move || Pair::begin(&cluster, log_id).map(|_| ())).await
     }
 
     /// The newest committed record of the relay's key in the checkpoints' topic.

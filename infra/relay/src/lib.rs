@@ -8,7 +8,7 @@
 //! |-|------|-----------------|
 //! | 1 | takes the lease `relay` in the database | the lease runs out, another node takes it |
 //! | 2 | makes the topics that are missing | the next one finds them |
-//! | 3 | `init_transactions` under the log's transactional id | Kafka fences whoever had it, and aborts what they had open |
+//! | 3 | `init_transactions` under the log's two transactional ids | Kafka fences whoever had it, and aborts what they had open |
 //! | 4 | reads its checkpoint, as committed | nothing was done yet |
 //! | 5 | compares the checkpoint with the log: same log, not behind it, the same event there | it stops and says why; it never skips |
 //! | 6 | events and the new checkpoint in one transaction, again and again | Kafka aborts the transaction: the next relay starts at step 3 and finds the checkpoint before it |

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{
     Checkpoint, Cluster, RelayError, RelaySettings, RelayState, RelayStatus,
     cluster::blocking,
-    transaction::{Batch, Message, Transactions},
+    transaction::{Batch, Message, Pair},
 };
 
 /// The lease: one node relays at a time. Kafka's fencing makes it right; the lease keeps two nodes from fencing each other for ever.
@@ -136,7 +136,7 @@ impl Worker {
         }
         self.cluster.make_topics().await?;
         let (cluster, log_id) = (self.cluster.clone(), self.log_id);
-        let transactions = Arc::new(blocking(move || Transactions::of_relay(&cluster, log_id)).await?);
+        let transactions = Arc::new(blocking(move || Pair::begin(&cluster, log_id)).await?);
         // only now: what the one before had open is over
         let checkpoint = self.place().await?;
         self.status.send_modify(|status| status.position = checkpoint.position);
@@ -144,13 +144,8 @@ impl Worker {
         tracing::info!(after = checkpoint.position, "the relay goes on");
         // one batch waits while one is on its way; the log is read no further before there is room
         let (batches, mut ready) = mpsc::channel(1);
-        let filling = Filling {
-            tail: self.tail.clone(),
-            reader: self.reader.clone(),
-            publisher: Publisher::new(log_id),
-            heads: self.heads.clone(),
-            events: self.settings.batch_events,
-        };
+        let filling =
+            Filling { tail: self.tail.clone(), publisher: Publisher::new(log_id), heads: self.heads.clone(), events: self.settings.batch_events };
         let filling = filling.run(checkpoint, batches);
         let committing = async {
             // Ends with an error, or with whoever fills.
@@ -211,7 +206,6 @@ fn now_ms() -> i64 {
 /// Reads the log and maps it, one batch ahead.
 struct Filling {
     tail: LogTail,
-    reader: Reader,
     publisher: Publisher,
     heads: watch::Receiver<Option<LogHeadSigned>>,
     events: usize,
@@ -222,11 +216,10 @@ impl Filling {
         // Ends with an error, or when nobody takes the batches any more. A place is taken before the log is read, so that a batch holds all
         // that came while the one before was on its way.
         while let Ok(place) = batches.reserve().await {
-            let mut events = tokio::select! {
+            let events = tokio::select! {
                 events = self.tail.read(checkpoint.position, self.events) => events?,
                 () = until_due(&mut self.heads, &checkpoint) => Vec::new(),
             };
-            self.look_again(&mut events).await?;
             if let Some(last) = events.last() {
                 checkpoint.pass(last);
             }
@@ -238,16 +231,6 @@ impl Filling {
             }
             if !messages.is_empty() || !events.is_empty() {
                 place.send(Batch { messages, checkpoint: checkpoint.clone() });
-            }
-        }
-        Ok(())
-    }
-
-    /// What the tail keeps of an event that could not be read stays as it was when it was read: the log may have been mended since.
-    async fn look_again(&self, events: &mut [Arc<RecordedEvent>]) -> Result<(), RelayError> {
-        for event in events.iter_mut().filter(|event| event.event().is_none() && event.stream().is_some()) {
-            if let Some(now) = self.reader.log_after(event.position - 1, 1).await?.into_iter().next() {
-                *event = Arc::new(now);
             }
         }
         Ok(())

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -60,6 +63,28 @@ impl ProducerContext for Deliveries {
     }
 }
 
+/// The two producers of the one relay of a log, used in turns. Kafka goes on writing the end of a transaction after it has said that it is committed, and
+/// takes the producer's next one only after that; the client asks again after some 20 ms, which would be half of a transaction's time. By then the
+/// other one's end is long written. There is one transaction at a time all the same: the next begins when the one before is committed.
+pub(crate) struct Pair {
+    producers: [Transactions; 2],
+    next: AtomicUsize,
+}
+
+impl Pair {
+    /// Fences whoever relayed this log before: both of theirs, before the checkpoint is read.
+    pub fn begin(cluster: &Cluster, log_id: Uuid) -> Result<Self, RelayError> {
+        let one = Transactions::begin(cluster, &format!("jari-relay-{log_id}"))?;
+        let other = Transactions::begin(cluster, &format!("jari-relay-{log_id}-2"))?;
+        Ok(Self { producers: [one, other], next: AtomicUsize::new(0) })
+    }
+
+    /// Commits a batch. After an error nobody knows whether it was committed: begin anew, and read the checkpoint.
+    pub fn commit(&self, batch: &Batch) -> Result<(), RelayError> {
+        self.producers[self.next.fetch_add(1, Ordering::Relaxed) % 2].commit(batch)
+    }
+}
+
 /// A producer under a transactional id of which there is one at a time. Blocks: called on threads for that, one call at a time.
 pub struct Transactions {
     producer: BaseProducer<Deliveries>,
@@ -69,11 +94,6 @@ pub struct Transactions {
 }
 
 impl Transactions {
-    /// Those of the one relay of a log.
-    pub(crate) fn of_relay(cluster: &Cluster, log_id: Uuid) -> Result<Self, RelayError> {
-        Self::begin(cluster, &format!("jari-relay-{log_id}"))
-    }
-
     /// Fences whoever had the transactional id, and aborts what they had open. The cluster's prefix comes before it.
     ///
     /// # Errors
@@ -91,7 +111,7 @@ impl Transactions {
             .set("partitioner", "murmur2_random")
             // a transaction is a batch already: a moment is enough for its records to travel together
             .set("linger.ms", "1")
-            // The broker is still writing the end of the transaction before when it is asked to begin the next, and says so. The usual pause of a
+            // A broker may still be writing the end of the transaction before when it is asked to begin the next, and says so. The usual pause of a
             // tenth of a second between two questions would be most of a transaction's time.
             .set("retry.backoff.ms", "1")
             .set("retry.backoff.max.ms", "20");
@@ -101,8 +121,7 @@ impl Transactions {
         Ok(Self { producer, topics, checkpoints: cluster.topic(checkpoint::TOPIC), patience })
     }
 
-    /// Commits a batch. After an error nobody knows whether it was committed: begin anew, and read the checkpoint.
-    pub(crate) fn commit(self: &Arc<Self>, batch: &Batch) -> Result<(), RelayError> {
+    fn commit(&self, batch: &Batch) -> Result<(), RelayError> {
         let checkpoint = serde_json::to_vec(&batch.checkpoint).map_err(|e| RelayError::Broken(e.to_string()))?;
         self.transact(&batch.messages, |_| {
             self.send(BaseRecord::to(&self.checkpoints).key(checkpoint::KEY.as_bytes()).payload(checkpoint.as_slice()))
