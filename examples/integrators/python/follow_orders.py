@@ -113,7 +113,6 @@ def follow_topic(consumer: Consumer, topic: str, ledger: Ledger, once: bool):
                     header = {name: value.decode() for name, value in record.headers()}
                     events.append((header["ce_source"], header["ce_type"], int(header["ce_streamversion"]), json.loads(record.value())))
                     reached[record.partition()] = record.offset() + 1
-                    behind.add(record.partition())
                 case error if error.code() == KafkaError._PARTITION_EOF:
                     behind.discard(record.partition())
                 case error if error.code() == KafkaError._AUTO_OFFSET_RESET:
