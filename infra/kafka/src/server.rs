@@ -184,6 +184,10 @@ fn configure(settings: &Settings, ports: Ports) -> Result<(), KafkaError> {
         "transaction.state.log.replication.factor=1".into(),
         "transaction.state.log.min.isr=1".into(),
         "transaction.state.log.num.partitions=8".into(),
+        // Before the first record of a transaction in each partition, the broker would ask itself whether the transaction is known: half of a small
+        // transaction's time. It guards from records that arrive after their transaction was given up, by another way than those before; here
+        // there is one broker and one way, and who takes over from a killed producer raises its epoch.
+        "transaction.partition.verification.enable=false".into(),
         "share.coordinator.state.topic.replication.factor=1".into(),
         "share.coordinator.state.topic.min.isr=1".into(),
         "group.initial.rebalance.delay.ms=0".into(),
@@ -225,7 +229,8 @@ async fn format(place: &Place, java: &Path, jars: &Path) -> Result<(), KafkaErro
     tracing::info!(folder = %place.root().display(), "making a new Kafka");
     let id = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(uuid::Uuid::new_v4().as_bytes());
     let mut command = program(place, java, jars);
-    command.args(["kafka.tools.StorageTool", "format", "--ignore-formatted", "--cluster-id", &id, "--config"]).arg(properties(place));
+    // in one word: an id may begin with a dash
+    command.args(["kafka.tools.StorageTool", "format", "--ignore-formatted", &format!("--cluster-id={id}"), "--config"]).arg(properties(place));
     // joined right here
     let done = tokio::task::spawn_blocking(move || command.output()).await;
     let done = done.map_err(|e| KafkaError::Program { program: "StorageTool", output: e.to_string() })?;

@@ -19,6 +19,7 @@ mod audit;
 mod checkpoint;
 mod cluster;
 mod error;
+mod filling;
 mod relay;
 mod settings;
 mod status;

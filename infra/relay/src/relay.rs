@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use jari_contract::{LogHeadSigned, Publisher, Topic};
-use jari_event_store::{Database, Lease, LeaseKeeper, LogTail, Reader, RecordedEvent};
-use rustc_hash::FxHashMap;
+use jari_contract::{LogHeadSigned, Publisher};
+use jari_event_store::{Database, Lease, LeaseKeeper, LogTail, Reader};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -12,11 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{
-    Checkpoint, Cluster, RelayError, RelaySettings, RelayState, RelayStatus,
-    cluster::blocking,
-    transaction::{Batch, Message, Pair},
-};
+use crate::{Checkpoint, Cluster, RelayError, RelaySettings, RelayState, RelayStatus, cluster::blocking, filling::Filling, transaction::Pair};
 
 /// The lease: one node relays at a time. Kafka's fencing makes it right; the lease keeps two nodes from fencing each other for ever.
 const LEASE: &str = "relay";
@@ -142,14 +137,15 @@ impl Worker {
         self.status.send_modify(|status| status.position = checkpoint.position);
         self.tell(RelayState::Running);
         tracing::info!(after = checkpoint.position, "the relay goes on");
-        // one batch waits while one is on its way; the log is read no further before there is room
-        let (batches, mut ready) = mpsc::channel(1);
-        let filling =
-            Filling { tail: self.tail.clone(), publisher: Publisher::new(log_id), heads: self.heads.clone(), events: self.settings.batch_events };
-        let filling = filling.run(checkpoint, batches);
+        // one batch is filled while one is on its way, and is handed over when it is wanted; the log is read no further before there is room
+        let ((want, wanted), (batches, mut ready)) = (mpsc::channel(1), mpsc::channel(1));
+        let publisher = Publisher::new(log_id);
+        let filling = Filling::new(self.tail.clone(), publisher, self.heads.clone(), self.settings.batch_events, checkpoint).run(wanted, batches);
         let committing = async {
             // Ends with an error, or with whoever fills.
-            while let Some(batch) = ready.recv().await {
+            while want.send(()).await.is_ok()
+                && let Some(batch) = ready.recv().await
+            {
                 let (transactions, position) = (transactions.clone(), batch.checkpoint.position);
                 blocking(move || transactions.commit(&batch)).await?;
                 self.status.send_modify(|status| {
@@ -182,79 +178,5 @@ impl Worker {
             }
         }
         Ok(checkpoint)
-    }
-}
-
-/// Whether a head was not told yet, and everything that it stands for was.
-fn is_due(head: &LogHeadSigned, checkpoint: &Checkpoint) -> bool {
-    (checkpoint.head + 1..=checkpoint.position).contains(&head.position.get())
-}
-
-async fn until_due(heads: &mut watch::Receiver<Option<LogHeadSigned>>, checkpoint: &Checkpoint) {
-    let due = heads.wait_for(|head| head.as_ref().is_some_and(|head| is_due(head, checkpoint))).await.is_ok();
-    // nobody signs any more: there is nothing to wait for
-    if !due {
-        std::future::pending().await
-    }
-}
-
-fn now_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// Reads the log and maps it, one batch ahead.
-struct Filling {
-    tail: LogTail,
-    publisher: Publisher,
-    heads: watch::Receiver<Option<LogHeadSigned>>,
-    events: usize,
-}
-
-impl Filling {
-    async fn run(mut self, mut checkpoint: Checkpoint, batches: mpsc::Sender<Batch>) -> Result<(), RelayError> {
-        // Ends with an error, or when nobody takes the batches any more. A place is taken before the log is read, so that a batch holds all
-        // that came while the one before was on its way.
-        while let Ok(place) = batches.reserve().await {
-            let events = tokio::select! {
-                events = self.tail.read(checkpoint.position, self.events) => events?,
-                () = until_due(&mut self.heads, &checkpoint) => Vec::new(),
-            };
-            if let Some(last) = events.last() {
-                checkpoint.pass(last);
-            }
-            let mut messages = self.messages(&events)?;
-            // behind the events that it stands for, and in the same transaction as the note that it was told
-            if let Some(head) = self.heads.borrow().as_ref().filter(|head| is_due(head, &checkpoint)) {
-                checkpoint.head = head.position.get();
-                messages.push(Message { public: self.publisher.publish_head(head), recorded_ms: now_ms() });
-            }
-            if !messages.is_empty() || !events.is_empty() {
-                place.send(Batch { messages, checkpoint: checkpoint.clone() });
-            }
-        }
-        Ok(())
-    }
-
-    fn messages(&self, events: &[Arc<RecordedEvent>]) -> Result<Vec<Message>, RelayError> {
-        let mut messages: Vec<Message> = Vec::with_capacity(events.len() * 2);
-        let mut latest: FxHashMap<(Topic, Arc<str>), usize> = FxHashMap::default();
-        for event in events {
-            let recorded_ms = event.recorded_at.as_millisecond();
-            let published = self.publisher.publish(event).map_err(|source| RelayError::Unpublishable { position: event.position, source })?;
-            for public in published {
-                let message = Message { public, recorded_ms };
-                if message.public.topic.settings().compacted {
-                    // of a topic that keeps the latest of each key, nobody needs what the same transaction replaces
-                    let place = *latest.entry((message.public.topic, message.public.key.clone())).or_insert(messages.len());
-                    if place < messages.len() {
-                        messages[place] = message;
-                        continue;
-                    }
-                }
-                messages.push(message);
-            }
-        }
-        Ok(messages)
     }
 }
