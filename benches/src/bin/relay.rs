@@ -117,7 +117,6 @@ async fn latency(ours: &Ours, brokers: &str, lasts: Duration) -> anyhow::Result<
         .set("group.id", "bench")
         .set("auto.offset.reset", "latest")
         .set("isolation.level", "read_committed")
-
         .create()?;
     consumer.subscribe(&["reservation.slot.v1"])?;
     let over = Arc::new(AtomicBool::new(false));
