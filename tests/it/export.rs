@@ -301,7 +301,7 @@ pub fn address(config: &Config) -> String {
 }
 
 pub fn reach(address: &str) -> Database {
-    Database::new(address.parse().unwrap(), PoolSettings::default()).unwrap()
+    Database::new(address.parse::<jari_event_store::Address>().unwrap(), PoolSettings::default()).unwrap()
 }
 
 /// So many holds at once: batches of many events.

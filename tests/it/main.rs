@@ -11,6 +11,7 @@ mod callers;
 mod clock;
 mod crowd;
 mod door;
+mod encrypted;
 mod endpoints;
 mod engine;
 mod exactly_once;

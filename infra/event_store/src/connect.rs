@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, Connection, Socket, tls::MakeTlsConnect};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::LogError;
+use crate::{Address, LogError};
 
 /// How long the other end's system may leave what was sent, or a probe of an idle connection, without a sign of having got it.
 const SILENCE: Duration = Duration::from_secs(12);
@@ -39,13 +40,13 @@ impl Default for PoolSettings {
 /// A database: how to reach it, and a bounded pool of connections for reads and views.
 #[derive(Clone)]
 pub struct Database {
-    config: Config,
+    address: Address,
     pool: Pool,
 }
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Database").field("name", &self.config.get_dbname()).finish_non_exhaustive()
+        f.debug_struct("Database").field("name", &self.address.config.get_dbname()).finish_non_exhaustive()
     }
 }
 
@@ -54,7 +55,9 @@ impl Database {
     ///
     /// # Errors
     /// [`LogError::Pool`] when the settings make no pool.
-    pub fn new(mut config: Config, settings: PoolSettings) -> Result<Self, LogError> {
+    pub fn new(address: impl Into<Address>, settings: PoolSettings) -> Result<Self, LogError> {
+        let mut address = address.into();
+        let config = &mut address.config;
         config.connect_timeout(Duration::from_secs(5));
         // A network that swallows everything is noticed as fast as a server that is gone; otherwise the system waits for a quarter of an hour.
         if config.get_tcp_user_timeout().is_none() {
@@ -65,7 +68,7 @@ impl Database {
         if config.get_options().is_none() {
             config.options("-c idle_in_transaction_session_timeout=30s -c statement_timeout=0 -c lock_timeout=0 -c timezone=UTC");
         }
-        let manager = Manager::from_config(config.clone(), NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let manager = Manager::from_config(config.clone(), address.tls.clone(), ManagerConfig { recycling_method: RecyclingMethod::Fast });
         let pool = Pool::builder(manager)
             .max_size(settings.connections)
             .wait_timeout(Some(settings.wait))
@@ -73,7 +76,15 @@ impl Database {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|e| LogError::Pool(e.to_string()))?;
-        Ok(Self { config, pool })
+        Ok(Self { address, pool })
+    }
+
+    /// The same database with a pool of its own: who uses that does not wait for whoever uses this one.
+    ///
+    /// # Errors
+    /// As [`Database::new`].
+    pub fn apart(&self, settings: PoolSettings) -> Result<Self, LogError> {
+        Self::new(self.address.clone(), settings)
     }
 
     /// A pooled connection.
@@ -99,7 +110,7 @@ impl Database {
     /// # Errors
     /// [`LogError::Database`].
     pub async fn dedicated(&self) -> Result<Client, LogError> {
-        let (client, connection) = self.config.connect(NoTls).await?;
+        let (client, connection) = self.connect().await?;
         // Joined by nobody: the task ends when the client is dropped or the server hangs up, and either is seen at the client.
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -109,10 +120,18 @@ impl Database {
         Ok(client)
     }
 
-    /// How to reach it.
+    /// A connection of its own that somebody else drives.
+    ///
+    /// # Errors
+    /// [`LogError::Database`].
+    pub(crate) async fn connect(&self) -> Result<(Client, Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>), LogError> {
+        Ok(self.address.config.connect(self.address.tls.clone()).await?)
+    }
+
+    /// How to reach it, but for its encryption.
     #[must_use]
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.address.config
     }
 
     /// Refuses a database that would lose acknowledged commands in a crash.

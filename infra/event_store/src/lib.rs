@@ -2,6 +2,7 @@
 //!
 //! Must never know: what a product or an order is; gRPC; who decides. It carries typed events ([`jari_domain::AnyEvent`]) but never looks inside.
 
+mod address;
 mod append;
 mod archive;
 mod batch;
@@ -17,8 +18,10 @@ mod record;
 mod seal;
 mod snapshot;
 mod tail;
+mod tls;
 mod watch;
 
+pub use address::{Address, AddressError};
 pub use append::{Appended, Appender};
 pub use archive::{ArchiveHorizon, Archived, Archiver, archive_horizon};
 pub use batch::{Batch, BatchLimits, CommandRow, Group, LeaseStamp, StreamUse};

@@ -11,7 +11,7 @@ use std::{
 
 use futures::StreamExt;
 use tokio::sync::{mpsc, watch};
-use tokio_postgres::{AsyncMessage, NoTls};
+use tokio_postgres::AsyncMessage;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Appender, Database, LogError, Reader, RecordedEvent};
@@ -91,6 +91,13 @@ impl LogTail {
     #[must_use]
     pub fn head(&self) -> u64 {
         *self.head.borrow()
+    }
+
+    /// The head, and the event there when it came since the start and not long ago.
+    #[must_use]
+    pub fn newest(&self) -> (u64, Option<Arc<RecordedEvent>>) {
+        let ring = self.ring.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        (ring.head, ring.events.back().cloned())
     }
 
     /// Follows [`LogTail::head`].
@@ -231,7 +238,7 @@ async fn listen(database: Database, woken: mpsc::Sender<()>, own: Arc<AtomicI32>
 }
 
 async fn listen_once(database: &Database, woken: &mpsc::Sender<()>, own: &AtomicI32) -> Result<(), LogError> {
-    let (client, mut connection) = database.config().connect(NoTls).await?;
+    let (client, mut connection) = database.connect().await?;
     let mut messages = futures::stream::poll_fn(move |cx| connection.poll_message(cx));
     let listening = client.batch_execute("LISTEN jari_log");
     tokio::pin!(listening);

@@ -1,7 +1,7 @@
 //! Finds the database: the configured one, the private one that runs, or a private one of our own.
 
 use anyhow::{Context, bail};
-use jari_event_store::{Database, PoolSettings, migrate};
+use jari_event_store::{Address, Database, PoolSettings, migrate};
 use jari_postgres::{Access, Place, PrivatePostgres, Settings};
 
 use crate::config::Config;
@@ -30,11 +30,11 @@ fn pool(config: &Config) -> PoolSettings {
 }
 
 fn configured(config: &Config) -> anyhow::Result<Home> {
-    let parse = |what: &str, url: &str| url.parse().map_err(|_| anyhow::anyhow!("database.{what} is not the address of a PostgreSQL"));
-    let server: tokio_postgres::Config = parse("url", config.database.url.reveal())?;
-    let owner: tokio_postgres::Config =
-        if config.database.owner_url.is_empty() { server.clone() } else { parse("owner_url", config.database.owner_url.reveal())? };
-    let server_role = server.get_user().filter(|user| owner.get_user() != Some(user)).map(str::to_owned);
+    let settings = &config.database;
+    let server: Address = settings.url.reveal().parse().context("database.url")?;
+    let owner: Address =
+        if settings.owner_url.is_empty() { server.clone() } else { settings.owner_url.reveal().parse().context("database.owner_url")? };
+    let server_role = server.config().get_user().filter(|user| owner.config().get_user() != Some(user)).map(str::to_owned);
     Ok(Home { database: Database::new(server, pool(config))?, owner: Database::new(owner, pool(config))?, server_role, access: None, private: None })
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use jari_event_store::PoolSettings;
+use jari_event_store::{Address, PoolSettings};
 use jari_postgres::Access;
 use jari_sealing::{ErasureList, KeyStore, MasterSource, Sealer, SealerSettings};
 
@@ -29,8 +29,8 @@ pub struct Keys {
 pub fn find(config: &Config, private: Option<&Access>) -> anyhow::Result<Option<Keys>> {
     let keys = &config.keys;
     let address = match (keys.url.is_empty(), private) {
-        (false, _) => keys.url.reveal().parse().map_err(|_| anyhow::anyhow!("keys.url is not the address of a PostgreSQL"))?,
-        (true, Some(access)) => access.keys.clone(),
+        (false, _) => keys.url.reveal().parse::<Address>().context("keys.url")?,
+        (true, Some(access)) => access.keys.clone().into(),
         (true, None) => return Ok(None),
     };
     let pool = PoolSettings { connections: keys.pool_connections, wait: PATIENCE };

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use jari_event_store::{Database, PoolSettings};
+use jari_event_store::{Address, Database, PoolSettings};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-use tokio_postgres::{Config, Row};
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::{SealingError, key::SubjectKey, master::MasterKeys};
@@ -105,9 +105,8 @@ impl KeyStore {
     ///
     /// # Errors
     /// [`SealingError::Database`] when the settings make no pool.
-    pub fn new(mut config: Config, settings: PoolSettings) -> Result<Self, SealingError> {
-        config.options(OPTIONS);
-        Ok(Self { database: Database::new(config, settings)? })
+    pub fn new(address: impl Into<Address>, settings: PoolSettings) -> Result<Self, SealingError> {
+        Ok(Self { database: Database::new(address.into().with_options(OPTIONS), settings)? })
     }
 
     /// Brings the schema up to date. Safe when many nodes start at once.
