@@ -61,7 +61,7 @@ impl Views {
             if standing.position < wanted.position {
                 return Err(QueryError::Behind { view: view.name(), min_position: wanted.position, position: standing.position });
             }
-            let client = self.inner.database.connection().await?;
+            let client = self.inner.reads.connection().await?;
             let mut all: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(parameters.len() + 1);
             all.push(&build.number);
             all.extend(parameters);

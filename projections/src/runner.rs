@@ -55,6 +55,8 @@ pub struct Views {
 
 pub(crate) struct Inner {
     pub database: Database,
+    /// For queries alone: however many come, views are kept up.
+    pub reads: Database,
     pub tail: LogTail,
     pub settings: ViewSettings,
     pub stop: CancellationToken,
@@ -71,13 +73,14 @@ impl std::fmt::Debug for Views {
 }
 
 impl Views {
-    /// Creates missing views and starts to keep all of them up with the log. `node` is this node's id and where it serves. Join the tasks
+    /// Creates missing views and starts to keep all of them up with the log, by the connections of `database`; queries use those of `reads`. `node` is this node's id and where it serves. Join the tasks
     /// after cancelling `stop`.
     ///
     /// # Errors
     /// [`LogError::Database`] when the views cannot be created.
     pub async fn start(
         database: Database,
+        reads: Database,
         tail: LogTail,
         node: (String, String),
         settings: ViewSettings,
@@ -93,7 +96,7 @@ impl Views {
         }
         let watches = Arc::new(Semaphore::new(settings.watches));
         let watches_stop = stop.child_token();
-        let inner = Arc::new(Inner { database, tail, settings, stop, watches_stop, watches, states });
+        let inner = Arc::new(Inner { database, reads, tail, settings, stop, watches_stop, watches, states });
         // Joined by the caller, who gets the handles; ended by `stop`.
         let tasks = inner.states.iter().map(|state| tokio::spawn(Runner::new(&inner, state, &node).run())).collect();
         Ok((Self { inner }, tasks))

@@ -80,7 +80,7 @@ pub fn retry_after(status: &Status) -> Option<Duration> {
 }
 
 /// The request cannot be read; `why` is the reader's word.
-pub(crate) fn malformed(why: &str) -> Status {
+pub fn malformed(why: &str) -> Status {
     refusal_status(REQUEST_MALFORMED, Code::InvalidArgument, &format!("the request cannot be read: {why}"), BTreeMap::new(), None)
 }
 

@@ -48,6 +48,18 @@ async fn a_node_whose_clock_is_behind_decides_by_the_streams_time_and_sells_noth
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_date_that_no_clock_says_does_not_hold_a_streams_time_for_years() {
+    let node = Node::start().await;
+    let slot = node.open_stock("seat", 2).await;
+    assert_eq!(code(&node, hold_until(&slot, "first", 1, in_seconds(600))).await, None);
+    let event = |n| values(&slot.to_string(), n).replace("'{}')", r#"'{"decided_at":"2126-01-01T00:00:00Z"}')"#);
+    client(&node.database).await.batch_execute(&format!("{INSERT} {}, {}", event(3), event(4))).await.unwrap();
+    assert_eq!(code(&node, hold_until(&slot, "second", 1, in_seconds(600))).await, None, "its end is not in the past of the stream");
+    assert_eq!(code(&node, confirm(&slot, "first")).await, None);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_time_of_a_stream_outlives_a_restart_also_in_a_snapshot() {
     let limits = CoreLimits { snapshot_every: 2, ..CoreLimits::default() };
     let settings = EngineSettings { limits, ..EngineSettings::default() };

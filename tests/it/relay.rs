@@ -37,7 +37,7 @@ pub fn prefix() -> String {
 }
 
 /// A node on `database` that relays to topics that begin with `prefix`.
-async fn relaying(database: Database, brokers: &str, prefix: &str) -> Serving {
+pub async fn relaying(database: Database, brokers: &str, prefix: &str) -> Serving {
     let prefix = prefix.to_owned();
     let mut shop = Serving::on(database, |config| {
         config.kafka.topic_prefix = prefix;
@@ -49,7 +49,7 @@ async fn relaying(database: Database, brokers: &str, prefix: &str) -> Serving {
     shop
 }
 
-fn cluster(brokers: &str, prefix: &str) -> Cluster {
+pub fn cluster(brokers: &str, prefix: &str) -> Cluster {
     let mut config = jari::config::Config::default();
     config.kafka.topic_prefix = prefix.to_owned();
     let settings = config.relay_settings(brokers);
@@ -57,7 +57,7 @@ fn cluster(brokers: &str, prefix: &str) -> Cluster {
 }
 
 impl Serving {
-    async fn relay(&self) -> RelayStatus {
+    pub async fn relay(&self) -> RelayStatus {
         self.operations().get_status(GetStatusRequest::default()).await.unwrap().into_inner().relay.unwrap()
     }
 
@@ -65,7 +65,7 @@ impl Serving {
         Reader::new(self.database.clone()).head().await.unwrap()
     }
 
-    async fn until_relayed(&self) {
+    pub async fn until_relayed(&self) {
         eventually("everything is relayed", || async {
             let (status, head) = (self.relay().await, self.head().await);
             status.state() == RelayState::Running && u64::try_from(status.position).unwrap() == head
@@ -73,7 +73,7 @@ impl Serving {
         .await;
     }
 
-    async fn until_relay_says(&self, state: RelayState, code: &str) -> RelayStatus {
+    pub async fn until_relay_says(&self, state: RelayState, code: &str) -> RelayStatus {
         eventually(code, || async {
             let status = self.relay().await;
             status.state() == state && status.code == code
@@ -90,7 +90,7 @@ impl Serving {
     }
 
     /// Whole topics beside the whole log.
-    async fn audited(&self, brokers: &str, prefix: &str) -> Vec<TopicAudit> {
+    pub async fn audited(&self, brokers: &str, prefix: &str) -> Vec<TopicAudit> {
         let cluster = cluster(brokers, prefix);
         let audits = audit(&cluster, &Reader::new(self.database.clone()), self.node.identity.log_id, self.head().await).await.unwrap();
         for audit in &audits {
@@ -99,7 +99,7 @@ impl Serving {
         audits
     }
 
-    async fn book(&self, product: &str, orders: usize) {
+    pub async fn book(&self, product: &str, orders: usize) {
         for _ in 0..orders {
             self.orders().place_order(order(&[(product, 1)])).await.unwrap();
         }
@@ -182,7 +182,7 @@ async fn relays_that_take_over_from_each_other_again_and_again_repeat_and_lose_n
     // Each of these fences whoever relays now, in whatever it is doing, as a node does whose lease another took while it was paused.
     let mut takeovers = 0;
     while !customers.is_empty() {
-        cluster(&brokers, &prefix).fence(shop.node.identity.log_id).await.unwrap();
+        cluster(&brokers, &prefix).fence().await.unwrap();
         takeovers += 1;
         tokio::time::sleep(Duration::from_millis(300)).await;
         while customers.try_join_next().transpose().unwrap().is_some() {}

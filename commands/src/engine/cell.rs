@@ -53,6 +53,8 @@ pub(super) struct Cell {
     pub snapshot_number: u64,
     /// The greatest sequence that the log was seen to have: what was read before it is old.
     heard: u64,
+    /// Taken to be empty, and neither read nor proved by a group that landed on it: what the log was heard to have before is not known here.
+    pub presumed: bool,
 }
 
 impl Cell {
@@ -68,6 +70,7 @@ impl Cell {
             generation: 0,
             snapshot_number: 0,
             heard: 0,
+            presumed: false,
         }
     }
 
@@ -75,7 +78,7 @@ impl Cell {
     pub fn presumed_new(stream: &StreamId) -> Option<Self> {
         let state = AnyState::new(stream.aggregate_type)?;
         let durable = Some(Version { state, number: 0, last_time: Timestamp::UNIX_EPOCH });
-        Some(Self { phase: Phase::Ready, durable, ..Self::loading() })
+        Some(Self { phase: Phase::Ready, durable, presumed: true, ..Self::loading() })
     }
 
     pub fn is_ready(&self) -> bool {
@@ -121,6 +124,7 @@ impl Cell {
 
     /// Adds events that have landed.
     pub fn landed(&mut self, events: &[AnyEvent], decided_at: Timestamp) {
+        self.presumed = false;
         if let Some(durable) = &mut self.durable {
             durable.advance(events, decided_at);
         }
@@ -154,5 +158,6 @@ impl Cell {
         self.phase = if loaded.version < self.heard { Phase::Stale } else { Phase::Ready };
         self.durable = Some(Version { state: loaded.state, number: loaded.version, last_time: loaded.last_time });
         self.ahead = None;
+        self.presumed = false;
     }
 }

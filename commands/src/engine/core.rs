@@ -93,8 +93,8 @@ pub(super) struct Unit {
     own: usize,
     lookup: Lookup,
     pub attempts: u32,
-    /// It fell too many times: it is not decided again, only looked up once more.
-    pub exhausted: bool,
+    /// It is not decided again, only looked up once more: what its callers are told when its id was never recorded.
+    pub verdict: Option<ExecuteError>,
     replies: Vec<Reply>,
 }
 
@@ -168,7 +168,7 @@ impl Core {
         }
         let touches = work.touches();
         let own = touches.len();
-        let unit = Unit { work, origin: Arc::new(origin), touches, own, lookup, attempts: 0, exhausted: false, replies: vec![reply] };
+        let unit = Unit { work, origin: Arc::new(origin), touches, own, lookup, attempts: 0, verdict: None, replies: vec![reply] };
         self.units.insert(number, unit);
         self.line_up(number, now);
         self.wake(now);
@@ -262,6 +262,15 @@ impl Core {
         }
     }
 
+    /// A stream that was taken to be empty for a unit that came to nothing is not kept as if it were known.
+    fn forget_presumed(&mut self, touches: &[Touch]) {
+        for touch in touches {
+            if self.cells.get(&touch.stream).is_some_and(|cell| cell.presumed && cell.is_idle()) {
+                self.cells.remove(&touch.stream);
+            }
+        }
+    }
+
     fn leave_queues(&mut self, number: u64) {
         let Some(unit) = self.units.get(&number) else { return };
         for touch in &unit.touches {
@@ -341,6 +350,7 @@ impl Core {
     pub fn finish(&mut self, number: u64, result: Result<Outcome, ExecuteError>) {
         self.leave_queues(number);
         let Some(unit) = self.units.remove(&number) else { return };
+        self.forget_presumed(&unit.touches);
         if let Some(key) = &unit.origin.key {
             self.by_key.remove(key);
         }
@@ -357,7 +367,12 @@ impl Core {
             Err(reason) => {
                 let waiting: Vec<u64> = cell.queue.iter().copied().collect();
                 for number in waiting {
-                    self.finish(number, Err(ExecuteError::StreamUnreadable { stream: stream.to_string(), reason: reason.clone() }));
+                    let error = ExecuteError::StreamUnreadable { stream: stream.to_string(), reason: reason.clone() };
+                    match self.units.get_mut(&number).filter(|unit| unit.lookup == Lookup::Pending) {
+                        // it may have landed before the stream became unreadable
+                        Some(unit) => unit.verdict = Some(error),
+                        None => self.finish(number, Err(error)),
+                    }
                 }
                 self.cells.remove(stream);
             }
@@ -381,9 +396,8 @@ impl Core {
                 self.finish(number, result);
                 continue;
             }
-            if unit.exhausted {
-                let attempts = unit.attempts;
-                self.finish(number, Err(ExecuteError::Contention { attempts }));
+            if let Some(verdict) = unit.verdict.take() {
+                self.finish(number, Err(verdict));
                 continue;
             }
             match unit.touches.first() {

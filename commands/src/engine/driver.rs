@@ -19,8 +19,10 @@ use tracing::Instrument;
 
 use super::{
     EngineSettings, Health, Shared, Submission,
+    clock::Clock,
     core::Core,
     flight::{AppendFailure, Departure},
+    link::{self, Link},
 };
 use crate::names;
 
@@ -40,7 +42,7 @@ type LookedUp = (Vec<CommandKey>, Vec<(CommandKey, RecordedCommand)>);
 enum Answer {
     Loaded(Loaded),
     LookedUp(u64, LookedUp),
-    Connected(Box<Appender>),
+    Linked(Link),
 }
 
 pub(super) struct Driver {
@@ -58,6 +60,11 @@ pub(super) struct Driver {
     lookups: BTreeMap<u64, tokio::time::Instant>,
     last_lookup: u64,
     reconnecting: bool,
+    /// Connections in a row that ended before anything landed by them.
+    failures: u32,
+    /// What is known here is not what the log holds: nothing more may be decided on it.
+    is_void: bool,
+    clock: Clock,
     stalled_after: Duration,
 }
 
@@ -65,13 +72,13 @@ impl Driver {
     pub fn new(
         settings: EngineSettings,
         database: Database,
-        tail: LogTail,
-        snapshots: SnapshotWriter,
+        (tail, snapshots): (LogTail, SnapshotWriter),
         appender: Appender,
+        clock: Clock,
         shared: Arc<Shared>,
     ) -> Self {
         tail.appended_by(&appender);
-        let mut core = Core::new(settings.limits, Timestamp::now());
+        let mut core = Core::new(settings.limits, clock.now(Timestamp::now()));
         core.known = tail.head();
         Self {
             core,
@@ -87,6 +94,9 @@ impl Driver {
             lookups: BTreeMap::new(),
             last_lookup: 0,
             reconnecting: false,
+            failures: 0,
+            is_void: false,
+            clock,
             stalled_after: settings.stalled_after,
         }
     }
@@ -119,7 +129,10 @@ impl Driver {
                     return;
                 }
             }
-            let now = Timestamp::now();
+            if self.is_void {
+                return;
+            }
+            let now = self.now();
             for Submission { work, origin, reply } in arrivals.drain(..) {
                 self.core.submit(work, origin, reply, now);
             }
@@ -127,19 +140,31 @@ impl Driver {
         }
     }
 
+    fn now(&self) -> Timestamp {
+        self.clock.now(Timestamp::now())
+    }
+
     fn appended(&mut self, number: u64, result: Result<Appended, AppendFailure>) {
         self.departed.pop_front();
-        self.core.appended(number, result, Timestamp::now());
+        if let Ok(appended) = &result
+            && !appended.stale
+        {
+            self.failures = 0;
+            self.clock.hear(appended.recorded_at);
+        }
+        self.core.appended(number, result, self.now());
         if self.core.flight.disconnected && !self.reconnecting {
             self.reconnecting = true;
             self.shared.set_health(Health::Disconnected);
             tracing::warn!("the connection to the log is gone; nothing is accepted until it is back");
-            self.answers.push(reconnect(self.appender.clone(), self.database.clone()).boxed());
+            self.failures = self.failures.saturating_add(1);
+            let linking = link::make(self.appender.clone(), self.database.clone(), self.tail.clone(), self.failures);
+            self.answers.push(linking.map(Answer::Linked).boxed());
         }
     }
 
     fn answered(&mut self, answer: Answer) {
-        let now = Timestamp::now();
+        let now = self.now();
         match answer {
             Answer::Loaded(streams) => {
                 for (stream, asked, result) in streams {
@@ -150,7 +175,14 @@ impl Driver {
                 self.lookups.remove(&number);
                 self.core.looked_up(&asked, found, now);
             }
-            Answer::Connected(appender) => {
+            Answer::Linked(Link::OtherHistory { known }) => {
+                tracing::error!(
+                    known,
+                    "the log does not hold what it held: it was restored, or another database answers. This process ends, to begin anew with what is there"
+                );
+                self.is_void = true;
+            }
+            Answer::Linked(Link::Made(appender)) => {
                 self.tail.appended_by(&appender);
                 self.appender = *appender;
                 self.reconnecting = false;
@@ -241,24 +273,6 @@ fn failure(error: LogError) -> AppendFailure {
         AppendFailure::Disconnected
     } else {
         AppendFailure::Refused(error.to_string())
-    }
-}
-
-/// Connects anew, and makes sure that what the old connection had under way is over. Tries for as long as the loop lives.
-async fn reconnect(old: Appender, database: Database) -> Answer {
-    // Ends when the database is back.
-    loop {
-        let attempt = async {
-            let new = Appender::connect(&database).await?;
-            old.end(&database).await?;
-            Ok::<_, LogError>(new)
-        };
-        match tokio::time::timeout(Duration::from_secs(5), attempt).await {
-            Ok(Ok(new)) => return Answer::Connected(Box::new(new)),
-            Ok(Err(error)) => tracing::debug!(%error, "the log is still away"),
-            Err(_) => tracing::debug!("the log is still away: no answer"),
-        }
-        tokio::time::sleep(RETRY).await;
     }
 }
 

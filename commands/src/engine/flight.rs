@@ -237,7 +237,7 @@ impl Core {
             self.flight.fallen.push(number);
         } else if unit.origin.key.is_some() {
             // "nothing was done" is said only after a look: another node, or an earlier try whose answer was lost, may have done it
-            unit.exhausted = true;
+            unit.verdict = Some(ExecuteError::Contention { attempts: unit.attempts });
             self.ask_again(number);
         } else {
             let attempts = unit.attempts;

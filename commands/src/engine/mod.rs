@@ -2,10 +2,12 @@
 
 mod admission;
 mod cell;
+mod clock;
 mod core;
 mod digest;
 mod driver;
 mod flight;
+mod link;
 mod recent;
 #[cfg(test)]
 mod simulation;
@@ -28,8 +30,9 @@ pub use self::{
     unit::{Access, Changes, ExecuteError, Origin, Outcome, States, Touch, UnitOfWork},
 };
 use admission::Admission;
+use clock::Clock;
 use driver::Driver;
-use jari_event_store::{Appender, Database, LogError, LogTail, SnapshotWriter};
+use jari_event_store::{Appender, Database, LogError, LogTail, Reader, SnapshotWriter};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -168,10 +171,11 @@ impl Engine {
         stop: CancellationToken,
     ) -> Result<(Self, tokio::task::JoinHandle<()>), LogError> {
         let appender = Appender::connect(&database).await?;
+        let clock = Clock::new(Reader::new(database.clone()).clock().await?);
         let shared = Arc::new(Shared::default());
         // Every submission of a caller holds a place, and the engine's own are few: the queue cannot be what overflows.
         let (intake, arrivals) = mpsc::channel(settings.admission.places + 4_096);
-        let driver = Driver::new(settings, database, tail, snapshots, appender, shared.clone());
+        let driver = Driver::new(settings, database, (tail, snapshots), appender, clock, shared.clone());
         // joined by whoever started the engine; it ends after `stop`, when what was accepted is settled
         let task = tokio::spawn(driver.run(arrivals, stop.clone()));
         let admission = Arc::new(Admission::new(settings.admission));

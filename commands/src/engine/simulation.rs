@@ -285,10 +285,10 @@ fn nothing_is_lost_or_doubled_in_thousands_of_runs() {
     simulate_all(1_000..9_000, 1_500);
 }
 
-/// `JARI_SEED=17 cargo test -p jari-commands one_seed -- --ignored --nocapture`
+/// `JARI_SEED=17 JARI_STEPS=600 cargo test -p jari-commands one_seed -- --ignored --nocapture`
 #[test]
 #[ignore = "for a seed that failed"]
 fn one_seed_that_failed_is_run_again() {
-    let seed = std::env::var("JARI_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0);
-    simulate(seed, 600);
+    let given = |name: &str| std::env::var(name).ok().and_then(|s| s.parse().ok());
+    simulate(given("JARI_SEED").unwrap_or(0), given("JARI_STEPS").unwrap_or(600) as usize);
 }

@@ -11,7 +11,7 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::wire;
+use super::{prompt::Prompt, wire};
 use crate::engine::{Carried, Engine};
 
 /// The services whose calls become commands.
@@ -54,6 +54,7 @@ where
         if !WRITE_SERVICES.iter().any(|service| request.uri().path().starts_with(service)) {
             return Either::Left(Either::Left(self.inner.call(request)));
         }
+        let request = request.map(Prompt::bound);
         if let Some(place) = self.engine.enter_now() {
             return Either::Left(Either::Right(place.carry(self.inner.call(request))));
         }

@@ -6,6 +6,7 @@ mod inventory;
 mod order;
 mod personal;
 mod product;
+mod prompt;
 mod wire;
 
 use std::{sync::Arc, time::Duration};

@@ -119,7 +119,8 @@ pub struct OrderCommandRefused {
     pub command_source: String,
     /// The record's `ce_type`; empty when it had none.
     pub command_type: String,
-    /// The record's value, JSON; empty when it could not be read as what its type names: nobody knows what may stand in it.
+    /// The record's value, JSON; empty when it could not be read as what its type names, since nobody knows what may stand in it, and when it is longer than
+    /// 524,288 bytes as a string here.
     pub command: String,
     /// The partition of the topic of commands that the record stands in.
     pub partition: Count,

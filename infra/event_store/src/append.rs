@@ -143,6 +143,17 @@ impl Appender {
         Ok(())
     }
 
+    /// Commits something of no meaning, and waits for it as for an append: a database that only reads says no, and one that waits for its standbys before
+    /// it says yes has by then told them everything that was committed before. What an ended connection had committed is read only after this: a
+    /// standby that takes over without it would take back what was answered.
+    ///
+    /// # Errors
+    /// [`LogError::Database`].
+    pub async fn wait_until_safe(&self) -> Result<(), LogError> {
+        self.client.execute("SELECT pg_logical_emit_message(true, 'jari', '')", &[]).await?;
+        Ok(())
+    }
+
     /// The server's process behind the connection, as its notices name it.
     #[must_use]
     pub fn process_id(&self) -> i32 {

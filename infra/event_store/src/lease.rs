@@ -160,6 +160,9 @@ impl Keeper {
         }
         // The head's lock keeps a new epoch and an append apart: whatever the old owner lands, it lands before this commits.
         let transaction = client.transaction().await?;
+        // A round that is given up hands its connection back with this wait still on it: it ends by itself, or the pool would fill with such.
+        let bound = format!("SET LOCAL lock_timeout = {}", (self.lasts / 3).as_millis().max(1));
+        transaction.batch_execute(&bound).await?;
         transaction.execute("SELECT lock_log_head()", &[]).await?;
         let taken = transaction.query_opt(TAKE, &[&self.name, &self.holder, &self.address, &millis]).await?;
         transaction.commit().await?;

@@ -115,6 +115,14 @@ impl Reader {
         Ok(LogIdentity { log_id: row.try_get(0)?, digest_key })
     }
 
+    /// The time by the database's clock.
+    ///
+    /// # Errors
+    /// [`LogError::Database`].
+    pub async fn clock(&self) -> Result<Timestamp, LogError> {
+        Ok(timestamp(self.database.connection().await?.query_one("SELECT clock_timestamp()", &[]).await?.try_get(0)?))
+    }
+
     /// The greatest position; 0 for an empty log.
     ///
     /// # Errors

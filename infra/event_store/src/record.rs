@@ -9,6 +9,9 @@ use tokio_postgres::Row;
 
 use crate::LogError;
 
+/// A decision that is dated further ahead of its recording is no clock's: without this bound one wrong date would hold a stream's time for good.
+const CLOCKS_DIFFER: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+
 /// What an event carries beside its payload. Stored flat, text to text: stock cqrs-es reads it as a map of strings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
@@ -102,10 +105,11 @@ impl RecordedEvent {
         }
     }
 
-    /// The time by which it was decided; the time of its recording when its writer did not say.
+    /// The time by which it was decided; the time of its recording when its writer did not say, or said what no clock says.
     #[must_use]
     pub fn decided_at(&self) -> Timestamp {
-        self.metadata.decided_at.unwrap_or(self.recorded_at)
+        let latest = self.recorded_at.saturating_add(CLOCKS_DIFFER).unwrap_or(Timestamp::MAX);
+        self.metadata.decided_at.filter(|at| *at <= latest).unwrap_or(self.recorded_at)
     }
 
     /// Columns: position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, metadata::text, recorded_at.

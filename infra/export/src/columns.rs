@@ -149,13 +149,20 @@ impl Reader<'_> {
         others.sort_unstable();
         for name in required.iter().chain(&others) {
             path.push((*name).to_owned());
-            self.property(&properties[*name], path, is_optional || others.contains(name), into)?;
+            self.property(&properties[*name], path, (is_optional, others.contains(name)), into)?;
             path.pop();
         }
         Ok(())
     }
 
-    fn property(&self, property: &Value, path: &mut Vec<String>, is_optional: bool, into: &mut Vec<Field>) -> Result<(), String> {
+    fn property(
+        &self,
+        property: &Value,
+        path: &mut Vec<String>,
+        (is_within_optional, is_left_out): (bool, bool),
+        into: &mut Vec<Field>,
+    ) -> Result<(), String> {
+        let is_optional = is_within_optional || is_left_out;
         let property = self.found(property)?;
         let shape = match property["type"].as_str() {
             Some("object") if property["properties"].is_object() => return self.object(property, path, is_optional, into),
@@ -164,6 +171,8 @@ impl Reader<'_> {
             _ => Shape::Leaf(self.leaf(property)?.ok_or_else(|| format!("{}: no column can be made of {property}", path.join(".")))?),
         };
         let name = path.iter().map(|part| snake_case(part)).collect::<Vec<_>>().join("_");
+        // JSON leaves out a flag that is not set: it is known all the same
+        let is_optional = is_within_optional || is_left_out && !matches!(shape, Shape::Leaf(Leaf::Flag));
         into.push(Field { name, path: path.clone(), is_optional, shape });
         Ok(())
     }

@@ -127,6 +127,9 @@ impl Rows {
     fn field(&mut self, field: &Field, object: &Value, level: Level, at: &mut usize) -> Result<(), String> {
         let value = field.path.iter().try_fold(object, |within, name| within.get(name));
         let Some(value) = value else {
+            if !field.is_optional && matches!(field.shape, Shape::Leaf(Leaf::Flag)) {
+                return self.leaf(Leaf::Flag, &Value::Bool(false), level, at).ok_or_else(|| format!("{} is no flag", field.path.join(".")));
+            }
             if !field.is_optional {
                 return Err(format!("{} is absent", field.path.join(".")));
             }

@@ -23,28 +23,56 @@ use crate::{
 /// The topic has one partition: whoever repairs has one order.
 const PARTITION: i32 = 0;
 
+/// Bytes of a text that the sender chose and that is no use when it is longer.
+const MAX_TEXT: usize = 512;
+/// Bytes of what the engine said, and of the facts to it.
+const MAX_MESSAGE: usize = 4_096;
+const MAX_DETAILS: usize = 128 << 10;
+/// Bytes of a command as JSON text, in which each quotation mark is two. With the rest it stays below the million that a record may have by default: a
+/// letter that cannot be sent would hold up every command behind it.
+const MAX_COMMAND: usize = 512 << 10;
+/// Bytes of the letters that are read at once.
+const MAX_PAGE: usize = 2 << 20;
+
 /// What is told of a refused record. The same record gives the same id, whoever refuses it and however often.
 pub(crate) fn of(record: &Record, refusal: Refusal, log_id: Uuid, at: Timestamp) -> Message {
-    let text = |header: &str| record.header(header).unwrap_or_default().to_owned();
+    let text = |header: &str| cut(record.header(header).unwrap_or_default(), MAX_TEXT);
     // what could not be read may hold anything, and what holds persons does not go on
     let unread = matches!(refusal.code.as_str(), COMMAND_HEADERS_INVALID | COMMAND_TYPE_UNKNOWN | COMMAND_UNREADABLE | COMMAND_PERSONAL_DATA);
     let order_id = String::from_utf8(record.key.clone()).ok().filter(|key| is_id(key));
+    let command = Some(String::from_utf8_lossy(&record.value)).filter(|command| !unread && json_bytes(command) <= MAX_COMMAND);
+    let mut room = MAX_DETAILS;
+    let fits = |(name, fact): &(String, String)| {
+        let left = room.checked_sub(json_bytes(name) + json_bytes(fact));
+        room = left.unwrap_or_default();
+        left.is_some()
+    };
     let refused = OrderCommandRefused {
         order_id: order_id.unwrap_or_default(),
         code: refusal.code,
-        message: refusal.message,
-        details: refusal.details,
+        message: cut(&refusal.message, MAX_MESSAGE),
+        details: refusal.details.into_iter().take_while(fits).collect(),
         retryable: refusal.retryable,
         command_id: Uuid::try_parse(&text("ce_id")).map(|id| id.to_string()).unwrap_or_default(),
         command_source: text("ce_source"),
         command_type: text("ce_type"),
-        command: if unread { String::new() } else { String::from_utf8_lossy(&record.value).into_owned() },
+        command: command.unwrap_or_default().into_owned(),
         partition: Count::at_most(record.partition.unsigned_abs()),
         offset: Int64::position(record.offset.unsigned_abs()),
         refused_at: at.into(),
     };
     let name = format!("{}/{}/{}/{}", record.partition, record.offset, record.time_ms.unwrap_or_default(), refused.command_id);
     Message { public: refused.publish(derived(&log_id, &name), log_id), recorded_ms: at.as_millisecond() }
+}
+
+/// The beginning of a text, in whole characters.
+fn cut(text: &str, bytes: usize) -> String {
+    text[..text.floor_char_boundary(bytes)].to_owned()
+}
+
+/// The length of a text in JSON, at most: a control character is six bytes.
+fn json_bytes(text: &str) -> usize {
+    text.bytes().map(|byte| if byte < b' ' { 6 } else { 1 + usize::from(matches!(byte, b'"' | b'\\')) }).sum()
 }
 
 /// As ids of orders are: 1 to 64 characters of a small alphabet.
@@ -70,6 +98,15 @@ pub struct DeadLetter {
     pub refused: OrderCommandRefused,
 }
 
+/// Some of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// As they stand.
+    pub letters: Vec<DeadLetter>,
+    /// Where the next page begins; `None` at the end of the topic.
+    pub next: Option<i64>,
+}
+
 /// The topic of refused commands.
 #[derive(Debug, Clone)]
 pub struct DeadLetters(Cluster);
@@ -81,11 +118,11 @@ impl DeadLetters {
         Self(cluster)
     }
 
-    /// The first `most` that stand at `from` or behind it.
+    /// Those that stand at `from` or behind it: at most `most`, and at most about 2 MiB of them.
     ///
     /// # Errors
     /// [`RelayError::Kafka`].
-    pub async fn list(&self, from: i64, most: usize) -> Result<Vec<DeadLetter>, RelayError> {
+    pub async fn list(&self, from: i64, most: usize) -> Result<Page, RelayError> {
         let cluster = self.0.clone();
         blocking(move || read(&cluster, from, most)).await
     }
@@ -95,7 +132,7 @@ impl DeadLetters {
     /// # Errors
     /// [`RedriveError`].
     pub async fn redrive(&self, offset: i64) -> Result<Uuid, RedriveError> {
-        let letter = self.list(offset, 1).await?.into_iter().next().filter(|letter| letter.offset == offset);
+        let letter = self.list(offset, 1).await?.letters.into_iter().next().filter(|letter| letter.offset == offset);
         let letter = letter.ok_or(RedriveError::Unknown(offset))?;
         let OrderCommandRefused { order_id, command_type, command_source, command, .. } = &letter.refused;
         let id = derived(&letter.id, "again");
@@ -118,7 +155,7 @@ impl DeadLetters {
     }
 }
 
-fn read(cluster: &Cluster, from: i64, most: usize) -> Result<Vec<DeadLetter>, RelayError> {
+fn read(cluster: &Cluster, from: i64, most: usize) -> Result<Page, RelayError> {
     let failed = || RelayError::kafka("reading refused commands");
     let consumer: BaseConsumer<Quiet> = cluster
         .client()
@@ -132,22 +169,30 @@ fn read(cluster: &Cluster, from: i64, most: usize) -> Result<Vec<DeadLetter>, Re
     let topic = cluster.topic(Topic::RefusedOrderCommand.name());
     let (low, high) = consumer.fetch_watermarks(&topic, PARTITION, cluster.patience()).map_err(failed())?;
     if from >= high {
-        return Ok(Vec::new());
+        return Ok(Page::default());
     }
     let mut place = TopicPartitionList::new();
     place.add_partition_offset(&topic, PARTITION, Offset::Offset(from.max(low))).map_err(failed())?;
     consumer.assign(&place).map_err(failed())?;
-    let mut letters = Vec::new();
+    let (mut page, mut bytes) = (Page::default(), 0);
     // Ends with enough, with the end of what is committed, or with the first wait that is too long.
-    while letters.len() < most {
+    while page.letters.len() < most && bytes < MAX_PAGE {
         match consumer.poll(cluster.patience()) {
-            Some(Ok(record)) => letters.extend(letter(&Record::from(&record))),
-            Some(Err(KafkaError::PartitionEOF(_))) => break,
+            Some(Ok(record)) => {
+                let record = Record::from(&record);
+                bytes += record.value.len();
+                page.letters.extend(letter(&record));
+                page.next = Some(record.offset + 1);
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                page.next = None;
+                break;
+            }
             Some(Err(error)) => return Err(failed()(error)),
             None => return Err(failed()(KafkaError::NoMessageReceived)),
         }
     }
-    Ok(letters)
+    Ok(page)
 }
 
 /// What we wrote; what others may have put there is passed over.

@@ -61,7 +61,11 @@ impl IntakeError {
     /// Whether somebody has to do something: time alone does not mend it.
     #[must_use]
     pub fn needs_somebody(&self) -> bool {
-        matches!(self, Self::KeptTooLong { .. })
+        match self {
+            Self::Kafka(error) => error.needs_somebody(),
+            Self::KeptTooLong { .. } => true,
+            Self::NotTaken { .. } => false,
+        }
     }
 }
 
@@ -74,8 +78,8 @@ pub enum RedriveError {
     /// There is none.
     #[error("no refused command stands at offset {0}: it never did, or its time there is over")]
     Unknown(i64),
-    /// It could not be read.
-    #[error("the command could not be read when it came, so its content was not kept: send a right one instead")]
+    /// It could not be read, or is too long.
+    #[error("the command could not be read when it came, or was too long to be kept: send a right one instead")]
     NothingToSend,
 }
 

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use jari_relay::{Cluster, Message};
+use jari_relay::{Claim, Cluster, Message};
 use jiff::{SignedDuration, Timestamp};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{
     IntakeError, IntakeSettings,
@@ -46,13 +47,13 @@ pub struct IntakeStatus {
 pub struct Intake(watch::Receiver<IntakeStatus>);
 
 impl Intake {
-    /// Starts taking commands in. Join the task after cancelling `stop`.
+    /// Starts taking commands in, while `claim` says that the topics are those of this log. Join the task after cancelling `stop`.
     #[must_use]
-    pub fn start(settings: IntakeSettings, stop: CancellationToken) -> (Self, JoinHandle<()>) {
+    pub fn start(settings: IntakeSettings, claim: Claim, stop: CancellationToken) -> (Self, JoinHandle<()>) {
         let (status, told) = watch::channel(IntakeStatus { state: IntakeState::Starting, executed: 0, refused: 0 });
         let cluster = Cluster::new(settings.kafka.clone(), settings.patience);
         // joined by the caller; it ends with `stop`
-        let working = tokio::spawn(Worker { settings, cluster, status }.run(stop));
+        let working = tokio::spawn(Worker { node: Uuid::now_v7(), settings, cluster, claim, status }.run(stop));
         (Self(told), working)
     }
 
@@ -64,8 +65,11 @@ impl Intake {
 }
 
 struct Worker {
+    /// This process: one transactional id, however often it begins again.
+    node: Uuid,
     settings: IntakeSettings,
     cluster: Cluster,
+    claim: Claim,
     status: watch::Sender<IntakeStatus>,
 }
 
@@ -101,10 +105,12 @@ impl Worker {
     /// Takes commands in until something goes wrong.
     async fn take_in(&self) -> Result<(), IntakeError> {
         self.cluster.make_topics().await?;
+        // what was sent to another log, or to this one before it was restored, is not executed here
+        self.claim.must_be_ours().await?;
         line::check_retention(&self.cluster, &self.settings).await?;
         let executor = Executor::new(&self.settings.server, self.settings.try_for)
             .map_err(|error| IntakeError::NotTaken { seconds: 0, reason: format!("{}: {error}", self.settings.server) })?;
-        let line = line::join(&self.cluster, self.settings.log_id).await?;
+        let line = line::join(&self.cluster, self.settings.log_id, self.node).await?;
         self.tell(IntakeState::Running);
         // Ends with an error. A stop drops what is under way: what is not noted is read again.
         loop {

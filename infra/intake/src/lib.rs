@@ -23,7 +23,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use dead_letter::{DeadLetter, DeadLetters};
+pub use dead_letter::{DeadLetter, DeadLetters, Page};
 pub use error::{CODES as REFUSAL_CODES, IntakeError, RedriveError};
 pub use intake::{Intake, IntakeState, IntakeStatus};
 pub use settings::IntakeSettings;

@@ -15,7 +15,7 @@ use jari_relay::{Cluster, Message, Quiet, RelayError, Transactions, blocking};
 use jiff::SignedDuration;
 use rdkafka::{
     Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier},
+    admin::ConfigEntry,
     consumer::{BaseConsumer, CommitMode, Consumer},
     producer::Producer,
 };
@@ -119,13 +119,8 @@ impl Line {
 /// may be sent again.
 pub(crate) async fn check_retention(cluster: &Cluster, settings: &IntakeSettings) -> Result<(), IntakeError> {
     let names = [Topic::OrderCommand, Topic::RefusedOrderCommand].map(|topic| cluster.topic(topic.name()));
-    let resources: Vec<ResourceSpecifier<'_>> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
-    let admin: AdminClient<Quiet> = cluster.client().create_with_context(Quiet).map_err(RelayError::kafka("connecting"))?;
-    let options = AdminOptions::new().request_timeout(Some(settings.patience));
-    let found = admin.describe_configs(&resources, &options).await.map_err(RelayError::kafka("asking how topics are kept"))?;
+    let found = cluster.configs(&names).await?;
     for (topic, found) in names.into_iter().zip(found) {
-        let found =
-            found.map_err(|code| RelayError::Kafka { doing: "asking how topics are kept", source: rdkafka::error::KafkaError::AdminOp(code) })?;
         let value = |key: &str| found.get(key).and_then(|entry: &ConfigEntry| entry.value.clone()).unwrap_or_default();
         kept(topic, &value("cleanup.policy"), &value("retention.ms"), &value("segment.ms"), settings.remembered)?;
     }
@@ -150,9 +145,9 @@ fn kept(topic: String, policy: &str, retention_ms: &str, segment_ms: &str, remem
 }
 
 /// The line, joined on a thread for that.
-pub(crate) async fn join(cluster: &Cluster, log_id: Uuid) -> Result<Joined, RelayError> {
+pub(crate) async fn join(cluster: &Cluster, log_id: Uuid, node: Uuid) -> Result<Joined, RelayError> {
     let (cluster, began) = (cluster.clone(), Instant::now());
-    let line = blocking(move || Line::join(&cluster, log_id, Uuid::now_v7())).await?;
+    let line = blocking(move || Line::join(&cluster, log_id, node)).await?;
     tracing::debug!(ms = began.elapsed().as_millis(), "the intake has joined its group");
     Ok(Joined(Some(Arc::new(line))))
 }

@@ -44,10 +44,10 @@ impl Desk<Taking> {
         pb::IntakeStatus { state: state.into(), code: code.to_owned(), message, executed: count(status.executed), refused: count(status.refused) }
     }
 
-    /// Refused commands from `offset` on.
-    pub(crate) async fn list(&self, offset: i64, most: usize) -> Result<Vec<pb::RefusedCommand>, Status> {
-        let letters = self.letters()?.list(offset, most).await.map_err(|error| away(&error))?;
-        Ok(letters.into_iter().map(told).collect())
+    /// Refused commands from `offset` on, and where the next page begins.
+    pub(crate) async fn list(&self, offset: i64, most: usize) -> Result<(Vec<pb::RefusedCommand>, Option<i64>), Status> {
+        let page = self.letters()?.list(offset, most).await.map_err(|error| away(&error))?;
+        Ok((page.letters.into_iter().map(told).collect(), page.next))
     }
 
     /// Sends a refused command again.

@@ -9,7 +9,7 @@ use jari_commands::{
     settlement::Settlement,
 };
 use jari_contract::LogHeadSigned;
-use jari_event_store::{Database, LogIdentity, LogTail, Reader, SnapshotWriter, StreamWatchers, TailSettings, prune_commands};
+use jari_event_store::{Database, LogIdentity, LogTail, PoolSettings, Reader, SnapshotWriter, StreamWatchers, TailSettings, prune_commands};
 use jari_heads::HeadSigner;
 use jari_history::{History, HistoryDesk, HistorySettings};
 use jari_intake::Intake;
@@ -19,7 +19,7 @@ use jari_proto::{
     order::v1::order_query_service_server::OrderQueryServiceServer, product::v1::product_query_service_server::ProductQueryServiceServer,
     subject::v1::subject_service_server::SubjectServiceServer,
 };
-use jari_relay::Relay;
+use jari_relay::{Claim, Cluster, Relay};
 use jari_sealing::Sealer;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -35,8 +35,14 @@ use crate::{
     subjects::Subjects,
 };
 
+/// Connections at most for what the node does of itself: look-ups and loads of the engine, settlement, leases, views, the relay. Whoever only reads
+/// has a pool of its own, so that however many read, bookings go on.
+const OWN_CONNECTIONS: usize = 12;
+
 /// Rows of old commands that go in one round, and how often a round is made.
 const PRUNE_ROWS: u64 = 200_000;
+/// How often it is seen whether everything runs.
+const LOOK: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
 /// Bytes on their way on one connection and on one call. The first also bounds how many small requests may be buffered at once: half of it,
@@ -96,34 +102,34 @@ impl Node {
         let stop = Stop::default();
         let reader = Reader::new(database.clone());
         let identity = reader.identity().await?;
-        let (tail, following) = LogTail::start(database.clone(), TailSettings::default(), stop.engine.clone()).await?;
-        let (snapshots, snapshotting) = SnapshotWriter::start(database.clone(), stop.engine.clone());
+        let own = database.apart(PoolSettings { connections: OWN_CONNECTIONS, ..PoolSettings::default() })?;
+        let (tail, following) = LogTail::start(own.clone(), TailSettings::default(), stop.engine.clone()).await?;
+        let (snapshots, snapshotting) = SnapshotWriter::start(own.clone(), stop.engine.clone());
         let (watchers, watching) = StreamWatchers::start(tail.clone(), stop.engine.clone());
-        let (engine, deciding) = Engine::start(database.clone(), tail.clone(), snapshots, config.engine_settings(), stop.engine.clone()).await?;
+        let (engine, deciding) = Engine::start(own.clone(), tail.clone(), snapshots, config.engine_settings(), stop.engine.clone()).await?;
         let settings = config.settlement_settings(&node_id);
-        let (settlement, mut work) = Settlement::start(database.clone(), engine.clone(), tail.clone(), settings, stop.work.clone());
+        let (settlement, mut work) = Settlement::start(own.clone(), engine.clone(), tail.clone(), settings, stop.work.clone());
         let mut views = None;
         if config.projections.enabled {
             let node = (node_id.clone(), config.advertised());
-            let (started, tasks) = Views::start(database.clone(), tail.clone(), node, config.view_settings(), stop.work.clone()).await?;
+            let (started, tasks) = Views::start(own.clone(), database.clone(), tail.clone(), node, config.view_settings(), stop.work.clone()).await?;
             work.extend(tasks);
             views = Some(started);
         }
         // joined when the node stops; it ends with `stop.work`
-        work.push(tokio::spawn(prune(database.clone(), config.engine.retention_days, stop.work.clone())));
+        work.push(tokio::spawn(prune(own.clone(), config.engine.retention_days, stop.work.clone())));
         let context = WriteContext {
             engine: engine.clone(),
             digester: Digester::new(&identity),
             sealer,
             watchers: watchers.clone(),
-            reader: reader.clone(),
+            reader: Reader::new(own.clone()),
             longest_wait: Duration::from_millis(config.engine.longest_wait_ms),
             max_message_bytes: config.server.max_message_bytes,
         };
         let relay = RelayDesk::off(if config.relay.enabled { "no Kafka is known to this node" } else { "relay.enabled is false" });
         let intake = IntakeDesk::off(if config.intake.enabled { "no Kafka is known to this node" } else { "intake.enabled is false" });
-        let relaying =
-            Relaying { config: config.clone(), node: (node_id.clone(), config.advertised()), database: database.clone(), tail: tail.clone() };
+        let relaying = Relaying { config: config.clone(), node: (node_id.clone(), config.advertised()), database: own, tail: tail.clone() };
         let history = HistoryDesk::new(database.clone(), tail.clone(), watchers.clone(), identity.log_id, HistorySettings::default());
         if let Some(listener) = scrapes {
             let (node, views, settlement) = (node_id.clone(), views.clone(), settlement.clone());
@@ -169,10 +175,12 @@ impl Node {
 
     /// Starts taking commands from the Kafka that answers at `brokers`, unless the configuration forbids it. Once a node.
     pub fn take_commands_from(&mut self, brokers: &str) {
-        let config = &self.relaying.config;
+        let Relaying { config, database, .. } = &self.relaying;
         if config.intake.enabled {
             let settings = config.intake_settings(brokers, self.address, self.identity.log_id);
-            let (intake, task) = Intake::start(settings.clone(), self.stop.work.clone());
+            let cluster = Cluster::new(settings.kafka.clone(), settings.patience);
+            let claim = Claim::new(cluster, Reader::new(database.clone()), self.identity.log_id);
+            let (intake, task) = Intake::start(settings.clone(), claim, self.stop.work.clone());
             self.work.push(task);
             self.intake.runs(Taking::new(intake, &settings));
         }
@@ -187,12 +195,21 @@ impl Node {
         }
     }
 
-    /// Waits until the server ends by itself, which it does only when something is wrong.
+    /// Waits until the server, or what it rests on, ends by itself: only when something is wrong.
     ///
     /// # Errors
     /// What was wrong.
     pub async fn failed(&mut self) -> anyhow::Result<()> {
-        (&mut self.server).await??;
+        let is_broken = async {
+            // looked at rather than awaited: each of them is joined once, when the node stops
+            while !self.foundation.iter().any(JoinHandle::is_finished) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            ended = &mut self.server => ended??,
+            () = is_broken => anyhow::bail!("a part of the node that all others rest on ended by itself; the log says why"),
+        }
         anyhow::bail!("the server ended by itself")
     }
 
@@ -321,10 +338,21 @@ async fn prune(database: Database, retention_days: u32, stop: CancellationToken)
     let mut rounds = tokio::time::interval(PRUNE_EVERY);
     // ends with `stop`
     while tokio::select! { _ = rounds.tick() => true, () = stop.cancelled() => false } {
-        match prune_commands(&database, retention_days.saturating_add(OUTCOMES_KEPT_BEYOND_DAYS), PRUNE_ROWS).await {
-            Ok(0) => {}
-            Ok(rows) => tracing::info!(rows, "old request ids were forgotten"),
-            Err(error) => tracing::warn!(%error, "old request ids were not forgotten; it is tried again"),
+        // Ends when nothing that is old enough is left: however many come in, as many go.
+        loop {
+            match prune_commands(&database, retention_days.saturating_add(OUTCOMES_KEPT_BEYOND_DAYS), PRUNE_ROWS).await {
+                Ok(0) => break,
+                Ok(rows) => {
+                    tracing::info!(rows, "old request ids were forgotten");
+                    if rows < PRUNE_ROWS || stop.is_cancelled() {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "old request ids were not forgotten; it is tried again");
+                    break;
+                }
+            }
         }
     }
 }

@@ -283,9 +283,8 @@ impl OperationsService for Operations {
         self.reach(request.min_position).await?;
         let size = page_size(request.page_size)?;
         let from = if request.page_token.is_empty() { Some(0) } else { request.page_token.parse().ok().filter(|from| *from >= 0) };
-        let refused_commands = self.0.intake.list(from.ok_or_else(not_a_token)?, size as usize).await?;
-        let full = refused_commands.len() == size as usize;
-        let next_page_token = refused_commands.last().filter(|_| full).map(|last| (last.offset + 1).to_string()).unwrap_or_default();
+        let (refused_commands, next) = self.0.intake.list(from.ok_or_else(not_a_token)?, size as usize).await?;
+        let next_page_token = next.map(|next| next.to_string()).unwrap_or_default();
         Ok(Response::new(pb::ListRefusedCommandsResponse { refused_commands, next_page_token, position: self.position() }))
     }
 

@@ -7,6 +7,8 @@ use uuid::Uuid;
 
 /// The topic of the checkpoints, without the prefix. Compacted; one partition.
 pub(crate) const TOPIC: &str = "reservation.relay-checkpoint.v1";
+/// The one partition.
+pub(crate) const PARTITION: i32 = 0;
 /// Their key.
 pub(crate) const KEY: &str = "relay";
 

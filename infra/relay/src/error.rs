@@ -53,6 +53,31 @@ pub enum RelayError {
         /// The checkpoint.
         position: u64,
     },
+    /// Events were told in the topics, and nothing says of which log and how far.
+    #[error(
+        "{topic} has held records, and no checkpoint says of which log they are and how far it was relayed: going on would tell everything again. Put the topic of \
+         checkpoints back as it was, or give this log topics of its own with kafka.topic_prefix and tell the integrators to begin anew"
+    )]
+    CheckpointMissing {
+        /// One that has.
+        topic: String,
+    },
+    /// The topic of checkpoints would lose them.
+    #[error(
+        "{topic} has {partitions} partitions and cleanup.policy={policy}, and must have one partition and cleanup.policy=compact: a checkpoint that is not found again \
+         has every event told again. Make it anew before anything is relayed, or let the program make it"
+    )]
+    CheckpointTopic {
+        /// Its name.
+        topic: String,
+        /// As found.
+        partitions: i32,
+        /// As found.
+        policy: String,
+    },
+    /// Nobody relays to the topics yet.
+    #[error("no log is relayed to these topics yet: who acts on them waits for the relay (relay.enabled)")]
+    Unclaimed,
     /// An event that cannot be published.
     #[error("the event at position {position} cannot be published: {source}. It is not skipped; a newer version of this program may know it")]
     Unpublishable {
@@ -86,6 +111,9 @@ impl RelayError {
         "RELAY_OTHER_LOG",
         "RELAY_LOG_BEHIND",
         "RELAY_LOG_DIFFERS",
+        "RELAY_CHECKPOINT_MISSING",
+        "RELAY_CHECKPOINT_TOPIC",
+        "RELAY_NOT_BEGUN",
         "RELAY_EVENT_UNREADABLE",
         "RELAY_CHECKPOINT_UNREADABLE",
         "RELAY_BROKEN",
@@ -101,6 +129,9 @@ impl RelayError {
             Self::OtherLog { .. } => "RELAY_OTHER_LOG",
             Self::LogBehind { .. } => "RELAY_LOG_BEHIND",
             Self::LogDiffers { .. } => "RELAY_LOG_DIFFERS",
+            Self::CheckpointMissing { .. } => "RELAY_CHECKPOINT_MISSING",
+            Self::CheckpointTopic { .. } => "RELAY_CHECKPOINT_TOPIC",
+            Self::Unclaimed => "RELAY_NOT_BEGUN",
             Self::Unpublishable { .. } => "RELAY_EVENT_UNREADABLE",
             Self::Checkpoint(_) => "RELAY_CHECKPOINT_UNREADABLE",
             Self::Broken(_) => "RELAY_BROKEN",
@@ -111,8 +142,14 @@ impl RelayError {
     #[must_use]
     pub fn needs_somebody(&self) -> bool {
         match self {
-            Self::OtherLog { .. } | Self::LogBehind { .. } | Self::LogDiffers { .. } | Self::Unpublishable { .. } | Self::Checkpoint(_) => true,
-            Self::Kafka { .. } | Self::Fenced | Self::Log(_) | Self::Broken(_) => false,
+            Self::OtherLog { .. }
+            | Self::LogBehind { .. }
+            | Self::LogDiffers { .. }
+            | Self::CheckpointMissing { .. }
+            | Self::CheckpointTopic { .. }
+            | Self::Unpublishable { .. }
+            | Self::Checkpoint(_) => true,
+            Self::Kafka { .. } | Self::Fenced | Self::Log(_) | Self::Unclaimed | Self::Broken(_) => false,
         }
     }
 }

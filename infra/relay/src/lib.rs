@@ -8,25 +8,28 @@
 //! |-|------|-----------------|
 //! | 1 | takes the lease `relay` in the database | the lease runs out, another node takes it |
 //! | 2 | makes the topics that are missing | the next one finds them |
-//! | 3 | `init_transactions` under the log's two transactional ids | Kafka fences whoever had it, and aborts what they had open |
-//! | 4 | reads its checkpoint, as committed | nothing was done yet |
-//! | 5 | compares the checkpoint with the log: same log, not behind it, the same event there | it stops and says why; it never skips |
+//! | 3 | reads the checkpoint and compares it with the log: same log, not behind it, the same event there | it stops and says why, and disturbs nobody |
+//! | 4 | `init_transactions` under the topics' two transactional ids | Kafka fences whoever had them, and aborts what they had open |
+//! | 5 | reads and compares again, now that it cannot change; topics that nobody has claimed get a first checkpoint | it stops and says why; it never skips |
 //! | 6 | events and the new checkpoint in one transaction, again and again | Kafka aborts the transaction: the next relay starts at step 3 and finds the checkpoint before it |
 //!
 //! An error in step 6 leaves open whether the commit was made: the relay then knows nothing and begins again at step 3.
 
 mod audit;
 mod checkpoint;
+mod claim;
 mod cluster;
 mod error;
 mod filling;
 mod relay;
 mod settings;
 mod status;
+mod topics;
 mod transaction;
 
 pub use audit::{TopicAudit, audit};
 pub use checkpoint::Checkpoint;
+pub use claim::Claim;
 pub use cluster::{Cluster, Quiet, blocking};
 pub use error::RelayError;
 pub use relay::Relay;

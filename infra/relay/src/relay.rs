@@ -11,7 +11,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Checkpoint, Cluster, RelayError, RelaySettings, RelayState, RelayStatus, cluster::blocking, filling::Filling, transaction::Pair};
+use crate::{
+    Checkpoint, Cluster, RelayError, RelaySettings, RelayState, RelayStatus,
+    claim::Claim,
+    cluster::blocking,
+    filling::Filling,
+    transaction::{Batch, Pair},
+};
 
 /// The lease: one node relays at a time. Kafka's fencing makes it right; the lease keeps two nodes from fencing each other for ever.
 const LEASE: &str = "relay";
@@ -39,7 +45,8 @@ impl Relay {
         let (status, told) = watch::channel(RelayStatus::default());
         let (lease, keeping) = LeaseKeeper::start(database.clone(), LEASE, node, settings.lease, true, stop.clone());
         let cluster = Cluster::new(settings.kafka.clone(), settings.patience);
-        let worker = Worker { reader: Reader::new(database), tail, log_id, cluster, settings, heads, lease: lease.clone(), status };
+        let claim = Claim::new(cluster.clone(), Reader::new(database), log_id);
+        let worker = Worker { claim, tail, log_id, cluster, settings, heads, lease: lease.clone(), status };
         // both are joined by the caller; they end with `stop`
         let working = tokio::spawn(worker.run(stop));
         (Self { status: told, lease }, vec![keeping, working])
@@ -69,7 +76,7 @@ impl Relay {
 }
 
 struct Worker {
-    reader: Reader,
+    claim: Claim,
     tail: LogTail,
     log_id: Uuid,
     cluster: Cluster,
@@ -130,16 +137,21 @@ impl Worker {
             self.tell(RelayState::Starting);
         }
         self.cluster.make_topics().await?;
-        let (cluster, log_id) = (self.cluster.clone(), self.log_id);
-        let transactions = Arc::new(blocking(move || Pair::begin(&cluster, log_id)).await?);
+        // whose topics are not this log's disturbs nobody who relays to them
+        self.claim.checkpoint().await?;
+        let cluster = self.cluster.clone();
+        let transactions = Arc::new(blocking(move || Pair::begin(&cluster)).await?);
         // only now: what the one before had open is over
-        let checkpoint = self.place().await?;
+        let checkpoint = match self.claim.checkpoint().await? {
+            Some(checkpoint) => checkpoint,
+            None => claimed(transactions.clone(), self.log_id).await?,
+        };
         self.status.send_modify(|status| status.position = checkpoint.position);
         self.tell(RelayState::Running);
         tracing::info!(after = checkpoint.position, "the relay goes on");
         // one batch is filled while one is on its way, and is handed over when it is wanted; the log is read no further before there is room
         let ((want, wanted), (batches, mut ready)) = (mpsc::channel(1), mpsc::channel(1));
-        let publisher = Publisher::new(log_id);
+        let publisher = Publisher::new(self.log_id);
         let filling = Filling::new(self.tail.clone(), publisher, self.heads.clone(), self.settings.batch_events, checkpoint).run(wanted, batches);
         let committing = async {
             // Ends with an error, or with whoever fills.
@@ -158,25 +170,10 @@ impl Worker {
         // the next batch is mapped and written while the one before is on its way
         tokio::try_join!(filling, committing).map(|_| ())
     }
+}
 
-    /// Where to go on, once the checkpoint has proved to be of this log.
-    async fn place(&self) -> Result<Checkpoint, RelayError> {
-        let Some(record) = self.cluster.newest_checkpoint().await? else { return Ok(Checkpoint::begin(self.log_id)) };
-        let checkpoint: Checkpoint = serde_json::from_slice(&record).map_err(|e| RelayError::Checkpoint(e.to_string()))?;
-        if checkpoint.log_id != self.log_id {
-            return Err(RelayError::OtherLog { ours: self.log_id, theirs: checkpoint.log_id });
-        }
-        let position = checkpoint.position;
-        let head = self.reader.head().await?;
-        if head < position {
-            return Err(RelayError::LogBehind { relayed: position, head });
-        }
-        if position > 0 {
-            let there = self.reader.log_after(position - 1, 1).await?;
-            if !there.first().is_some_and(|event| checkpoint.is_after(event)) {
-                return Err(RelayError::LogDiffers { position });
-            }
-        }
-        Ok(checkpoint)
-    }
+/// Tells topics that nobody has claimed whose they are, before anything else is told there: another log then finds them taken.
+async fn claimed(transactions: Arc<Pair>, log_id: Uuid) -> Result<Checkpoint, RelayError> {
+    let batch = Batch { messages: Vec::new(), checkpoint: Checkpoint::begin(log_id) };
+    blocking(move || transactions.commit(&batch).map(|()| batch.checkpoint)).await
 }

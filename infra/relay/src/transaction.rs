@@ -17,7 +17,6 @@ use rdkafka::{
     message::{DeliveryResult, Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
 };
-use uuid::Uuid;
 
 use crate::{Checkpoint, Cluster, RelayError, checkpoint};
 
@@ -63,7 +62,7 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// The two producers of the one relay of a log, used in turns. Kafka goes on writing the end of a transaction after it has said that it is committed, and
+/// The two producers of the one relay of these topics, used in turns. Kafka goes on writing the end of a transaction after it has said that it is committed, and
 /// takes the producer's next one only after that; the client asks again after some 20 ms, which would be half of a transaction's time. By then the
 /// other one's end is long written. There is one transaction at a time all the same: the next begins when the one before is committed.
 pub(crate) struct Pair {
@@ -72,10 +71,10 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Fences whoever relayed this log before: both of theirs, before the checkpoint is read.
-    pub fn begin(cluster: &Cluster, log_id: Uuid) -> Result<Self, RelayError> {
-        let one = Transactions::begin(cluster, &format!("jari-relay-{log_id}"))?;
-        let other = Transactions::begin(cluster, &format!("jari-relay-{log_id}-2"))?;
+    /// Fences whoever relayed to these topics before, of whichever log: both of theirs, before the checkpoint is read.
+    pub fn begin(cluster: &Cluster) -> Result<Self, RelayError> {
+        let one = Transactions::begin(cluster, "jari-relay-1")?;
+        let other = Transactions::begin(cluster, "jari-relay-2")?;
         Ok(Self { producers: [one, other], next: AtomicUsize::new(0) })
     }
 
@@ -124,7 +123,9 @@ impl Transactions {
     fn commit(&self, batch: &Batch) -> Result<(), RelayError> {
         let checkpoint = serde_json::to_vec(&batch.checkpoint).map_err(|e| RelayError::Broken(e.to_string()))?;
         self.transact(&batch.messages, |_| {
-            self.send(BaseRecord::to(&self.checkpoints).key(checkpoint::KEY.as_bytes()).payload(checkpoint.as_slice()))
+            self.send(
+                BaseRecord::to(&self.checkpoints).partition(checkpoint::PARTITION).key(checkpoint::KEY.as_bytes()).payload(checkpoint.as_slice()),
+            )
         })
     }
 

@@ -46,6 +46,12 @@ impl Cache {
         self.keys.insert(id, (Instant::now(), key));
     }
 
+    /// Forgets the keys whose time is over: a key that another node has destroyed stays in no memory.
+    pub fn sweep(&mut self) {
+        let kept_for = self.kept_for;
+        self.keys.retain(|_, (since, _)| since.elapsed() < kept_for);
+    }
+
     /// Forgets a key that was destroyed.
     pub fn destroyed(&mut self, id: Uuid) {
         self.destroyed += 1;
@@ -70,6 +76,8 @@ mod tests {
         let mut stale = Cache::new(2, Duration::ZERO);
         stale.put(0, key.id(), Some(key.clone()));
         assert!(stale.key(key.id()).is_none(), "its time is over");
+        stale.sweep();
+        assert_eq!(Arc::strong_count(&key), 1, "nobody has it any more but this test");
     }
 
     #[test]

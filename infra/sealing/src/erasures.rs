@@ -91,6 +91,8 @@ impl ErasureList {
             fs::create_dir_all(folder)?;
         }
         let mut file = OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(&self.path)?;
+        // Nodes may share the list: what one cuts off as a rest could be the line that another is writing. Given back with the file.
+        file.lock()?;
         cut_to_whole_lines(&mut file)?;
         file.write_all(lines.as_bytes())?;
         file.sync_all()?;

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -115,7 +115,10 @@ impl Sealer {
         let (masters, list) = (RwLock::new(Arc::new(masters)), list.map(Arc::new));
         let cache = Mutex::new(Cache::new(settings.cached, settings.cached_for));
         let (waiting, resting_until) = (Semaphore::new(settings.waiting), AtomicU64::new(0));
-        Ok(Self(Ok(Arc::new(Inner { store, source, list, settings, masters, cache, waiting, began: Instant::now(), resting_until }))))
+        let inner = Arc::new(Inner { store, source, list, settings, masters, cache, waiting, began: Instant::now(), resting_until });
+        // joined by nobody: it ends with the last sealer
+        tokio::spawn(sweep(Arc::downgrade(&inner), settings.cached_for));
+        Ok(Self(Ok(inner)))
     }
 
     /// Whether personal data is kept, and the keys answer, as far as is known without asking them; else why it is not kept.
@@ -171,6 +174,17 @@ impl Sealer {
         };
         // joined here; if the caller hangs up it ends by itself, within the patience of `ask`
         tokio::spawn(work).await.unwrap_or_else(|_| Err(inner.unavailable()))
+    }
+}
+
+/// Forgets keys whose time is over, for as long as somebody uses them.
+async fn sweep(inner: Weak<Inner>, every: Duration) {
+    let mut rounds = tokio::time::interval(every.max(Duration::from_millis(100)));
+    // ends with the sealer
+    while let Some(inner) = inner.upgrade() {
+        inner.cache().sweep();
+        drop(inner);
+        rounds.tick().await;
     }
 }
 

@@ -86,7 +86,7 @@ impl Node {
         let (tail, following) = LogTail::start(database.clone(), tailing, stop.clone()).await.unwrap();
         let (watchers, watching) = StreamWatchers::start(tail.clone(), stop.clone());
         let node = (name.to_owned(), format!("{name}:50051"));
-        let (views, mut tasks) = Views::start(database.clone(), tail, node, settings, stop.clone()).await.unwrap();
+        let (views, mut tasks) = Views::start(database.clone(), database.clone(), tail, node, settings, stop.clone()).await.unwrap();
         tasks.extend([following, watching]);
         let (products, availability) = (ProductQueries::new(views.clone()), AvailabilityQueries::new(views.clone()));
         let orders = OrderQueries::new(views.clone(), watchers, jari_sealing::Sealer::off("no keys in these tests"));

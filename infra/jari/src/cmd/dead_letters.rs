@@ -33,24 +33,26 @@ pub async fn run(config: &Config, options: DeadLetters) -> anyhow::Result<()> {
         of(&options.code, |command| command.refused.as_ref().map_or("", |refused| &refused.code))
             && of(&options.order, |command| command.refused.as_ref().map_or("", |refused| &refused.order_id))
     };
-    let (mut asked, mut none) = (ListRefusedCommandsRequest { page_size: PAGE, ..Default::default() }, true);
+    // all of them first: what is refused once more comes behind them, and would be sent again for ever
+    let mut found = Vec::new();
+    let mut asked = ListRefusedCommandsRequest { page_size: PAGE, ..Default::default() };
     // Ends with the last page.
     loop {
         let page = node.list_refused_commands(asked.clone()).await.map_err(refused)?.into_inner();
         for command in page.refused_commands.iter().filter(|command| wanted(command)) {
-            none = false;
+            found.push(command.offset);
             print(&line(command));
-            if options.redrive_all {
-                redrive(&mut node, command.offset).await?;
-            }
         }
         if page.next_page_token.is_empty() {
             break;
         }
         asked.page_token = page.next_page_token;
     }
-    if none {
+    if found.is_empty() {
         print("no commands were refused\n");
+    }
+    for offset in found.into_iter().filter(|_| options.redrive_all) {
+        redrive(&mut node, offset).await?;
     }
     Ok(())
 }

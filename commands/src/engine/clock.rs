@@ -1,0 +1,64 @@
+//! The time by which is decided: this machine's, held back to the database's.
+
+use std::time::{Duration, Instant};
+
+use jari_domain::Timestamp;
+
+/// How far ahead of the database's clock a decision may be. A machine whose clock is further ahead would date what it writes into the future, and the time
+/// of those streams, and of every stream that is decided with them, would stand still until then: holds would last longer, and slots would have begun.
+const AHEAD: Duration = Duration::from_millis(500);
+/// The database's clock was set back when it is so far behind what was made of its last word.
+const SET_BACK: Duration = Duration::from_secs(30);
+
+/// Knows the database's clock from what it stamped last, and goes on from there by a clock that nobody sets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    database: Timestamp,
+    heard: Instant,
+}
+
+impl Clock {
+    /// The database said that it was `database` just now.
+    pub fn new(database: Timestamp) -> Self {
+        Self { database, heard: Instant::now() }
+    }
+
+    /// It said so again. What it says is old by the way that it came; so the later of this and what the last word has become counts.
+    pub fn hear(&mut self, database: Timestamp) {
+        let becomes = self.database();
+        let is_set_back = becomes.duration_since(database).unsigned_abs() > SET_BACK;
+        if database >= becomes || is_set_back {
+            *self = Self::new(database);
+        }
+    }
+
+    fn database(&self) -> Timestamp {
+        self.database.saturating_add(self.heard.elapsed()).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Now, when this machine's clock says `machine`.
+    pub fn now(&self, machine: Timestamp) -> Timestamp {
+        machine.min(self.database().saturating_add(AHEAD).unwrap_or(Timestamp::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::SignedDuration;
+
+    #[test]
+    fn a_machine_that_is_ahead_is_held_back_and_one_that_is_behind_is_believed() {
+        let database = Timestamp::from_second(1_800_000_000).unwrap();
+        let mut clock = Clock::new(database);
+        let hour = SignedDuration::from_hours(1);
+        assert!(clock.now(database + hour) < database + SignedDuration::from_secs(60), "an hour ahead is not believed");
+        assert_eq!(clock.now(database - hour), database - hour);
+        clock.hear(database + hour);
+        assert_eq!(clock.now(database + hour), database + hour, "the database says so, too");
+        clock.hear(database + hour - SignedDuration::from_secs(2));
+        assert_eq!(clock.now(database + hour), database + hour, "an answer that was long on its way sets nothing back");
+        clock.hear(database);
+        assert!(clock.now(database + hour) < database + SignedDuration::from_secs(60), "the database's clock was set right");
+    }
+}

@@ -1,0 +1,61 @@
+//! Whose topics these are: those of the log that the checkpoint among them tells of.
+
+use jari_event_store::Reader;
+use uuid::Uuid;
+
+use crate::{Checkpoint, Cluster, RelayError};
+
+/// A log's claim on the topics of a cluster. Who writes to them, or acts on what stands there, has it proved first.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    cluster: Cluster,
+    reader: Reader,
+    log_id: Uuid,
+}
+
+impl Claim {
+    /// Of this log on the topics of `cluster`.
+    #[must_use]
+    pub fn new(cluster: Cluster, reader: Reader, log_id: Uuid) -> Self {
+        Self { cluster, reader, log_id }
+    }
+
+    /// Where the relay of this log stands in these topics. `None` when no log has claimed them, and nothing was ever told there.
+    ///
+    /// # Errors
+    /// [`RelayError::OtherLog`], [`RelayError::LogBehind`], [`RelayError::LogDiffers`]: they are another log's, or this one was restored.
+    /// [`RelayError::CheckpointMissing`], [`RelayError::CheckpointTopic`], [`RelayError::Checkpoint`]: nobody can tell.
+    pub async fn checkpoint(&self) -> Result<Option<Checkpoint>, RelayError> {
+        self.cluster.must_keep_checkpoints().await?;
+        let Some(record) = self.cluster.newest_checkpoint().await? else {
+            return match self.cluster.told_topic().await? {
+                Some(topic) => Err(RelayError::CheckpointMissing { topic }),
+                None => Ok(None),
+            };
+        };
+        let checkpoint: Checkpoint = serde_json::from_slice(&record).map_err(|e| RelayError::Checkpoint(e.to_string()))?;
+        if checkpoint.log_id != self.log_id {
+            return Err(RelayError::OtherLog { ours: self.log_id, theirs: checkpoint.log_id });
+        }
+        let position = checkpoint.position;
+        let head = self.reader.head().await?;
+        if head < position {
+            return Err(RelayError::LogBehind { relayed: position, head });
+        }
+        if position > 0 {
+            let there = self.reader.log_after(position - 1, 1).await?;
+            if !there.first().is_some_and(|event| checkpoint.is_after(event)) {
+                return Err(RelayError::LogDiffers { position });
+            }
+        }
+        Ok(Some(checkpoint))
+    }
+
+    /// As [`Claim::checkpoint`], for who does not claim topics.
+    ///
+    /// # Errors
+    /// Those, and [`RelayError::Unclaimed`] when no log has claimed them.
+    pub async fn must_be_ours(&self) -> Result<(), RelayError> {
+        self.checkpoint().await?.map(|_| ()).ok_or(RelayError::Unclaimed)
+    }
+}
