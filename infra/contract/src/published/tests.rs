@@ -208,10 +208,10 @@ fn the_page_for_integrators_tells_each_topic_and_header_as_it_is() {
     assert!(shown(&format!("value {}", String::from_utf8_lossy(&held.message.data))));
 }
 
-/// The AsyncAPI project's own parser, and another validator of JSON Schemas, in JavaScript.
+/// The AsyncAPI project's own parser, another validator of JSON Schemas, and Buf's rules for what stands in `proto/`.
 #[test]
 #[ignore = "long: needs npm"]
-fn the_parser_of_the_asyncapi_project_finds_no_fault() {
+fn the_parser_of_the_asyncapi_project_and_buf_find_no_fault() {
     let here = tempfile::tempdir().unwrap();
     let validate = folder("../validate");
     for name in [".npmrc", "package.json", "package-lock.json", "validate.mjs"] {
@@ -225,4 +225,5 @@ fn the_parser_of_the_asyncapi_project_finds_no_fault() {
     };
     run("npm", &["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
     run("node", &["validate.mjs", folder("v1").to_str().unwrap()]);
+    run("node_modules/.bin/buf", &["lint", folder("../../../proto").to_str().unwrap()]);
 }
