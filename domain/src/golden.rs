@@ -15,7 +15,7 @@ use crate::{
     order::{LineFailure, LineUnit, OrderEvent, OrderLine, OrderStatus, SlotDraw},
     product::{Draw, ProductEvent, ProductOption, SaleMode, Unit},
     registry::EVENT_TYPES,
-    slot::{Counts, Sale, SlotEvent, Window},
+    slot::{Counts, Holder, Sale, SlotEvent, Window},
 };
 
 /// How many files show a version that is written no more. Raise it with each new version of an event.
@@ -72,7 +72,7 @@ fn slot_events() -> Vec<SlotEvent> {
             window: Some(Window { starts_at: t(0), ends_at: t(3_600) }),
             counts: Counts { capacity: 100, ..Counts::default() },
         },
-        SlotEvent::UnitsHeld { hold_id: hold_id.clone(), quantity: 2, expires_at: t(-86_400), counts },
+        SlotEvent::UnitsHeld { hold_id: hold_id.clone(), quantity: 2, expires_at: t(-86_400), holder: Holder::Caller, counts },
         SlotEvent::HoldExtended { hold_id: hold_id.clone(), expires_at: t(-86_300) },
         SlotEvent::HoldConfirmed { hold_id: hold_id.clone(), quantity: 2, counts },
         SlotEvent::HoldReleased { hold_id: hold_id.clone(), quantity: 2, counts },

@@ -90,6 +90,13 @@ impl From<&OrderId> for HoldId {
     }
 }
 
+impl From<&HoldId> for OrderId {
+    /// The order whose hold this would be: not every hold is an order's.
+    fn from(hold: &HoldId) -> Self {
+        Self(hold.0.clone())
+    }
+}
+
 /// One pool in one window, or its stock without one: `gallery@20261224T090000Z`, `poster@stock`.
 ///
 /// It is derived from pool and start, so that an order's line finds its slots without asking anybody.

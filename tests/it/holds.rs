@@ -6,10 +6,10 @@ use jari_domain::Timestamp;
 use jari_proto::{
     availability::v1::SlotState,
     inventory::v1::{
-        AdjustCapacityRequest, CloseSlotRequest, ConfirmHoldRequest, ExtendHoldRequest, HoldUnitsRequest, ReleaseHoldRequest, ResumeSlotRequest,
-        SuspendSlotRequest,
+        AdjustCapacityRequest, CancelUnitsRequest, CloseSlotRequest, ConfirmHoldRequest, ExtendHoldRequest, HoldUnitsRequest, ReleaseHoldRequest,
+        ResumeSlotRequest, SuspendSlotRequest,
     },
-    order::v1::{CancelOrderRequest, ConfirmOrderRequest, GetOrderRequest, Order, OrderState},
+    order::v1::{CancelOrderRequest, ConfirmOrderRequest, GetOrderRequest, Order, OrderState, PlaceOrderRequest},
     status::{reason, retry_after},
 };
 use jiff::SignedDuration;
@@ -47,6 +47,11 @@ impl Serving {
     async fn release(&self, slot: &str, hold: &str) -> Result<i64, Status> {
         let request = ReleaseHoldRequest { request_id: id(), slot_id: slot.into(), hold_id: hold.into() };
         Ok(self.inventory().release_hold(request).await?.into_inner().position)
+    }
+
+    async fn cancel(&self, slot: &str, hold: &str, quantity: i32) -> Result<i64, Status> {
+        let request = CancelUnitsRequest { request_id: id(), slot_id: slot.into(), hold_id: hold.into(), quantity };
+        Ok(self.inventory().cancel_units(request).await?.into_inner().position)
     }
 
     /// Capacity, held, confirmed.
@@ -259,5 +264,57 @@ async fn a_suspended_or_closed_slot_takes_nothing_new_and_keeps_what_it_promised
     assert_eq!(shop.slot(&slot, position).await, (SlotState::Closed, 10, 0, 3));
     let get = GetOrderRequest { order_id: held.order_id, min_position: position };
     assert_eq!(shop.order_queries().get_order(get).await.unwrap().into_inner().order.unwrap().state(), OrderState::Confirmed);
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_keeps_its_units_whatever_is_asked_of_them_without_it() {
+    let shop = Serving::start().await;
+    let slot = shop.on_sale("seat", 5).await;
+    let place = PlaceOrderRequest { order_id: "mine".into(), ..order(&[("seat", 2)]) };
+    assert_eq!(shop.orders().place_order(place).await.unwrap().into_inner().order.unwrap().state(), OrderState::Held);
+    let before = shop.log().await.len();
+    for answer in [
+        shop.release(&slot, "mine").await,
+        shop.confirm(&slot, "mine").await,
+        shop.extend(&slot, "mine", in_seconds(86_000)).await,
+        shop.hold(&slot, "mine", 1, in_seconds(60)).await,
+    ] {
+        assert_eq!(refused(answer), "HOLD_OF_ORDER");
+    }
+    assert_eq!(refused(shop.cancel(&slot, "mine", 1).await), "SLOT_CANCEL_EXCEEDS_SOLD");
+    assert_eq!(shop.log().await.len(), before, "nothing was done");
+    shop.orders().confirm_order(ConfirmOrderRequest { request_id: id(), order_id: "mine".into() }).await.unwrap();
+    assert_eq!(refused(shop.cancel(&slot, "mine", 1).await), "HOLD_OF_ORDER");
+    shop.hold(&slot, "own", 3, in_seconds(60)).await.unwrap();
+    shop.confirm(&slot, "own").await.unwrap();
+    let position = shop.cancel(&slot, "own", 1).await.unwrap();
+    assert_eq!(shop.counts(&slot, position).await, (5, 0, 4), "a caller's own units come back as ever");
+    let cancel = CancelOrderRequest { request_id: id(), order_id: "mine".into(), reason: String::new() };
+    shop.orders().cancel_order(cancel).await.unwrap();
+    assert_eq!(refused(shop.cancel(&slot, "mine", 2).await), "HOLD_OF_ORDER", "what came back with the order comes back once");
+    assert_eq!(shop.proved().await.counts(&slot), (5, 0, 2));
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_with_the_id_of_a_callers_hold_is_rejected_by_name_and_the_hold_stays_the_callers() {
+    let shop = Serving::start().await;
+    let (slot, other) = (shop.on_sale("seat", 5).await, shop.on_sale("aisle", 5).await);
+    shop.hold(&slot, "twin", 2, in_seconds(60)).await.unwrap();
+    let place = |order_id: &str, product| PlaceOrderRequest { order_id: order_id.into(), ..order(&[(product, 1)]) };
+    let rejected = shop.orders().place_order(place("twin", "seat")).await.unwrap().into_inner().order.unwrap();
+    assert_eq!((rejected.state(), rejected.failures[0].code.as_str()), (OrderState::Rejected, "HOLD_EXISTS"));
+    shop.confirm(&slot, "twin").await.unwrap();
+    let position = shop.cancel(&slot, "twin", 1).await.unwrap();
+    assert_eq!(shop.counts(&slot, position).await, (5, 0, 1));
+    // an order elsewhere under the id of a hold here: neither is in the other's way
+    shop.hold(&slot, "apart", 1, in_seconds(60)).await.unwrap();
+    let held = shop.orders().place_order(place("apart", "aisle")).await.unwrap().into_inner().order.unwrap();
+    assert_eq!(held.state(), OrderState::Held);
+    shop.release(&slot, "apart").await.unwrap();
+    let confirm = ConfirmOrderRequest { request_id: id(), order_id: "apart".into() };
+    let position = shop.orders().confirm_order(confirm).await.unwrap().into_inner().position;
+    assert_eq!((shop.counts(&slot, position).await, shop.counts(&other, position).await), ((5, 0, 1), (5, 0, 1)));
     shop.node.stop().await;
 }

@@ -32,11 +32,13 @@ impl UnitOfWork for CancelOrder {
     fn decide(&self, states: &States<'_>, now: Timestamp) -> Result<Changes, Refusal> {
         let order = states.at::<Order>(0);
         let mut changes = vec![(0, decide::<Order>(states, 0, &OrderCommand::CancelOrder { reason: self.reason.clone() }, now)?)];
-        let hold_id = hold_of(&self.order_id);
         match order.status() {
-            OrderStatus::Held => on_every_slot(states, order, now, |_, _| SlotCommand::ReleaseHold { hold_id: hold_id.clone() }, &mut changes)?,
+            OrderStatus::Held => {
+                let release = |_: &_, _| SlotCommand::ReleaseForOrder { order_id: self.order_id.clone() };
+                on_every_slot(states, order, now, release, &mut changes)?;
+            }
             OrderStatus::Confirmed => {
-                let cancel = |_: &_, quantity| SlotCommand::CancelUnits { hold_id: hold_id.clone(), quantity };
+                let cancel = |_: &_, quantity| SlotCommand::CancelUnits { hold_id: hold_of(&self.order_id), quantity };
                 on_every_slot(states, order, now, cancel, &mut changes)?;
             }
             // in line, nothing is taken yet; in the other states the order itself has refused

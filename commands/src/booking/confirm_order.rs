@@ -9,7 +9,7 @@ use jari_domain::{
     slot::SlotCommand,
 };
 
-use super::{decide, hold_of, on_every_slot, slot_touches};
+use super::{decide, on_every_slot, slot_touches};
 use crate::engine::{Changes, States, Touch, UnitOfWork};
 
 /// Confirms an order and all its holds.
@@ -31,7 +31,7 @@ impl UnitOfWork for ConfirmOrder {
     }
     fn decide(&self, states: &States<'_>, now: Timestamp) -> Result<Changes, Refusal> {
         let mut changes = vec![(0, decide::<Order>(states, 0, &OrderCommand::ConfirmOrder, now)?)];
-        let confirm = |_: &_, _| SlotCommand::ConfirmHold { hold_id: hold_of(&self.order_id) };
+        let confirm = |_: &_, _| SlotCommand::ConfirmForOrder { order_id: self.order_id.clone() };
         on_every_slot(states, states.at::<Order>(0), now, confirm, &mut changes)?;
         Ok(changes)
     }

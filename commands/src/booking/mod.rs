@@ -1,6 +1,7 @@
 //! Units of work over orders, slots and products, one page each. What they touch stands in their first lines.
 
 mod cancel_order;
+mod cancel_units;
 mod confirm_order;
 mod expire_order;
 mod one_stream;
@@ -8,6 +9,7 @@ mod place_order;
 mod settle_order;
 
 pub use cancel_order::CancelOrder;
+pub use cancel_units::CancelUnits;
 pub use confirm_order::ConfirmOrder;
 pub use expire_order::ExpireOrder;
 use jari_domain::{

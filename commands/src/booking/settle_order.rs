@@ -15,7 +15,7 @@ use jari_domain::{
 use jari_event_store::LeaseStamp;
 use jiff::SignedDuration;
 
-use super::{decide_slot, hold_of};
+use super::decide_slot;
 use crate::engine::{Changes, States, Touch, UnitOfWork};
 
 /// Settles one order. Harmless to repeat: an order that is not waiting any more is left as it is.
@@ -51,7 +51,7 @@ impl UnitOfWork for SettleOrder {
         let mut changes = Vec::with_capacity(1 + self.draws.len());
         let mut refusals = BTreeMap::new();
         for (index, (slot_id, quantity)) in (1..).zip(&self.draws) {
-            let hold = SlotCommand::HoldUnits { hold_id: hold_of(&self.order_id), quantity: *quantity, expires_at };
+            let hold = SlotCommand::HoldForOrder { order_id: self.order_id.clone(), quantity: *quantity, expires_at };
             match decide_slot(states, index, &hold, now) {
                 Ok(events) => changes.push((index, events)),
                 Err(refusal) => {

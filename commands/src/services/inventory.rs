@@ -11,7 +11,7 @@ use prost::Message;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use super::{WriteContext, wire::Violations};
-use crate::booking::OneStream;
+use crate::booking::{CancelUnits, OneStream};
 
 /// The service.
 #[derive(Debug)]
@@ -122,17 +122,16 @@ impl InventoryService for InventoryCommands {
     }
 
     async fn cancel_units(&self, request: Request<pb::CancelUnitsRequest>) -> Result<Response<pb::CancelUnitsResponse>, Status> {
-        on_slot!(
-            self,
-            request,
-            "cancel_units",
-            CancelUnitsResponse,
-            |request, violations| {
-                let hold_id = violations.id("hold_id", &request.hold_id, HoldId::parse);
-                hold_id.zip(violations.number("quantity", request.quantity, 1))
-            },
-            |(hold_id, quantity)| SlotCommand::CancelUnits { hold_id, quantity }
-        )
+        let (metadata, _, mut request) = request.into_parts();
+        let request_id = std::mem::take(&mut request.request_id);
+        let mut violations = Violations::default();
+        let slot_id = violations.id("slot_id", &request.slot_id, SlotId::parse);
+        let hold_id = violations.id("hold_id", &request.hold_id, HoldId::parse);
+        let quantity = violations.number("quantity", request.quantity, 1);
+        let ((slot_id, hold_id), quantity) = violations.finish(slot_id.zip(hold_id).zip(quantity))?;
+        let work = CancelUnits { slot_id, hold_id, quantity };
+        let position = self.0.position(&metadata, &request_id, &request, work).await?;
+        Ok(Response::new(pb::CancelUnitsResponse { position }))
     }
 
     async fn adjust_capacity(&self, request: Request<pb::AdjustCapacityRequest>) -> Result<Response<pb::AdjustCapacityResponse>, Status> {

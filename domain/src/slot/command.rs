@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::Window;
-use crate::ids::{HoldId, PoolId};
+use crate::ids::{HoldId, OrderId, PoolId};
 
 /// Imperative; the slot's id is the stream's and names pool and start.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,22 +26,42 @@ pub enum SlotCommand {
         /// After now, at most [`super::MAX_HOLD_SECONDS`] ahead.
         expires_at: Timestamp,
     },
-    /// Moves a live hold's end: later or sooner, never into the past.
+    /// Moves a caller's live hold's end: later or sooner, never into the past.
     ExtendHold {
         /// Which.
         hold_id: HoldId,
         /// See `HoldUnits`.
         expires_at: Timestamp,
     },
-    /// Sells what a live hold holds.
+    /// Sells what a caller's live hold holds.
     ConfirmHold {
         /// Which.
         hold_id: HoldId,
     },
-    /// Gives a live hold's units back.
+    /// Gives a caller's live hold's units back.
     ReleaseHold {
         /// Which.
         hold_id: HoldId,
+    },
+    /// Takes units for an order, under its id. Callers' commands on holds do not reach them: a hold that ends without its order, or outlives
+    /// it, would leave the order with less than it says.
+    HoldForOrder {
+        /// Has no live hold in this slot, and no caller has one under its id.
+        order_id: OrderId,
+        /// See `HoldUnits`.
+        quantity: u32,
+        /// See `HoldUnits`.
+        expires_at: Timestamp,
+    },
+    /// Sells what is held for an order.
+    ConfirmForOrder {
+        /// Which.
+        order_id: OrderId,
+    },
+    /// Gives back what is held for an order.
+    ReleaseForOrder {
+        /// Which.
+        order_id: OrderId,
     },
     /// Records that a hold has lapsed; nothing happens when it is gone already or has not lapsed at `now`.
     ExpireHold {

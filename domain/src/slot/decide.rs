@@ -6,16 +6,17 @@
 //! |-|-|-|-|-|-|-|-|-|-|
 //! | 1 | `SLOT_EXISTS` | `SLOT_NOT_FOUND` | `SLOT_NOT_FOUND` | `SLOT_NOT_FOUND` | `SLOT_NOT_FOUND` | `SLOT_NOT_FOUND` | `SLOT_NOT_FOUND` | `SLOT_NOT_FOUND` | `SLOT_NOT_FOUND` |
 //! | 2 | `SLOT_WINDOW_INVALID` | `SLOT_CLOSED` | `SLOT_CLOSED` | `HOLD_NOT_FOUND` | `SLOT_QUANTITY_INVALID` | `SLOT_CLOSED` | `SLOT_CLOSED` | `SLOT_CLOSED` | |
-//! | 3 | `SLOT_CAPACITY_INVALID` | `SLOT_SUSPENDED` | `HOLD_NOT_FOUND` | `HOLD_EXPIRED` (confirm only) | `SLOT_CANCEL_EXCEEDS_SOLD` | `SLOT_CAPACITY_INVALID` | `SLOT_REASON_INVALID` | | |
-//! | 4 | | `SLOT_STARTED` | `HOLD_EXPIRED` | | | | | | |
-//! | 5 | | `SLOT_QUANTITY_INVALID` | `HOLD_EXPIRY_INVALID` | | | | | | |
-//! | 6 | | `HOLD_EXPIRY_INVALID` | | | | | | | |
-//! | 7 | | `HOLD_EXISTS` | | | | | | | |
+//! | 3 | `SLOT_CAPACITY_INVALID` | `SLOT_SUSPENDED` | `HOLD_NOT_FOUND` | `HOLD_OF_ORDER` | `SLOT_CANCEL_EXCEEDS_SOLD` | `SLOT_CAPACITY_INVALID` | `SLOT_REASON_INVALID` | | |
+//! | 4 | | `SLOT_STARTED` | `HOLD_OF_ORDER` | `HOLD_EXPIRED` (confirm only) | | | | | |
+//! | 5 | | `SLOT_QUANTITY_INVALID` | `HOLD_EXPIRED` | | | | | | |
+//! | 6 | | `HOLD_EXPIRY_INVALID` | `HOLD_EXPIRY_INVALID` | | | | | | |
+//! | 7 | | `HOLD_EXISTS`, or `HOLD_OF_ORDER` when it is one's | | | | | | | |
 //! | 8 | | `SLOT_HOLDS_EXHAUSTED` | | | | | | | |
 //! | 9 | | `SLOT_SOLD_OUT` | | | | | | | |
 //! | 10 | | `SLOT_INSUFFICIENT_UNITS` | | | | | | | |
 //! | 11 | | `SLOT_HELD_BY_OTHERS` | | | | | | | |
 //!
+//! What is asked for an order (`HoldForOrder`, `ConfirmForOrder`, `ReleaseForOrder`) is refused as what callers ask is, but never with `HOLD_OF_ORDER`.
 //! `ExpireHold` refuses nothing: a timer that comes too early or too late finds nothing to do. What is so already is not recorded
 //! again and not refused: suspending a suspended slot, resuming an open one, closing a closed one, a capacity or an expiry that stands.
 
@@ -24,7 +25,7 @@ use jiff::Timestamp;
 use super::{
     Counts, InventorySlot, MAX_CAPACITY, MAX_HOLD_SECONDS, MAX_LIVE_HOLDS, Sale, SlotCommand, SlotError, SlotEvent, SlotStatus, Window,
     error::{Room, WindowFault},
-    holds::Hold,
+    holds::{Hold, Holder},
 };
 use crate::{
     Decider,
@@ -41,7 +42,7 @@ const CLEARED_AT_ONCE: usize = 64;
 
 impl Decider for InventorySlot {
     const TYPE: &'static str = "InventorySlot";
-    const SNAPSHOT_VERSION: u32 = 2;
+    const SNAPSHOT_VERSION: u32 = 3;
     type Command = SlotCommand;
     type Event = SlotEvent;
     type Error = SlotError;
@@ -49,10 +50,15 @@ impl Decider for InventorySlot {
     fn decide(&self, command: &SlotCommand, now: Timestamp) -> Result<Vec<SlotEvent>, SlotError> {
         match command {
             SlotCommand::OpenSlot { pool_id, window, capacity } => self.open(pool_id, *window, *capacity, now),
-            SlotCommand::HoldUnits { hold_id, quantity, expires_at } => self.hold_units(hold_id, *quantity, *expires_at, now),
+            SlotCommand::HoldUnits { hold_id, quantity, expires_at } => self.hold_units(Holder::Caller, hold_id, *quantity, *expires_at, now),
             SlotCommand::ExtendHold { hold_id, expires_at } => self.extend_hold(hold_id, *expires_at, now),
-            SlotCommand::ConfirmHold { hold_id } => self.confirm_hold(hold_id, now),
-            SlotCommand::ReleaseHold { hold_id } => self.release_hold(hold_id, now),
+            SlotCommand::ConfirmHold { hold_id } => self.confirm_hold(Holder::Caller, hold_id, now),
+            SlotCommand::ReleaseHold { hold_id } => self.release_hold(Holder::Caller, hold_id, now),
+            SlotCommand::HoldForOrder { order_id, quantity, expires_at } => {
+                self.hold_units(Holder::Order, &order_id.into(), *quantity, *expires_at, now)
+            }
+            SlotCommand::ConfirmForOrder { order_id } => self.confirm_hold(Holder::Order, &order_id.into(), now),
+            SlotCommand::ReleaseForOrder { order_id } => self.release_hold(Holder::Order, &order_id.into(), now),
             SlotCommand::ExpireHold { hold_id } => Ok(self.expire_hold(hold_id, now)),
             SlotCommand::CancelUnits { hold_id, quantity } => self.cancel_units(hold_id, *quantity),
             SlotCommand::AdjustCapacity { capacity } => self.adjust_capacity(*capacity),
@@ -83,12 +89,20 @@ impl InventorySlot {
         Ok(vec![SlotEvent::SlotOpened { pool_id: pool_id.clone(), window, counts: Counts { capacity, ..Counts::default() } }])
     }
 
-    fn hold_units(&self, hold_id: &HoldId, quantity: u32, expires_at: Timestamp, now: Timestamp) -> Result<Vec<SlotEvent>, SlotError> {
+    fn hold_units(
+        &self,
+        holder: Holder,
+        hold_id: &HoldId,
+        quantity: u32,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<SlotEvent>, SlotError> {
         self.must_take_holds(now)?;
         check_quantity(quantity)?;
         check_expiry(expires_at, now)?;
         let same = self.holds.get(hold_id);
         if let Some(live) = same.filter(|hold| hold.is_live(now)) {
+            must_reach(holder, hold_id, live)?;
             return Err(SlotError::HoldExists { hold_id: hold_id.clone(), expires_at: live.expires_at });
         }
         // At least one lapsed hold is cleared away below when there is one, so only a slot full of live ones is full.
@@ -105,7 +119,7 @@ impl InventorySlot {
             events.push(expired(id, hold, &mut counts));
         }
         counts.held = counts.held.saturating_add(quantity);
-        events.push(SlotEvent::UnitsHeld { hold_id: hold_id.clone(), quantity, expires_at, counts });
+        events.push(SlotEvent::UnitsHeld { hold_id: hold_id.clone(), quantity, expires_at, holder, counts });
         Ok(events)
     }
 
@@ -134,7 +148,7 @@ impl InventorySlot {
 
     fn extend_hold(&self, hold_id: &HoldId, expires_at: Timestamp, now: Timestamp) -> Result<Vec<SlotEvent>, SlotError> {
         self.must_not_be_closed()?;
-        let hold = self.live_hold(hold_id, now)?;
+        let hold = self.live_hold(Holder::Caller, hold_id, now)?;
         check_expiry(expires_at, now)?;
         if hold.expires_at == expires_at {
             return Ok(vec![]);
@@ -143,18 +157,18 @@ impl InventorySlot {
     }
 
     /// Allowed whatever became of the slot since: what is held may be bought, also while suspended, closed, started or overcommitted.
-    fn confirm_hold(&self, hold_id: &HoldId, now: Timestamp) -> Result<Vec<SlotEvent>, SlotError> {
+    fn confirm_hold(&self, holder: Holder, hold_id: &HoldId, now: Timestamp) -> Result<Vec<SlotEvent>, SlotError> {
         self.must_exist()?;
-        let Hold { quantity, .. } = self.live_hold(hold_id, now)?;
+        let Hold { quantity, .. } = self.live_hold(holder, hold_id, now)?;
         let counts =
             Counts { held: self.counts.held.saturating_sub(quantity), confirmed: self.counts.confirmed.saturating_add(quantity), ..self.counts };
         Ok(vec![SlotEvent::HoldConfirmed { hold_id: hold_id.clone(), quantity, counts }])
     }
 
     /// Giving back what has lapsed is no mistake: the caller wants the units free, and they are. It is recorded as what it was, an expiry.
-    fn release_hold(&self, hold_id: &HoldId, now: Timestamp) -> Result<Vec<SlotEvent>, SlotError> {
+    fn release_hold(&self, holder: Holder, hold_id: &HoldId, now: Timestamp) -> Result<Vec<SlotEvent>, SlotError> {
         self.must_exist()?;
-        let hold = self.holds.get(hold_id).ok_or_else(|| SlotError::HoldNotFound { hold_id: hold_id.clone() })?;
+        let hold = self.hold_of(holder, hold_id)?;
         let mut counts = self.counts;
         if !hold.is_live(now) {
             return Ok(vec![expired(hold_id, hold, &mut counts)]);
@@ -235,8 +249,14 @@ impl InventorySlot {
         }
     }
 
-    fn live_hold(&self, hold_id: &HoldId, now: Timestamp) -> Result<Hold, SlotError> {
+    fn hold_of(&self, holder: Holder, hold_id: &HoldId) -> Result<Hold, SlotError> {
         let hold = self.holds.get(hold_id).ok_or_else(|| SlotError::HoldNotFound { hold_id: hold_id.clone() })?;
+        must_reach(holder, hold_id, hold)?;
+        Ok(hold)
+    }
+
+    fn live_hold(&self, holder: Holder, hold_id: &HoldId, now: Timestamp) -> Result<Hold, SlotError> {
+        let hold = self.hold_of(holder, hold_id)?;
         if hold.is_live(now) { Ok(hold) } else { Err(SlotError::HoldExpired { hold_id: hold_id.clone(), expired_at: hold.expires_at }) }
     }
 }
@@ -245,6 +265,15 @@ impl InventorySlot {
 fn expired(hold_id: &HoldId, hold: Hold, counts: &mut Counts) -> SlotEvent {
     counts.held = counts.held.saturating_sub(hold.quantity);
     SlotEvent::HoldExpired { hold_id: hold_id.clone(), quantity: hold.quantity, expired_at: hold.expires_at, counts: *counts }
+}
+
+/// A caller's command does not reach an order's hold. An order's reaches both: one that was taken for it before events said so looks like a
+/// caller's, and while an order holds, no caller can have a hold of that id in its slots.
+fn must_reach(holder: Holder, hold_id: &HoldId, hold: Hold) -> Result<(), SlotError> {
+    match (holder, hold.holder) {
+        (Holder::Caller, Holder::Order) => Err(SlotError::HoldOfOrder { order_id: hold_id.into() }),
+        (Holder::Caller, Holder::Caller) | (Holder::Order, Holder::Caller | Holder::Order) => Ok(()),
+    }
 }
 
 fn check_window(Window { starts_at, ends_at }: Window, now: Timestamp) -> Result<(), SlotError> {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Counts, MAX_CAPACITY, MAX_HOLD_SECONDS, MAX_LIVE_HOLDS};
 use crate::{
-    ids::HoldId,
+    ids::{HoldId, OrderId},
     refusal::{facts, refusals},
     text::MAX_REASON,
 };
@@ -71,6 +71,12 @@ pub enum SlotError {
     HoldNotFound {
         /// Which.
         hold_id: HoldId,
+    },
+    /// The hold is an order's: a caller's command would tear it away from the order.
+    #[error("hold {order_id} is of the order with this id: it is confirmed, given back and ended with the order, by OrderService")]
+    HoldOfOrder {
+        /// Which order.
+        order_id: OrderId,
     },
     /// Its end has come.
     #[error("hold {hold_id} expired at {expired_at}")]
@@ -168,6 +174,7 @@ refusals! { SlotError, details: details, {
     ExpiryInvalid     => "HOLD_EXPIRY_INVALID",      InvalidArgument,    false;
     HoldExists        => "HOLD_EXISTS",              AlreadyExists,      false;
     HoldNotFound      => "HOLD_NOT_FOUND",           NotFound,           false;
+    HoldOfOrder       => "HOLD_OF_ORDER",            FailedPrecondition, false;
     HoldExpired       => "HOLD_EXPIRED",             FailedPrecondition, false;
     HoldsExhausted    => "SLOT_HOLDS_EXHAUSTED",     ResourceExhausted,  true;
     SoldOut           => "SLOT_SOLD_OUT",            ResourceExhausted,  false;
@@ -186,6 +193,7 @@ fn details(error: &SlotError) -> BTreeMap<String, String> {
         SlotError::ExpiryInvalid { expires_at, now } => facts([("expires_at", expires_at), ("now", now), ("max_hold_seconds", &MAX_HOLD_SECONDS)]),
         SlotError::HoldExists { hold_id, expires_at } => facts([("hold_id", hold_id), ("expires_at", expires_at)]),
         SlotError::HoldNotFound { hold_id } => facts([("hold_id", hold_id)]),
+        SlotError::HoldOfOrder { order_id } => facts([("order_id", order_id)]),
         SlotError::HoldExpired { hold_id, expired_at } => facts([("hold_id", hold_id), ("expired_at", expired_at)]),
         SlotError::HoldsExhausted { retry_at } => with_retry_at(facts([("max_live_holds", &MAX_LIVE_HOLDS)]), *retry_at),
         SlotError::SoldOut { room } | SlotError::InsufficientUnits { room } => room_facts(room),

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Counts, Window};
+use super::{Counts, Holder, Window};
 use crate::{
     DecodeError,
     aggregate::{event_format, unknown_event},
@@ -30,6 +30,9 @@ pub enum SlotEvent {
         quantity: u32,
         /// The hold is good before this instant.
         expires_at: Timestamp,
+        /// For whom; stored for orders only. Not a new version: programs from before this was carried read it, and pass it over.
+        #[serde(default, skip_serializing_if = "Holder::is_caller")]
+        holder: Holder,
         /// After the event.
         counts: Counts,
     },

@@ -6,6 +6,25 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ids::HoldId;
 
+/// For whom units are held, and by whose commands the hold is sold or given back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Holder {
+    /// Whoever chose its id. So say orders' holds of events from before this was carried, too: they end within a day.
+    #[default]
+    Caller,
+    /// The order whose id it bears: it goes the way of the order, on all of its slots at once.
+    Order,
+}
+
+impl Holder {
+    /// Whether it is a caller's own.
+    #[must_use]
+    pub fn is_caller(&self) -> bool {
+        *self == Self::Caller
+    }
+}
+
 /// Units taken for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hold {
@@ -13,6 +32,8 @@ pub struct Hold {
     pub quantity: u32,
     /// Good before this instant.
     pub expires_at: Timestamp,
+    /// For whom.
+    pub holder: Holder,
 }
 
 impl Hold {
@@ -82,11 +103,13 @@ struct Stored<I> {
     hold_id: I,
     quantity: u32,
     expires_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Holder::is_caller")]
+    holder: Holder,
 }
 
 impl Serialize for Holds {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter().map(|(hold_id, h)| Stored { hold_id, quantity: h.quantity, expires_at: h.expires_at }))
+        serializer.collect_seq(self.iter().map(|(hold_id, h)| Stored { hold_id, quantity: h.quantity, expires_at: h.expires_at, holder: h.holder }))
     }
 }
 
@@ -94,7 +117,7 @@ impl<'de> Deserialize<'de> for Holds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut holds = Self::default();
         for stored in Vec::<Stored<HoldId>>::deserialize(deserializer)? {
-            holds.insert(stored.hold_id, Hold { quantity: stored.quantity, expires_at: stored.expires_at });
+            holds.insert(stored.hold_id, Hold { quantity: stored.quantity, expires_at: stored.expires_at, holder: stored.holder });
         }
         Ok(holds)
     }

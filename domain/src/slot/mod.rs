@@ -3,6 +3,7 @@
 //! Invariants:
 //! - `held + confirmed <= capacity`, but for a reduction of capacity below what was taken; while that lasts nothing new is held, and
 //!   what is held may still be confirmed.
+//! - An order's hold bears the order's id, and only commands of orders act on it; a caller's hold with that id is none of the order's.
 //! - A hold is good while `now < expires_at`. A lapsed hold's end is recorded before its units are used again.
 //! - The state is counters and live holds: it does not grow with units sold. Who owns a sold unit stands in the order.
 
@@ -18,7 +19,7 @@ mod tests;
 pub use command::SlotCommand;
 pub use error::{Room, SlotError, WindowFault};
 pub use event::SlotEvent;
-pub use holds::Hold;
+pub use holds::{Hold, Holder};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 pub use state::{InventorySlot, SlotStatus};

@@ -120,8 +120,8 @@ impl InventorySlot {
                 self.pool_id = Some(pool_id.clone());
                 self.window = *window;
             }
-            SlotEvent::UnitsHeld { hold_id, quantity, expires_at, .. } => {
-                self.holds.insert(hold_id.clone(), Hold { quantity: *quantity, expires_at: *expires_at });
+            SlotEvent::UnitsHeld { hold_id, quantity, expires_at, holder, .. } => {
+                self.holds.insert(hold_id.clone(), Hold { quantity: *quantity, expires_at: *expires_at, holder: *holder });
             }
             SlotEvent::HoldExtended { hold_id, expires_at } => self.holds.extend(hold_id, *expires_at),
             SlotEvent::HoldConfirmed { hold_id, .. } | SlotEvent::HoldReleased { hold_id, .. } | SlotEvent::HoldExpired { hold_id, .. } => {

@@ -1,10 +1,13 @@
 //! Given a slot's past, when a command, then events or a refusal.
 
+mod orders;
 mod properties;
 
 use jiff::Timestamp;
 
-use super::{Counts, InventorySlot, MAX_CAPACITY, MAX_HOLD_SECONDS, MAX_LIVE_HOLDS, Sale, SlotCommand as C, SlotEvent as E, SlotStatus, Window};
+use super::{
+    Counts, Holder, InventorySlot, MAX_CAPACITY, MAX_HOLD_SECONDS, MAX_LIVE_HOLDS, Sale, SlotCommand as C, SlotEvent as E, SlotStatus, Window,
+};
 use crate::{
     Decider,
     given::{Given, given, t},
@@ -71,7 +74,7 @@ fn expired(hold_id: &str, quantity: u32, expired_at: Timestamp, counts: Counts) 
 }
 
 fn held(hold_id: &str, quantity: u32, expires_at: Timestamp, counts: Counts) -> E {
-    E::UnitsHeld { hold_id: id(hold_id), quantity, expires_at, counts }
+    E::UnitsHeld { hold_id: id(hold_id), quantity, expires_at, holder: Holder::Caller, counts }
 }
 
 /// Open, with `confirmed` sold.

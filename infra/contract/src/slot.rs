@@ -172,7 +172,8 @@ pub(crate) fn told(id: &Arc<str>, event: &SlotEvent) -> Result<Told, Unfit> {
         SlotEvent::SlotOpened { pool_id, window, counts } => {
             tell(&SlotOpened { slot_id, pool_id: pool_id.shared(), window: window.map(Window::from), counts: (*counts).try_into()? })
         }
-        SlotEvent::UnitsHeld { hold_id, quantity, expires_at, counts } => {
+        // for whom is not told: an order's own events say what it holds
+        SlotEvent::UnitsHeld { hold_id, quantity, expires_at, holder: _, counts } => {
             let (hold_id, expires_at) = (hold_id.shared(), (*expires_at).into());
             tell(&UnitsHeld { slot_id, hold_id, quantity: units(quantity)?, expires_at, counts: (*counts).try_into()? })
         }

@@ -7,7 +7,7 @@ use jari_domain::{
     ids::{CustomerRef, HoldId, PoolId},
     order::{OrderEvent, OrderStatus},
     registry::{EVENT_TYPES, static_type},
-    slot::{Counts, Sale, SlotEvent},
+    slot::{Counts, Holder, Sale, SlotEvent},
 };
 use jari_event_store::{Body, Metadata, RecordedEvent};
 use serde_json::{Value, json};
@@ -151,7 +151,7 @@ fn a_value_that_the_messages_have_no_room_for_is_never_cut() {
     let won = Money { minor: u64::MAX, currency: Currency::parse("KRW").unwrap() };
     let customer = CustomerRef::parse("c").unwrap();
     for event in [
-        slot(SlotEvent::UnitsHeld { hold_id, quantity: u32::MAX, expires_at, counts: Counts::default() }),
+        slot(SlotEvent::UnitsHeld { hold_id, quantity: u32::MAX, expires_at, holder: Holder::Caller, counts: Counts::default() }),
         slot(SlotEvent::CapacityAdjusted { counts: counts(1 << 31, 0, 0, Sale::Open) }),
         order(OrderEvent::OrderPlaced { customer, lines: [].into(), total: won, hold_seconds: 600, personal: None }),
         order(OrderEvent::OrderCancelled { reason: String::new(), was: OrderStatus::Expired }),

@@ -8,7 +8,7 @@ use jari_domain::{
     ids::{CustomerRef, HoldId, OrderId, PoolId, ProductId, SlotId},
     order::{Order, OrderCommand, OrderEvent},
     product::{Product, ProductCommand, SaleMode},
-    slot::{InventorySlot, SlotCommand, Window},
+    slot::{Holder, InventorySlot, SlotCommand, Window},
 };
 use jari_proto::{
     availability::v1::{GetSlotRequest, ListAvailabilityRequest, ListAvailabilityResponse, Slot, availability_service_server::AvailabilityService},
@@ -40,7 +40,13 @@ async fn open(pencil: &mut Pencil, pool: &str, starts_at: Option<Timestamp>, cap
 
 fn hold(name: &str, quantity: u32, expires_at: Timestamp, held: u32, capacity: u32) -> AnyEvent {
     let counts = jari_domain::slot::Counts { capacity, held, ..Default::default() };
-    AnyEvent::InventorySlot(jari_domain::slot::SlotEvent::UnitsHeld { hold_id: HoldId::parse(name).unwrap(), quantity, expires_at, counts })
+    AnyEvent::InventorySlot(jari_domain::slot::SlotEvent::UnitsHeld {
+        hold_id: HoldId::parse(name).unwrap(),
+        quantity,
+        expires_at,
+        holder: Holder::Caller,
+        counts,
+    })
 }
 
 async fn slot(node: &Node, id: &SlotId) -> Slot {

@@ -4,7 +4,7 @@ use jari_domain::{
     AnyEvent, StreamId, Timestamp,
     ids::{CustomerRef, HoldId, OrderId, PoolId, SlotId},
     order::OrderEvent,
-    slot::{Counts, SlotEvent},
+    slot::{Counts, Holder, SlotEvent},
 };
 use jari_event_store::{Body, Metadata, RecordedEvent};
 use jiff::SignedDuration;
@@ -48,7 +48,7 @@ fn bookings(slots: usize, confirm: bool) -> Vec<RecordedEvent> {
         let expires_at = now + SignedDuration::from_secs(600);
         let hold_id = HoldId::from(order);
         say(order.into(), AnyEvent::Order(OrderEvent::OrderPlaced { customer, lines: lines.into(), total, hold_seconds: 600, personal: None }), now);
-        let held = SlotEvent::UnitsHeld { hold_id, quantity: 1, expires_at, counts: counts(n as u32) };
+        let held = SlotEvent::UnitsHeld { hold_id, quantity: 1, expires_at, holder: Holder::Caller, counts: counts(n as u32) };
         say(slot.into(), AnyEvent::InventorySlot(held), now);
         say(order.into(), AnyEvent::Order(OrderEvent::OrderHeld { expires_at }), now);
     }

@@ -90,7 +90,9 @@ pub fn foreign(model: &mut Model, dice: &mut Dice, now: Timestamp) {
 }
 
 fn on_a_slot(dice: &mut Dice, now: Timestamp) -> SlotCommand {
-    let hold_id = HoldId::parse(&format!("hold-{}", dice.below(HOLDS))).unwrap();
+    let own = HoldId::parse(&format!("hold-{}", dice.below(HOLDS))).unwrap();
+    // now and then under an id that an order has, too
+    let hold_id = if dice.one_in(4) { HoldId::from(&order(dice)) } else { own };
     match dice.below(8) {
         0..=3 => SlotCommand::HoldUnits {
             hold_id,

@@ -1,0 +1,70 @@
+//! An order's hold and a caller's, under one id.
+
+use super::*;
+use crate::ids::OrderId;
+
+fn order(text: &str) -> OrderId {
+    OrderId::parse(text).unwrap()
+}
+
+fn hold_for(order_id: &str, quantity: u32, expires_at: Timestamp) -> C {
+    C::HoldForOrder { order_id: order(order_id), quantity, expires_at }
+}
+
+fn confirm_for(order_id: &str) -> C {
+    C::ConfirmForOrder { order_id: order(order_id) }
+}
+
+fn release_for(order_id: &str) -> C {
+    C::ReleaseForOrder { order_id: order(order_id) }
+}
+
+fn held_for(order_id: &str, quantity: u32, expires_at: Timestamp, counts: Counts) -> E {
+    E::UnitsHeld { hold_id: id(order_id), quantity, expires_at, holder: Holder::Order, counts }
+}
+
+#[test]
+fn a_callers_command_never_reaches_the_hold_of_an_order() {
+    slot(10, 0).when(t(0), &hold_for("o", 4, t(60))).then(&[held_for("o", 4, t(60), counts(10, 4, 0))]);
+    let past = slot(10, 0).done(t(0), &hold_for("o", 4, t(60)));
+    for command in [confirm("o"), release("o"), extend("o", t(-1)), hold("o", 1, t(60))] {
+        assert_eq!(past.when(t(59), &command).refused("HOLD_OF_ORDER")["order_id"], "o", "{command:?}");
+    }
+    // once it has lapsed there is nothing left to sell or to give back, whoever asks; its end is still the order's to record
+    for command in [confirm("o"), release("o"), extend("o", t(90))] {
+        past.when(t(60), &command).refused("HOLD_OF_ORDER");
+    }
+    past.when(t(60), &expire("o")).then(&[expired("o", 4, t(60), counts(10, 0, 0))]);
+    past.when(t(59), &confirm_for("o")).then(&[E::HoldConfirmed { hold_id: id("o"), quantity: 4, counts: counts(10, 0, 4) }]);
+    past.when(t(59), &release_for("o")).then(&[E::HoldReleased { hold_id: id("o"), quantity: 4, counts: counts(10, 0, 0) }]);
+}
+
+#[test]
+fn an_order_takes_no_hold_where_a_caller_has_a_live_one_under_its_id() {
+    let past = slot(10, 0).done(t(0), &hold("twin", 4, t(60)));
+    assert_eq!(past.when(t(59), &hold_for("twin", 1, t(90))).refused("HOLD_EXISTS")["expires_at"], t(60).to_string());
+    past.when(t(60), &hold_for("twin", 1, t(90))).then(&[expired("twin", 4, t(60), counts(10, 0, 0)), held_for("twin", 1, t(90), counts(10, 1, 0))]);
+    let again = past.done(t(60), &hold_for("twin", 1, t(90)));
+    again.when(t(61), &hold_for("twin", 1, t(90))).refused("HOLD_EXISTS");
+    again.when(t(61), &release("twin")).refused("HOLD_OF_ORDER");
+}
+
+#[test]
+fn an_event_from_before_holders_reads_as_a_callers_hold_and_the_order_still_reaches_it() {
+    let old = serde_json::to_string(&held("o", 4, t(60), counts(10, 4, 0))).unwrap();
+    assert!(!old.contains("holder"), "what callers hold costs no byte more: {old}");
+    let past = slot(10, 0).event(&serde_json::from_str(&old).unwrap());
+    past.when(t(1), &confirm_for("o")).then(&[E::HoldConfirmed { hold_id: id("o"), quantity: 4, counts: counts(10, 0, 4) }]);
+    past.when(t(1), &release_for("o")).then(&[E::HoldReleased { hold_id: id("o"), quantity: 4, counts: counts(10, 0, 0) }]);
+    let new = serde_json::to_string(&held_for("o", 4, t(60), counts(10, 4, 0))).unwrap();
+    assert!(new.contains(r#""holder":"ORDER""#), "{new}");
+}
+
+#[test]
+fn a_snapshot_remembers_which_holds_are_orders() {
+    let past = slot(10, 0).done(t(0), &hold_for("o", 4, t(60))).done(t(0), &hold("a", 1, t(60)));
+    let stored = serde_json::to_string(&past.state).unwrap();
+    let read: InventorySlot = serde_json::from_str(&stored).unwrap();
+    assert_eq!(read, past.state);
+    assert_eq!((read.hold(&id("o")).unwrap().holder, read.hold(&id("a")).unwrap().holder), (Holder::Order, Holder::Caller));
+}
