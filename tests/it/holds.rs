@@ -11,6 +11,7 @@ use jari_proto::{
     },
     order::v1::{CancelOrderRequest, ConfirmOrderRequest, GetOrderRequest, Order, OrderState, PlaceOrderRequest},
     status::{reason, retry_after},
+    subject::v1::EraseSubjectRequest,
 };
 use jiff::SignedDuration;
 use tonic::Status;
@@ -316,5 +317,30 @@ async fn an_order_with_the_id_of_a_callers_hold_is_rejected_by_name_and_the_hold
     let confirm = ConfirmOrderRequest { request_id: id(), order_id: "apart".into() };
     let position = shop.orders().confirm_order(confirm).await.unwrap().into_inner().position;
     assert_eq!((shop.counts(&slot, position).await, shop.counts(&other, position).await), ((5, 0, 1), (5, 0, 1)));
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_caller_passes_for_the_engine_and_holds_without_a_timer() {
+    let shop = Serving::start().await;
+    let slot = shop.on_sale("seat", 5).await;
+    let before = shop.log().await.len();
+    let hold_as = |caller: &'static str| {
+        let expires_at = Some(wire(in_millis(500)));
+        let hold = HoldUnitsRequest { request_id: id(), slot_id: slot.clone(), hold_id: "a".into(), quantity: 1, expires_at };
+        let mut request = tonic::Request::new(hold);
+        request.metadata_mut().insert("x-jari-caller", caller.parse().unwrap());
+        let mut inventory = shop.inventory();
+        async move { inventory.hold_units(request).await }
+    };
+    for caller in ["engine/settlement", "engine/settlement/retry", "engine/"] {
+        assert_eq!(refused(hold_as(caller).await), "REQUEST_INVALID", "{caller}");
+    }
+    let mut erase = tonic::Request::new(EraseSubjectRequest { request_id: id(), subject: "customer-1".into() });
+    erase.metadata_mut().insert("x-jari-caller", "engine/settlement".parse().unwrap());
+    assert_eq!(refused(shop.subjects().erase_subject(erase).await), "REQUEST_INVALID", "whatever is asked");
+    assert_eq!(shop.log().await.len(), before, "nothing was done");
+    hold_as("engineers").await.unwrap();
+    eventually("the hold of a caller ends by its timer", || async { shop.events("HoldExpired").await == 1 }).await;
     shop.node.stop().await;
 }

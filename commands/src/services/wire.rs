@@ -15,7 +15,7 @@ use jari_sealing::SealingError;
 use tonic::{Code, Status, metadata::MetadataMap};
 use uuid::Uuid;
 
-use crate::engine::ExecuteError;
+use crate::{engine::ExecuteError, settlement::ENGINE_ACTORS};
 
 /// Fields of the request cannot be used: the `BadRequest` detail names each.
 pub(super) const REQUEST_INVALID: &str = "REQUEST_INVALID";
@@ -112,6 +112,9 @@ impl Violations {
 pub(super) fn caller(metadata: &MetadataMap) -> Result<Arc<str>, Status> {
     let Some(value) = metadata.get(CALLER_HEADER) else { return Ok(ANONYMOUS.into()) };
     match value.to_str() {
+        Ok(name) if name.starts_with(ENGINE_ACTORS) => {
+            Err(invalid(vec![(CALLER_HEADER, format!("must not begin with {ENGINE_ACTORS}: such names are the engine's own"))], REQUEST_INVALID))
+        }
         Ok(name) if (1..=MAX_CALLER).contains(&name.len()) => Ok(name.into()),
         _ => Err(invalid(vec![(CALLER_HEADER, "must be 1 to 64 ASCII characters")], REQUEST_INVALID)),
     }

@@ -12,6 +12,10 @@ pub use supervisor::{Settlement, SettlementSettings, SettlementStatus};
 /// The lease's name, and the process' in the store.
 pub const SETTLEMENT: &str = "settlement";
 
+/// What the names begin with under which the engine itself acts. No caller may bear one: a hold that settlement took has no timer of its own, so
+/// whoever passed for it would hold units for ever.
+pub const ENGINE_ACTORS: &str = "engine/";
+
 /// The actor in the metadata of what settlement does.
 pub const SETTLEMENT_ACTOR: &str = "engine/settlement";
 

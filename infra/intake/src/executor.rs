@@ -97,7 +97,9 @@ fn from<T>(known: &Known, message: T) -> Request<T> {
 
 /// The caller that a sender is: ids of commands are told apart by it.
 fn caller(source: &str) -> MetadataValue<Ascii> {
-    let short = Some(source).filter(|source| source.len() <= MAX_CALLER && source.bytes().all(|byte| byte.is_ascii_graphic()));
+    let is_name = |source: &&str| source.len() <= MAX_CALLER && source.bytes().all(|byte| byte.is_ascii_graphic());
+    // the server keeps these names for itself
+    let short = Some(source).filter(is_name).filter(|source| !source.starts_with("engine/"));
     let digest = || format!("source-{}", &blake3::hash(source.as_bytes()).to_hex()[..32]);
     let name = short.map_or_else(digest, str::to_owned);
     name.parse().unwrap_or_else(|_| MetadataValue::from_static("source"))
@@ -157,8 +159,9 @@ mod tests {
     fn every_source_is_a_caller_of_its_own_that_a_header_carries() {
         assert_eq!(caller("urn:example:kiosk-7").to_str().unwrap(), "urn:example:kiosk-7");
         let long = "https://partner.example/".repeat(10);
-        let others = [long.as_str(), "부산", "with space", "with\ttab"].map(|source| caller(source).to_str().unwrap().to_owned());
+        let others =
+            [long.as_str(), "부산", "with space", "with\ttab", "engine/settlement"].map(|source| caller(source).to_str().unwrap().to_owned());
         assert!(others.iter().all(|name| name.len() <= MAX_CALLER && name.starts_with("source-")));
-        assert_eq!(others.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+        assert_eq!(others.iter().collect::<std::collections::BTreeSet<_>>().len(), 5);
     }
 }

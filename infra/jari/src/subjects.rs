@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jari_commands::settlement::ENGINE_ACTORS;
 use jari_domain::ids::CustomerRef;
 use jari_proto::{
     status::{invalid, refusal_status},
@@ -24,8 +25,11 @@ impl SubjectService for Subjects {
     async fn erase_subject(&self, request: Request<pb::EraseSubjectRequest>) -> Result<Response<pb::EraseSubjectResponse>, Status> {
         let caller = match request.metadata().get(CALLER_HEADER).map(|value| value.to_str()) {
             None => ANONYMOUS,
-            Some(Ok(name)) if (1..=64).contains(&name.len()) => name,
-            Some(_) => return Err(invalid(vec![(CALLER_HEADER, "must be 1 to 64 ASCII characters")], REQUEST_INVALID)),
+            Some(Ok(name)) if (1..=64).contains(&name.len()) && !name.starts_with(ENGINE_ACTORS) => name,
+            Some(_) => {
+                let what = format!("must be 1 to 64 ASCII characters, and not begin with {ENGINE_ACTORS}");
+                return Err(invalid(vec![(CALLER_HEADER, what)], REQUEST_INVALID));
+            }
         };
         let asked = request.get_ref();
         let mut wrong = Vec::new();
