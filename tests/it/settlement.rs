@@ -108,23 +108,31 @@ impl Serving {
 
     /// What was scrawled into a slot's stream can be read: as if the program had learned to.
     async fn deciphered(&self, slot: &str) {
+        self.rewrite(&format!(
+            r#"UPDATE events SET event_type = 'SlotResumed', payload = '{{"SlotResumed":{{}}}}' WHERE event_type = 'Scrawled' AND aggregate_id = '{slot}'"#
+        ))
+        .await;
+    }
+
+    /// Changes events, which nobody but a superuser can.
+    async fn rewrite(&self, update: &str) {
         let mut config = server().await;
         config.dbname(self.database.config().get_dbname().unwrap());
         let superuser = Database::new(config, Default::default()).unwrap();
-        let statement = format!(
-            r#"SET session_replication_role = replica;
-               UPDATE events SET event_type = 'SlotResumed', payload = '{{"SlotResumed":{{}}}}' WHERE event_type = 'Scrawled' AND aggregate_id = '{slot}'"#
-        );
-        raw::client(&superuser).await.batch_execute(&statement).await.unwrap();
+        raw::client(&superuser).await.batch_execute(&format!("SET session_replication_role = replica; {update}")).await.unwrap();
     }
 
     /// The availability view reads the stream again.
     async fn read_again(&self, slot: &str) {
+        self.let_read_again("availability", "InventorySlot", slot).await;
+    }
+
+    async fn let_read_again(&self, view: &str, aggregate_type: &str, aggregate_id: &str) {
         let retry = RetryQuarantinedStreamRequest {
             request_id: id(),
-            projection: "availability".into(),
-            aggregate_type: "InventorySlot".into(),
-            aggregate_id: slot.into(),
+            projection: view.into(),
+            aggregate_type: aggregate_type.into(),
+            aggregate_id: aggregate_id.into(),
         };
         self.operations().retry_quarantined_stream(retry).await.unwrap();
     }
@@ -195,4 +203,47 @@ async fn a_parked_order_that_was_cancelled_or_that_the_next_owner_settled_is_par
     assert_eq!(history.story("regretted"), ["OrderPlaced", "OrderCancelled"]);
     assert!(history.orders().all(|(_, order)| order.expires_at().is_none_or(|at| at > Timestamp::now())));
     next.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_a_newer_program_accepted_is_parked_and_settled_once_it_can_be_read() {
+    let shop = Serving::start().await;
+    let slot = shop.on_sale("seat", 9).await;
+    let place = |order_id: &str| PlaceOrderRequest { order_id: order_id.into(), ..order(&[("seat", 1)]) };
+    shop.orders().place_order(place("known")).await.unwrap();
+    for order_id in ["newer", "newest"] {
+        let insert = format!(
+            "{} SELECT aggregate_type, '{order_id}', 1, event_type, '9.0', payload, '{{}}' FROM events
+             WHERE event_type = 'OrderPlaced' AND aggregate_id = 'known'",
+            raw::INSERT.trim_end_matches(" VALUES")
+        );
+        raw::client(&shop.database).await.batch_execute(&insert).await.unwrap();
+    }
+    eventually("both are parked", || async { shop.parked().await.len() == 2 }).await;
+    let parked = shop.parked().await;
+    assert_eq!(
+        parked.iter().map(|parked| (&*parked.order_id, &*parked.code)).collect::<Vec<_>>(),
+        [("newer", "STREAM_UNREADABLE"), ("newest", "STREAM_UNREADABLE")]
+    );
+    let passing = shop.orders().place_order(place("passing")).await.unwrap().into_inner().order.unwrap();
+    assert_eq!(passing.state(), OrderState::Held, "the line goes on");
+    shop.retry("newer").await;
+    eventually("it was tried twice", || async { shop.tried().await == [("newer".to_owned(), 2), ("newest".to_owned(), 1)] }).await;
+    // the program learns to read the one while it runs, the other with the next that starts
+    let learn = |order_id| format!("UPDATE events SET event_version = '1.1' WHERE event_version = '9.0' AND aggregate_id = '{order_id}'");
+    shop.rewrite(&learn("newer")).await;
+    shop.retry("newer").await;
+    eventually("it is parked no more", || async { shop.tried().await == [("newest".to_owned(), 1)] }).await;
+    shop.rewrite(&learn("newest")).await;
+    let database = shop.database.clone();
+    shop.node.stop().await;
+    let upgraded = Serving::on(database, |_| {}).await;
+    eventually("neither is", || async { upgraded.tried().await.is_empty() }).await;
+    for order_id in ["newer", "newest"] {
+        upgraded.let_read_again("orders", "Order", order_id).await;
+    }
+    let history = upgraded.proved().await;
+    assert_eq!(history.counts(&slot), (9, 4, 0));
+    assert_eq!((history.story("newer"), history.story("newest")), (vec!["OrderPlaced", "OrderHeld"], vec!["OrderPlaced", "OrderHeld"]));
+    upgraded.node.stop().await;
 }

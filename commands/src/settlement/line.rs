@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jari_domain::{
-    AnyEvent, Timestamp,
+    AnyEvent, Decider, Timestamp,
     ids::{HoldId, OrderId, SlotId},
-    order::OrderEvent,
+    order::{Order, OrderEvent},
     slot::SlotEvent,
 };
 use jari_event_store::RecordedEvent;
@@ -13,6 +13,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
 use super::{RETRY_ACTOR, SETTLEMENT_ACTOR};
+
+/// What puts an order in line, by its name in the log, in every version.
+const PLACED: &str = "OrderPlaced";
 
 /// Something that is open.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,10 +77,12 @@ impl Line {
         line
     }
 
-    /// Folds one event. Says when it puts an order in line.
+    /// Folds one event. Says when it puts an order in line: also one whose lines this program cannot read, since it was accepted like any other.
+    /// Passed over, it would wait for ever, and nobody would know.
     pub fn fold(&mut self, event: &RecordedEvent) -> Option<OrderId> {
         self.position = event.position;
-        match event.event()? {
+        let Some(known) = event.event() else { return self.fold_unreadable(event) };
+        match known {
             AnyEvent::Order(change) => {
                 let order_id = OrderId::parse(&event.aggregate_id).ok()?;
                 let key = Key::Order(order_id.clone());
@@ -97,6 +102,17 @@ impl Line {
             AnyEvent::Product(_) => {}
         }
         None
+    }
+
+    /// Of what a newer program wrote, the name tells enough: an order was accepted. What other events did to an order is found by whoever reads
+    /// its stream next.
+    fn fold_unreadable(&mut self, event: &RecordedEvent) -> Option<OrderId> {
+        if event.aggregate_type != Order::TYPE || &*event.event_type != PLACED {
+            return None;
+        }
+        let order_id = OrderId::parse(&event.aggregate_id).ok()?;
+        self.put(Key::Order(order_id.clone()), Open::Waiting(event.position));
+        Some(order_id)
     }
 
     /// A hold of an order ends with the order, in one group: only the others have timers of their own.

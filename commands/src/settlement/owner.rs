@@ -116,7 +116,7 @@ impl Owner {
                 page = self.tail.read(work.line.position, PAGE), if has_room => {
                     for event in page? {
                         if let Some(order) = work.line.fold(&event) {
-                            self.settle(&mut work, order, &event).await;
+                            self.settle(&mut work, order, &event).await?;
                         } else if !work.parked.is_empty() {
                             self.unpark(&mut work, &event.aggregate_id).await?;
                         }
@@ -131,12 +131,15 @@ impl Owner {
         }
     }
 
-    /// Settles an order from the event that placed it.
-    async fn settle(&self, work: &mut Work, order_id: OrderId, placed: &RecordedEvent) {
-        let Some(AnyEvent::Order(OrderEvent::OrderPlaced { lines, .. })) = placed.event() else { return };
+    /// Settles an order from the event that placed it. When that cannot be read here, the order is parked by the reading of its stream.
+    async fn settle(&self, work: &mut Work, order_id: OrderId, placed: &RecordedEvent) -> Result<(), LogError> {
+        let Some(AnyEvent::Order(OrderEvent::OrderPlaced { lines, .. })) = placed.event() else {
+            return self.resume(work, order_id, placed.position).await;
+        };
         let unit = SettleOrder { order_id: order_id.clone(), draws: draws_of(lines), lease: Some(work.lease.clone()) };
         let origin = Origin { causation: Some(placed.position), trace: placed.metadata.trace.clone(), ..own(placed.metadata.correlation_id.clone()) };
         self.submit(work, Task::Settle(order_id, placed.position), unit, origin).await;
+        Ok(())
     }
 
     /// Settles an order that was in line when this owner began, or that was parked.
