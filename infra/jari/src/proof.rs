@@ -1,31 +1,28 @@
 //! What `jari verify` proves, event by event.
+//!
+//! It counts for itself: what a slot has taken follows from the quantities of its events, and what these state of it is held against that. In
+//! memory it keeps a line for each stream, the live holds, and the orders that are not over: nothing grows with units sold.
 
-use std::collections::BTreeMap;
+mod ledger;
+mod orders;
+mod walk;
 
-use jari_commands::settlement::RETRY_ACTOR;
-use jari_domain::{
-    AnyEvent, AnyState, Timestamp,
-    ids::{OrderId, SlotId},
-    order::{OrderEvent, draws_of},
-    registry::AsAggregate,
-    slot::{InventorySlot, SlotEvent},
-};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
+
+use jari_domain::{AnyEvent, Decider, Timestamp, slot::InventorySlot};
 use jari_event_store::{Body, RecordedEvent};
+
+use self::{ledger::SlotLedger, orders::OrderBook};
+pub use walk::Walk;
 
 /// Findings kept; a log that is broken everywhere need not fill memory to say so.
 const MOST_FINDINGS: usize = 10_000;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Stream {
     sequence: u64,
-    state: Option<AnyState>,
-}
-
-/// An order as far as its settlement goes.
-#[derive(Debug)]
-struct Placed {
-    position: u64,
-    slots: Vec<SlotId>,
+    /// It has an event that cannot be read. That is said once; whatever else seems wrong with the stream may be in that event.
+    is_unreadable: bool,
 }
 
 /// The walk so far.
@@ -34,20 +31,43 @@ pub struct Proof {
     /// Walked.
     pub events: u64,
     recorded_at: Option<Timestamp>,
-    streams: BTreeMap<(String, String), Stream>,
-    /// Orders that were placed and not decided.
-    waiting: BTreeMap<OrderId, Placed>,
-    orders: u64,
-    /// Orders that had been parked, and were decided after some that came later.
-    passed: u64,
-    /// For each slot the position of the order that was decided there last.
-    decided: BTreeMap<SlotId, u64>,
+    streams: HashMap<(Cow<'static, str>, Arc<str>), Stream>,
+    slots: HashMap<Arc<str>, SlotLedger>,
+    orders: OrderBook,
     findings: Vec<String>,
 }
 
 impl Proof {
     /// Takes the next event.
     pub fn take(&mut self, event: &RecordedEvent) {
+        let is_readable = self.place(event);
+        let mut findings = Vec::new();
+        match &event.body {
+            Body::Unreadable { .. } if event.aggregate_type == InventorySlot::TYPE => self.orders.slot_is_unreadable(&event.aggregate_id),
+            Body::Unreadable { .. } | Body::Known(AnyEvent::Product(_)) => findings.extend(self.orders.group_is_over()),
+            Body::Known(AnyEvent::InventorySlot(change)) => {
+                if is_readable {
+                    let ledger = self.slots.entry(event.aggregate_id.clone()).or_default();
+                    ledger.note(change, |fault| findings.push(format!("position {}: slot {} {fault}", event.position, event.aggregate_id)));
+                }
+                findings.extend(self.orders.note_slot(event, change));
+            }
+            Body::Known(AnyEvent::Order(change)) => {
+                findings.extend(self.orders.group_is_over());
+                if is_readable {
+                    findings.extend(self.orders.note(event, change, &self.slots));
+                }
+            }
+        }
+        if !is_readable {
+            // what is not judged any more need not be remembered
+            self.forget(event);
+        }
+        findings.into_iter().for_each(|finding| self.found(finding));
+    }
+
+    /// Its place in the log and in its stream. Says whether all of the stream up to here could be read.
+    fn place(&mut self, event: &RecordedEvent) -> bool {
         self.events += 1;
         if event.position != self.events {
             self.found(format!("position {} where {} should be", event.position, self.events));
@@ -57,67 +77,29 @@ impl Proof {
             self.found(format!("position {}: recorded before the event before it", event.position));
         }
         self.recorded_at = Some(event.recorded_at);
-        let key = (event.aggregate_type.to_string(), event.aggregate_id.to_string());
-        let stream = self.streams.entry(key).or_insert_with(|| Stream { sequence: 0, state: AnyState::new(&event.aggregate_type) });
+        let stream = self.streams.entry((event.aggregate_type.clone(), event.aggregate_id.clone())).or_default();
         let expected = stream.sequence + 1;
         stream.sequence = event.sequence;
-        let Body::Known(typed) = &event.body else {
-            self.found(format!("position {}: the event cannot be read", event.position));
-            return;
-        };
-        let broken = stream.state.as_mut().and_then(|state| {
-            let before = InventorySlot::of(state).map(InventorySlot::counts);
-            state.apply(typed);
-            let after = InventorySlot::of(state)?.counts();
-            let taken = u64::from(after.held) + u64::from(after.confirmed);
-            let had = before.map_or(0, |b| u64::from(b.held) + u64::from(b.confirmed));
-            (taken > u64::from(after.capacity) && taken > had).then(|| format!("{taken} taken of {}", after.capacity))
-        });
-        let told = told_counts(typed);
-        let counted = stream.state.as_ref().and_then(InventorySlot::of).map(InventorySlot::counts);
+        let is_unreadable = matches!(event.body, Body::Unreadable { .. });
+        stream.is_unreadable |= is_unreadable;
+        let is_readable = !stream.is_unreadable;
         if event.sequence != expected {
             self.found(format!(
                 "position {}: sequence {} of {}/{} where {expected} should be",
                 event.position, event.sequence, event.aggregate_type, event.aggregate_id
             ));
         }
-        if let Some(broken) = broken {
-            self.found(format!("position {}: slot {} is oversold: {broken}", event.position, event.aggregate_id));
+        if is_unreadable {
+            self.found(format!("position {}: the event cannot be read", event.position));
         }
-        if told.is_some() && told != counted {
-            self.found(format!("position {}: slot {} says {told:?} and holds {counted:?}", event.position, event.aggregate_id));
-        }
-        self.line(event, typed);
+        is_readable
     }
 
-    /// For every slot, the decisions on orders stand in the order of those orders' positions, but for orders that had been parked.
-    fn line(&mut self, event: &RecordedEvent, typed: &AnyEvent) {
-        let AnyEvent::Order(change) = typed else { return };
-        let Ok(order) = OrderId::parse(&event.aggregate_id) else { return };
-        match change {
-            OrderEvent::OrderPlaced { lines, .. } => {
-                self.orders += 1;
-                let slots = draws_of(lines).into_keys().collect();
-                self.waiting.insert(order, Placed { position: event.position, slots });
-            }
-            OrderEvent::OrderHeld { .. } | OrderEvent::OrderRejected { .. } => {
-                let Some(placed) = self.waiting.remove(&order) else { return };
-                // one that was parked let the others pass, and moves nobody's place
-                if event.metadata.actor.as_deref() == Some(RETRY_ACTOR) {
-                    self.passed += u64::from(placed.slots.iter().any(|slot| self.decided.get(slot).is_some_and(|last| *last > placed.position)));
-                    return;
-                }
-                for slot in placed.slots {
-                    let before = self.decided.insert(slot.clone(), placed.position).unwrap_or(0);
-                    if before > placed.position {
-                        self.found(format!("position {}: order {order} was decided at slot {slot} after one that came later", event.position));
-                    }
-                }
-            }
-            OrderEvent::OrderCancelled { .. } => {
-                self.waiting.remove(&order);
-            }
-            OrderEvent::OrderConfirmed {} | OrderEvent::OrderExpired { .. } => {}
+    fn forget(&mut self, event: &RecordedEvent) {
+        if event.aggregate_type == InventorySlot::TYPE {
+            self.slots.insert(event.aggregate_id.clone(), SlotLedger::unreadable());
+        } else {
+            self.orders.forget(&event.aggregate_id);
         }
     }
 
@@ -127,16 +109,16 @@ impl Proof {
     }
     /// Orders seen.
     pub fn orders(&self) -> u64 {
-        self.orders
+        self.orders.placed
     }
     /// Orders seen that lost their place in line, having been parked.
     pub fn passed(&self) -> u64 {
-        self.passed
+        self.orders.passed
     }
 
-    /// Everything that does not hold.
-    pub fn finish(&self) -> &[String] {
-        &self.findings
+    /// Everything that does not hold, when nothing follows on what was taken: the log ends here, or all of a batch was taken.
+    pub fn finish(&self) -> Vec<String> {
+        self.findings.iter().cloned().chain(self.orders.missing()).collect()
     }
 
     /// Keeps a finding, while there are not too many.
@@ -144,21 +126,5 @@ impl Proof {
         if self.findings.len() < MOST_FINDINGS {
             self.findings.push(finding);
         }
-    }
-}
-
-/// The counts that a slot's event carries, when it moves units.
-fn told_counts(event: &AnyEvent) -> Option<jari_domain::slot::Counts> {
-    match event {
-        AnyEvent::InventorySlot(
-            SlotEvent::SlotOpened { counts, .. }
-            | SlotEvent::UnitsHeld { counts, .. }
-            | SlotEvent::HoldConfirmed { counts, .. }
-            | SlotEvent::HoldReleased { counts, .. }
-            | SlotEvent::HoldExpired { counts, .. }
-            | SlotEvent::UnitsCancelled { counts, .. }
-            | SlotEvent::CapacityAdjusted { counts },
-        ) => Some(*counts),
-        _ => None,
     }
 }

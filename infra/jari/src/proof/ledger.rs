@@ -1,0 +1,141 @@
+//! One slot, counted from the quantities of its events and from nothing that they state of it.
+
+use std::collections::HashMap;
+
+use jari_domain::{
+    ids::HoldId,
+    slot::{Counts, Hold, Sale, SlotEvent},
+};
+
+/// What a slot has taken. Holds that ended are dropped: it grows with live holds, not with units sold.
+#[derive(Debug, Default)]
+pub(super) struct SlotLedger {
+    capacity: u32,
+    held: u64,
+    sold: u64,
+    sale: Sale,
+    /// The event that made the sale what it is said so in its counts. Slots from before events did went on to say that they sell.
+    sale_is_stated: bool,
+    holds: HashMap<HoldId, Hold>,
+    /// How far the counts that were stated last lay beside these. Who is wrong once goes on from there: that is not said of each event after it.
+    beside: Beside,
+    is_unreadable: bool,
+}
+
+/// Stated less counted.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+struct Beside {
+    capacity: i64,
+    held: i64,
+    sold: i64,
+    /// Another one than the slot's.
+    sale: Option<Sale>,
+}
+
+impl SlotLedger {
+    /// Of a slot with an event that cannot be read: nobody knows what it has taken.
+    pub fn unreadable() -> Self {
+        Self { is_unreadable: true, ..Self::default() }
+    }
+
+    /// Whether the slot has an event that cannot be read.
+    pub fn is_unreadable(&self) -> bool {
+        self.is_unreadable
+    }
+
+    /// A hold whose end is not recorded.
+    pub fn hold(&self, id: &HoldId) -> Option<Hold> {
+        self.holds.get(id).copied()
+    }
+
+    /// Takes the slot's next event; `fault` hears what is wrong with it, as what follows on the slot's name.
+    pub fn note(&mut self, event: &SlotEvent, mut fault: impl FnMut(String)) {
+        let before = self.taken();
+        if let Some(wrong) = self.count(event) {
+            fault(wrong);
+        }
+        if let Some(stated) = event.counts() {
+            let beside = self.beside(stated);
+            if beside != self.beside && beside != Beside::default() {
+                let Self { capacity, held, sold, sale, .. } = self;
+                fault(format!("states {stated:?}, and its events come to {held} held and {sold} sold of {capacity}, {sale:?}"));
+            }
+            self.beside = beside;
+        }
+        let taken = self.taken();
+        if taken > u64::from(self.capacity) && taken > before {
+            fault(format!("is oversold: {taken} taken of {}", self.capacity));
+        }
+    }
+
+    fn taken(&self) -> u64 {
+        self.held + self.sold
+    }
+
+    /// Moves what the event moves. Says what cannot be: an end of a hold that is not there, a hold that is there twice, more given back than sold.
+    fn count(&mut self, event: &SlotEvent) -> Option<String> {
+        match event {
+            SlotEvent::SlotOpened { counts, .. } => {
+                self.capacity = counts.capacity;
+                self.sells(Sale::Open, Some(*counts))
+            }
+            SlotEvent::CapacityAdjusted { counts } => {
+                self.capacity = counts.capacity;
+                None
+            }
+            SlotEvent::UnitsHeld { hold_id, quantity, expires_at, .. } => {
+                self.held += u64::from(*quantity);
+                let before = self.holds.insert(hold_id.clone(), Hold { quantity: *quantity, expires_at: *expires_at })?;
+                self.held -= u64::from(before.quantity);
+                Some(format!("takes hold {hold_id}, which it has already"))
+            }
+            SlotEvent::HoldExtended { hold_id, expires_at } => match self.holds.get_mut(hold_id) {
+                Some(hold) => {
+                    hold.expires_at = *expires_at;
+                    None
+                }
+                None => Some(format!("extends hold {hold_id}, which it does not have")),
+            },
+            SlotEvent::HoldConfirmed { hold_id, quantity, .. } => {
+                self.sold += u64::from(*quantity);
+                self.end(hold_id, *quantity)
+            }
+            SlotEvent::HoldReleased { hold_id, quantity, .. } | SlotEvent::HoldExpired { hold_id, quantity, .. } => self.end(hold_id, *quantity),
+            SlotEvent::UnitsCancelled { quantity, .. } => {
+                let sold = self.sold;
+                self.sold = sold.saturating_sub(u64::from(*quantity));
+                (u64::from(*quantity) > sold).then(|| format!("takes back {quantity} of {sold} sold"))
+            }
+            SlotEvent::SlotSuspended { counts, .. } => self.sells(Sale::Suspended, *counts),
+            SlotEvent::SlotResumed { counts } => self.sells(Sale::Open, *counts),
+            SlotEvent::SlotClosed { counts } => self.sells(Sale::Closed, *counts),
+        }
+    }
+
+    fn end(&mut self, hold_id: &HoldId, quantity: u32) -> Option<String> {
+        let Some(hold) = self.holds.remove(hold_id) else { return Some(format!("ends hold {hold_id}, which it does not have")) };
+        self.held -= u64::from(hold.quantity);
+        (hold.quantity != quantity).then(|| format!("ends hold {hold_id} of {} as one of {quantity}", hold.quantity))
+    }
+
+    fn sells(&mut self, sale: Sale, counts: Option<Counts>) -> Option<String> {
+        self.sale = sale;
+        self.sale_is_stated = counts.is_some();
+        None
+    }
+
+    fn beside(&self, stated: Counts) -> Beside {
+        let sale_is_right = stated.sale == self.sale || (stated.sale.is_open() && !self.sale_is_stated);
+        Beside {
+            capacity: i64::from(stated.capacity) - i64::from(self.capacity),
+            held: i64::from(stated.held) - count(self.held),
+            sold: i64::from(stated.confirmed) - count(self.sold),
+            sale: (!sale_is_right).then_some(stated.sale),
+        }
+    }
+}
+
+/// Units of a slot are far below what does not fit.
+fn count(units: u64) -> i64 {
+    i64::try_from(units).unwrap_or(i64::MAX)
+}
