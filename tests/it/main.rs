@@ -48,5 +48,7 @@ mod stock;
 mod tail;
 mod two_nodes;
 mod two_processes;
+mod verify;
+mod verify_orders;
 mod waiting;
 mod wire;

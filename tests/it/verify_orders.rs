@@ -1,0 +1,236 @@
+//! The proof that `jari verify` makes of orders: each settled in its turn, and in its slots what it says of them.
+
+use std::sync::Arc;
+
+use jari_domain::{
+    AnyEvent, Currency, Money, StreamId,
+    ids::{CustomerRef, OptionId, OrderId, PoolId, ProductId, SlotId},
+    order::{OrderEvent, OrderLine, OrderStatus, SlotDraw},
+};
+
+use crate::{
+    seal::tamper,
+    verify::{Log, Row, at, counts, extended, given_back, held, lapsed, opened, released, sold},
+};
+
+/// An event of that order.
+fn of(order: &str, event: OrderEvent) -> Row {
+    Row { stream: StreamId::from(&OrderId::parse(order).unwrap()), event: AnyEvent::Order(event), metadata: "{}" }
+}
+
+/// It asks for so many units of the stock of each pool, two in a line of its own when there are more.
+fn placed(order: &str, draws: &[(&str, u32)]) -> Row {
+    let nothing = Money { minor: 0, currency: Currency::parse("KRW").unwrap() };
+    let line = |(pool, quantity): &(&str, u32)| OrderLine {
+        product_id: ProductId::parse("p").unwrap(),
+        option_id: OptionId::parse("one").unwrap(),
+        starts_at: None,
+        units: vec![],
+        draws: vec![SlotDraw { slot_id: SlotId::of(&PoolId::parse(pool).unwrap(), None), quantity: *quantity }],
+        total: nothing,
+    };
+    let lines: Arc<[OrderLine]> = draws.iter().map(line).collect();
+    let customer = CustomerRef::parse("c").unwrap();
+    of(order, OrderEvent::OrderPlaced { customer, lines, total: nothing, hold_seconds: 600, personal: None })
+}
+
+fn is_held(order: &str) -> Row {
+    of(order, OrderEvent::OrderHeld { expires_at: at(600) })
+}
+fn rejected(order: &str) -> Row {
+    of(order, OrderEvent::OrderRejected { failures: vec![] })
+}
+fn confirmed(order: &str) -> Row {
+    of(order, OrderEvent::OrderConfirmed {})
+}
+fn expired(order: &str) -> Row {
+    of(order, OrderEvent::OrderExpired { expired_at: at(600) })
+}
+fn cancelled(order: &str, was: OrderStatus) -> Row {
+    of(order, OrderEvent::OrderCancelled { reason: String::new(), was })
+}
+
+/// Two slots of ten; order `a` wants 2 of `s`, in two lines, and 1 of `t`.
+fn begun() -> Vec<Row> {
+    vec![opened("s", 10), opened("t", 10), placed("a", &[("s", 1), ("t", 1), ("s", 1)])]
+}
+/// It has them; four events follow on the three of [`begun`] and end at position 6.
+fn begun_and_held() -> Vec<Row> {
+    with(begun(), [is_held("a"), held("s", "a", 2, counts(10, 2, 0)), held("t", "a", 1, counts(10, 1, 0))])
+}
+/// It bought them, up to position 9.
+fn bought() -> Vec<Row> {
+    with(begun_and_held(), [confirmed("a"), sold("s", "a", 2, counts(10, 0, 2)), sold("t", "a", 1, counts(10, 0, 1))])
+}
+
+fn with<const N: usize>(mut rows: Vec<Row>, more: [Row; N]) -> Vec<Row> {
+    rows.extend(more);
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_an_order_may_go_through_by_whichever_writer_is_no_finding() {
+    let back_of_s = || given_back("s", "a", 2, counts(10, 0, 0));
+    let back_of_t = || given_back("t", "a", 1, counts(10, 0, 0));
+    let log = Log::new().await;
+    for sound in [
+        bought(),
+        with(bought(), [cancelled("a", OrderStatus::Confirmed), back_of_s(), back_of_t()]),
+        with(begun(), [cancelled("a", OrderStatus::Placed)]),
+        with(begun(), [rejected("a"), placed("b", &[("s", 1)])]),
+        with(begun_and_held(), [cancelled("a", OrderStatus::Held), released("s", "a", 2, counts(10, 0, 0)), lapsed("t", "a", 1, counts(10, 0, 0))]),
+        with(begun_and_held(), [expired("a"), lapsed("s", "a", 2, counts(10, 0, 0)), lapsed("t", "a", 1, counts(10, 0, 0))]),
+        // another booking needed the units of the hold that had lapsed; a caller made the other hold longer
+        with(begun_and_held(), [extended("t", "a", 900), lapsed("s", "a", 2, counts(10, 0, 0)), expired("a")]),
+        // a caller held under the order's name, in a call of its own
+        with(begun(), [rejected("a"), Row { metadata: r#"{"command_id":"other"}"#, ..held("s", "a", 2, counts(10, 2, 0)) }]),
+        // the slots first, by another writer
+        with(
+            begun(),
+            [
+                held("s", "a", 2, counts(10, 2, 0)),
+                held("t", "a", 1, counts(10, 1, 0)),
+                is_held("a"),
+                sold("s", "a", 2, counts(10, 0, 2)),
+                sold("t", "a", 1, counts(10, 0, 1)),
+                confirmed("a"),
+                back_of_s(),
+                back_of_t(),
+                cancelled("a", OrderStatus::Confirmed),
+            ],
+        ),
+    ] {
+        log.write(&sound).await;
+        let walk = log.walked().await;
+        assert_eq!(walk.proof.finish(), Vec::<String>::new());
+        assert!(walk.proof.orders() > 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_does_not_hold_all_that_it_asked_for_is_found() {
+    let (s, t) =
+        ("position 4: order a is held, and slot s@stock does not hold its 2", "position 4: order a is held, and slot t@stock does not hold its 1");
+    let log = Log::new().await;
+    log.find(vec![
+        (with(begun(), [is_held("a")]), &[s, t]),
+        (with(begun(), [is_held("a"), held("s", "a", 2, counts(10, 2, 0))]), &[t]),
+        (with(begun(), [is_held("a"), held("s", "b", 2, counts(10, 2, 0)), held("t", "a", 1, counts(10, 1, 0))]), &[s]),
+        (with(begun(), [is_held("a"), held("s", "a", 1, counts(10, 1, 0)), held("t", "a", 1, counts(10, 1, 0))]), &[s]),
+        // in other slots than its own
+        (with(begun(), [is_held("a"), held("s", "a", 2, counts(10, 2, 0)), opened("u", 10), held("u", "a", 1, counts(10, 1, 0))]), &[t]),
+        // only once another order had come
+        (with(begun(), [is_held("a"), placed("b", &[("s", 1)]), held("s", "a", 2, counts(10, 2, 0)), held("t", "a", 1, counts(10, 1, 0))]), &[s, t]),
+        // its holds end before it does
+        (
+            with(
+                begun(),
+                [of("a", OrderEvent::OrderHeld { expires_at: at(601) }), held("s", "a", 2, counts(10, 2, 0)), held("t", "a", 1, counts(10, 1, 0))],
+            ),
+            &[s, t],
+        ),
+        (
+            with(
+                vec![opened("s", 10), placed("a", &[("s", 2)])],
+                [held("s", "a", 2, counts(10, 2, 0)), of("a", OrderEvent::OrderHeld { expires_at: at(601) })],
+            ),
+            &["position 4: order a is held, and slot s@stock does not hold its 2"],
+        ),
+        (
+            with(vec![opened("s", 10), placed("a", &[("s", 2)])], [held("s", "a", 1, counts(10, 1, 0)), is_held("a")]),
+            &["position 4: order a is held, and slot s@stock does not hold its 2"],
+        ),
+        (with(begun(), [rejected("a"), held("s", "a", 2, counts(10, 2, 0))]), &["position 5: slot s@stock holds 2 for order a, which is rejected"]),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_moves_on_without_its_slots_is_found() {
+    let log = Log::new().await;
+    log.find(vec![
+        (
+            with(begun_and_held(), [confirmed("a"), sold("t", "a", 1, counts(10, 0, 1))]),
+            &["position 7: order a was confirmed, and slot s@stock did not sell its 2"],
+        ),
+        (
+            with(begun_and_held(), [cancelled("a", OrderStatus::Held), released("s", "a", 2, counts(10, 0, 0))]),
+            &["position 7: order a has ended, and slot t@stock still holds its 1"],
+        ),
+        (
+            with(begun_and_held(), [expired("a"), lapsed("t", "a", 1, counts(10, 0, 0))]),
+            &["position 7: order a has ended, and slot s@stock still holds its 2"],
+        ),
+        (
+            with(bought(), [cancelled("a", OrderStatus::Confirmed), given_back("t", "a", 1, counts(10, 0, 0))]),
+            &["position 10: order a was cancelled, and slot s@stock did not take back its 2"],
+        ),
+        (
+            with(
+                bought(),
+                [cancelled("a", OrderStatus::Confirmed), given_back("t", "a", 1, counts(10, 0, 0)), given_back("s", "a", 1, counts(10, 0, 1))],
+            ),
+            &["position 10: order a was cancelled, and slot s@stock did not take back its 2"],
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_goes_where_no_order_may_go_is_found() {
+    let log = Log::new().await;
+    log.find(vec![
+        (with(begun(), [rejected("a"), rejected("a")]), &["position 5: order a had ended or never was placed: OrderRejected"]),
+        (vec![expired("a")], &["position 1: order a had ended or never was placed: OrderExpired"]),
+        (with(begun_and_held(), [rejected("a")]), &["position 7: order a was HELD: OrderRejected"]),
+        (
+            with(begun(), [confirmed("a")]),
+            &[
+                "position 4: order a was PLACED: OrderConfirmed",
+                "position 4: order a was confirmed, and slot s@stock did not sell its 2",
+                "position 4: order a was confirmed, and slot t@stock did not sell its 1",
+            ],
+        ),
+        (with(bought(), [expired("a")]), &["position 10: order a was CONFIRMED: OrderExpired"]),
+        (with(begun(), [cancelled("a", OrderStatus::Held)]), &["position 4: order a was PLACED: OrderCancelled"]),
+        (with(begun(), [placed("a", &[("s", 2)])]), &["position 4: order a was placed twice"]),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_was_settled_before_one_that_came_earlier_is_found() {
+    let late = |metadata| {
+        vec![
+            opened("s", 10),
+            placed("a", &[("s", 2)]),
+            placed("b", &[("s", 1)]),
+            rejected("b"),
+            Row { metadata, ..is_held("a") },
+            held("s", "a", 2, counts(10, 2, 0)),
+        ]
+    };
+    let log = Log::new().await;
+    log.find(vec![(late("{}"), &["position 5: order a was decided at slot s@stock after one that came later"])]).await;
+    // one that was parked and tried again has lost its place, and that is counted
+    log.write(&late(r#"{"actor":"engine/settlement/retry"}"#)).await;
+    let walk = log.walked().await;
+    assert_eq!((walk.proof.finish(), walk.proof.passed()), (vec![], 1));
+    // who leaves the line is in nobody's way
+    log.find(vec![(
+        vec![opened("s", 10), placed("a", &[("s", 2)]), placed("b", &[("s", 1)]), rejected("b"), cancelled("a", OrderStatus::Placed)],
+        &[],
+    )])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_order_or_a_slot_that_cannot_be_read_no_more_is_asked() {
+    let log = Log::new().await;
+    for unreadable in [3, 5] {
+        log.write(&bought()).await;
+        tamper(&log.client, &format!("UPDATE events SET event_version = '7.0' WHERE position = {unreadable}")).await;
+        let found = log.findings().await;
+        assert_eq!((found.len(), found[0].clone()), (2, format!("position {unreadable}: the event cannot be read")), "and the chain: {found:?}");
+    }
+}
