@@ -90,6 +90,19 @@ async fn a_hold_is_extended_bought_or_given_back_and_the_counts_follow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_commands_of_the_same_bytes_under_one_id_are_told_apart() {
+    let shop = Serving::start().await;
+    let slot = shop.on_sale("seat", 10).await;
+    shop.hold(&slot, "a", 4, in_seconds(60)).await.unwrap();
+    let confirm = ConfirmHoldRequest { request_id: id(), slot_id: slot.clone(), hold_id: "a".into() };
+    let release = ReleaseHoldRequest { request_id: confirm.request_id.clone(), slot_id: slot.clone(), hold_id: "a".into() };
+    let done = shop.inventory().confirm_hold(confirm.clone()).await.unwrap().into_inner();
+    assert_eq!(refused(shop.inventory().release_hold(release).await), "COMMAND_ID_REUSED", "it would be told that its units are free");
+    assert_eq!(shop.inventory().confirm_hold(confirm).await.unwrap().into_inner(), done);
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hold_ends_to_the_instant_though_nobody_records_it() {
     let shop = Serving::on(crate::harness::database().await, |config| config.settlement.enabled = false).await;
     let slot = shop.on_sale("seat", 2).await;

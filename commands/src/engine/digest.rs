@@ -71,6 +71,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn commands_of_the_same_bytes_are_told_apart_by_their_names() {
+        let digester = Digester { key: [7; 32] };
+        assert_ne!(digester.digest("confirm_hold", b"seat 1"), digester.digest("release_hold", b"seat 1"));
+        assert_ne!(digester.digest("hold", b"seat 1"), digester.digest("hold", b"seat 2"));
+        let marked = |name| digester.with_mark(name, b"two seats", *b"keydata1");
+        assert_ne!(marked("place_order"), marked("change_order"));
+    }
+
+    #[test]
     fn a_marked_command_is_known_by_all_of_it_until_its_key_is_gone() {
         let digester = Digester { key: [7; 32] };
         let marked =

@@ -198,3 +198,23 @@ fn a_decision_that_breaks_is_answered_alone_and_the_loop_goes_on() {
     assert_eq!(core.depart(at(1)).unwrap().batch.groups.len(), 1);
     drop(sound);
 }
+
+#[test]
+fn streams_in_memory_never_outgrow_their_bound_and_one_that_is_waited_for_stays() {
+    let mut core = Core::new(CoreLimits { cells: 4, ..CoreLimits::default() }, at(0));
+    let waits = submit(&mut core, hold("awaited", "mine"), key(100));
+    let awaited: Vec<(LoadRequest, u64)> = std::mem::take(&mut core.effects.loads);
+    for n in 0..20 {
+        let pool = format!("seats-{n}");
+        let mut answer = submit(&mut core, hold(&pool, "mine"), key(n));
+        load(&mut core, opened(&pool, 0));
+        let (number, landed) = land(core.depart(at(1)).unwrap(), 9 + u64::try_from(n).unwrap());
+        core.appended(number, landed, at(1));
+        assert!(answer.try_recv().is_ok());
+        assert!(core.cells.len() <= 4 + 1, "{} streams after {n}", core.cells.len());
+    }
+    core.effects.loads = awaited;
+    load(&mut core, opened("awaited", 0));
+    assert!(core.depart(at(1)).is_some(), "its answer still has somewhere to go");
+    drop(waits);
+}
