@@ -2,10 +2,11 @@
 
 use jari_commands::engine::{CoreLimits, EngineSettings};
 use jari_domain::{
-    Timestamp,
+    StreamId, Timestamp,
     ids::{HoldId, SlotId},
     slot::SlotCommand,
 };
+use jari_event_store::LoadRequest;
 
 use crate::{
     harness::{Node, database, eventually, hold_until, in_seconds, on_slot},
@@ -83,4 +84,18 @@ async fn the_time_of_a_stream_outlives_a_restart_also_in_a_snapshot() {
     assert_eq!(code(&node, confirm(&slot, "second")).await, None);
     let ledger = Ledger::of(&node.database, &slot).await;
     assert!(ledger.events[2..].iter().all(|event| event.decided_at() >= ahead));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_earlier_than_the_one_before_it_takes_no_time_back() {
+    let node = Node::start().await;
+    let slot = node.open_stock("seat", 1).await;
+    assert_eq!(code(&node, hold_until(&slot, "first", 1, in_seconds(600))).await, None);
+    let ahead = an_hour_ahead(&node, &slot, 3).await;
+    let early = values(&slot.to_string(), 5).replace("SlotSuspended", "SlotResumed").replace(r#"{"reason":"rain"}"#, "{}");
+    let early = early.replace("'{}')", &format!(r#"'{{"decided_at":"{}"}}')"#, in_seconds(0)));
+    client(&node.database).await.batch_execute(&format!("{INSERT} {early}")).await.unwrap();
+    let loaded = node.reader().load(vec![LoadRequest { stream: StreamId::from(&slot), from: None }]).await.unwrap().pop().unwrap().unwrap();
+    assert_eq!((loaded.version, loaded.last_time), (5, ahead));
+    assert_eq!(code(&node, confirm(&slot, "first")).await.as_deref(), Some("HOLD_EXPIRED"), "another may have been told so");
 }

@@ -102,3 +102,20 @@ async fn an_owner_under_an_old_epoch_lands_nothing_and_its_neighbours_land() {
     let never = vec![leased(vec![write("c", 0, "nobody's")], "unheard-of", 1)];
     assert!(appender.append(&batch(never), 3, None, false).await.unwrap().lease_lost, "a lease that nobody took is no lease");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_behind_an_event_from_the_future_is_recorded_no_earlier() {
+    let database = database().await;
+    let appender = Appender::connect(&database).await.unwrap();
+    let ahead = INSERT.replace("metadata)", "metadata, recorded_at)");
+    let ahead = format!("{ahead} {}", values("a", 1).replace("'{}')", "'{}', now() + interval '1 hour')"));
+    client(&database).await.batch_execute(&ahead).await.unwrap();
+    let appended = appender.append(&batch(vec![group(vec![write("b", 0, "by a clock that was set right")])]), 1, None, false).await.unwrap();
+    // by way of the trigger, and of the walk in which some fall
+    client(&database).await.batch_execute(&format!("{INSERT} {}", values("a", 2))).await.unwrap();
+    let some = batch(vec![group(vec![read("a", 0)]), group(vec![write("c", 0, "lands")])]);
+    assert_eq!(appender.append(&some, 2, None, false).await.unwrap().fallen, [0]);
+    let events = Reader::new(database).log_after(0, 9).await.unwrap();
+    assert_eq!((events.len(), events[1].recorded_at), (4, appended.recorded_at));
+    assert!(events.windows(2).all(|pair| pair[0].recorded_at <= pair[1].recorded_at), "time of recording never decreases");
+}
