@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jari_commands::engine::EngineSettings;
 use jari_domain::{Timestamp, slot::InventorySlot};
-use jari_event_store::{Appender, Archiver, Database, Reader, archive_horizon};
+use jari_event_store::{Appender, Archiver, Database, Reader, TailSettings, archive_horizon};
 use tokio_postgres::error::SqlState;
 
 use crate::{
@@ -94,6 +94,38 @@ async fn who_decided_before_events_moved_never_lands_in_their_place() {
     assert!(appender.append(&newest, 99, None, false).await.unwrap().fallen.is_empty());
     let sequences: Vec<u64> = Reader::new(database.clone()).stream_after(&stream("old"), 0, 99).await.unwrap().iter().map(|e| e.sequence).collect();
     assert_eq!(sequences, (1..=10).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_checked_for_its_group_that_knows_least() {
+    let database = database().await;
+    let writer = client(&database).await;
+    for n in 1..=9 {
+        writer.batch_execute(&format!("{INSERT} {}", values("old", n))).await.unwrap();
+    }
+    assert_eq!(archive(&database, 9).await, 7);
+    let appender = Appender::connect(&database).await.unwrap();
+    let stale = || group(vec![write("old", 3, "stale")]).knowing(3);
+    let newest = |id| group(vec![write(id, 0, "newest")]).knowing(9);
+    let appended = appender.append(&batch(vec![stale(), newest("a")]), 1, None, false).await.unwrap();
+    assert_eq!(appended.fallen, [0], "what it would meet has moved");
+    let appended = appender.append(&batch(vec![newest("b"), stale()]), 2, None, false).await.unwrap();
+    assert_eq!(appended.fallen, [1]);
+}
+
+/// The node hears of nothing that others write: it knows the log as far as it has written it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_knows_nothing_of_what_has_moved_decides_again_on_all_of_it() {
+    let deaf = TailSettings { poll: Duration::from_secs(86_400), ..TailSettings::default() };
+    let node = Node::following(database().await, EngineSettings::default(), deaf).await;
+    let slot = node.open_stock("seats", 5).await;
+    let rows: Vec<String> = (2..=9).map(|n| values(&slot.to_string(), n + 1).replace(&format!("', {}, '", n + 1), &format!("', {n}, '"))).collect();
+    client(&node.database).await.batch_execute(&format!("{INSERT} {}", rows.join(", "))).await.unwrap();
+    assert_eq!(archive(&node.database, 9).await, 7);
+    assert!(node.run(hold(&slot, "a", 1)).await.refusal.is_none());
+    let sequences: Vec<u64> = node.log().await.iter().map(|event| event.sequence).collect();
+    assert_eq!(sequences, (1..=10).collect::<Vec<_>>(), "no second event where one has moved");
+    assert_eq!(walk(&node.database).await.0, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

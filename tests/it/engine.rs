@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use jari_commands::engine::{CoreLimits, EngineSettings};
 use jari_domain::slot::InventorySlot;
 use uuid::Uuid;
 
-use crate::harness::{Node, command, hold, in_seconds};
+use crate::{
+    harness::{Node, command, database, hold, in_seconds},
+    raw::{INSERT, client, values},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exactly_the_capacity_is_sold_when_many_want_one_slot() {
@@ -80,4 +84,23 @@ async fn two_nodes_on_one_slot_never_oversell() {
     assert_eq!(state.counts().held, sold, "what was acknowledged stands in the log, and nothing else");
     assert!(sold <= 300 && (contended > 0 || sold == 300), "sold {sold}, refused {refused}, contended {contended}");
     one.log().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_write_to_a_stream_is_known_before_the_next_decision_on_it() {
+    // one try: who decides on a state that is old by now falls, and is told so
+    let limits = CoreLimits { attempts: 1, ..CoreLimits::default() };
+    let node = Node::on(database().await, EngineSettings { limits, ..EngineSettings::default() }).await;
+    let (slot, beside) = (node.open_stock("seats", 10).await, node.open_stock("beside", 10).await);
+    assert_eq!(node.run(hold(&slot, "before", 1)).await.refusal, None);
+    // versions 3 and 4: suspended, and resumed
+    let id = slot.to_string();
+    client(&node.database).await.batch_execute(&format!("{INSERT} {}, {}", values(&id, 3), values(&id, 4))).await.unwrap();
+    assert!(!node.tail.read(4, 1).await.unwrap().is_empty());
+    // while these wait for the log, the loop looks at what the tail has
+    for n in 0..2 {
+        assert_eq!(node.run(hold(&beside, &format!("h{n}"), 1)).await.refusal, None);
+    }
+    let after = node.engine.execute(hold(&slot, "after", 1), command(Uuid::now_v7())).await;
+    assert_eq!(after.expect("it is decided on what is there").refusal, None);
 }

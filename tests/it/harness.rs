@@ -54,6 +54,7 @@ pub async fn database() -> Database {
 pub struct Node {
     pub database: Database,
     pub engine: Engine,
+    pub tail: LogTail,
     pub stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -64,11 +65,16 @@ impl Node {
     }
 
     pub async fn on(database: Database, settings: EngineSettings) -> Self {
+        Self::following(database, settings, TailSettings::default()).await
+    }
+
+    /// The same, with bounds of the tail.
+    pub async fn following(database: Database, settings: EngineSettings, tail: TailSettings) -> Self {
         let stop = CancellationToken::new();
-        let (tail, following) = LogTail::start(database.clone(), TailSettings::default(), stop.clone()).await.unwrap();
+        let (tail, following) = LogTail::start(database.clone(), tail, stop.clone()).await.unwrap();
         let (snapshots, writing) = SnapshotWriter::start(database.clone(), stop.clone());
-        let (engine, deciding) = Engine::start(database.clone(), tail, snapshots, settings, stop.clone()).await.unwrap();
-        Self { database, engine, stop, tasks: vec![following, writing, deciding] }
+        let (engine, deciding) = Engine::start(database.clone(), tail.clone(), snapshots, settings, stop.clone()).await.unwrap();
+        Self { database, engine, tail, stop, tasks: vec![following, writing, deciding] }
     }
 
     pub async fn stop(self) -> Database {

@@ -18,6 +18,7 @@ use crate::{
     harness::{Node, command, database, eventually, hold, on_slot},
     ledger::Ledger,
     raw::client,
+    serving::Serving,
 };
 
 async fn load(database: &Database, slot: &SlotId) -> Result<LoadedStream, LogError> {
@@ -159,4 +160,21 @@ async fn forgetting_old_ids_holds_up_nobody_and_forgets_no_young_one() {
     let node = Node::on(database, Default::default()).await;
     assert_eq!(node.engine.execute(hold(&slot, "young", 1), command(young)).await.unwrap(), first);
     assert_eq!(prune_commands(&node.database, 30, 1_000_000).await.unwrap(), 0, "nothing else is old");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_forgets_outcomes_only_some_days_after_their_ids_are_refused() {
+    let database = database().await;
+    let owner = client(&database).await;
+    // of callers whose clocks are ahead: their ids are refused for their age a day later than others'
+    let old = "INSERT INTO commands SELECT gen_random_uuid(), days::text, '\\x00', 1, NULL, now() - make_interval(days => days) FROM unnest(ARRAY[29, 31, 33]) days";
+    owner.execute(old, &[]).await.unwrap();
+    let shop = Serving::on(database, |config| config.engine.retention_days = 30).await;
+    let kept = || async {
+        let rows = owner.query("SELECT caller FROM commands ORDER BY caller", &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect::<Vec<String>>()
+    };
+    eventually("the oldest is forgotten", || async { !kept().await.contains(&"33".to_owned()) }).await;
+    assert_eq!(kept().await, ["29", "31"]);
+    shop.node.stop().await;
 }

@@ -178,3 +178,18 @@ async fn events_of_a_writer_who_sends_no_notice_are_found_by_asking_now_and_then
     }
     tail.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tail_keeps_no_more_events_than_its_bound() {
+    let database = database().await;
+    let tail = Tail::start(&database, TailSettings { keep: 8, page: 5, poll: NEVER }).await;
+    let own = Appender::connect(&database).await.unwrap();
+    tail.tail.appended_by(&own);
+    for number in 1..=30 {
+        tail.tail.offer(append(&own, number).await);
+    }
+    tail.read(0, 30, 10).await;
+    assert_eq!(tail.tail.read_now(22, 100).await.unwrap().len(), 8, "from memory, which gives whatever it has");
+    assert_eq!(tail.tail.read_now(21, 100).await.unwrap().len(), 5, "from the database, a page at a time");
+    tail.end().await;
+}
