@@ -83,9 +83,9 @@ impl SlotLedger {
                 self.capacity = counts.capacity;
                 None
             }
-            SlotEvent::UnitsHeld { hold_id, quantity, expires_at, .. } => {
+            SlotEvent::UnitsHeld { hold_id, quantity, expires_at, holder, .. } => {
                 self.held += u64::from(*quantity);
-                let before = self.holds.insert(hold_id.clone(), Hold { quantity: *quantity, expires_at: *expires_at })?;
+                let before = self.holds.insert(hold_id.clone(), Hold { quantity: *quantity, expires_at: *expires_at, holder: *holder })?;
                 self.held -= u64::from(before.quantity);
                 Some(format!("takes hold {hold_id}, which it has already"))
             }

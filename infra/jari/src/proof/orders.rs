@@ -1,8 +1,8 @@
 //! The orders of a log beside its slots: each settled in its turn, and in its slots what it says of them.
 //!
 //! An order's event and what it brings about in the slots are one group, in one commit: the slots' events stand right behind it, or before it
-//! where another writer put them so. What is missing when the next event of another kind comes is missing for good. Callers may move an
-//! order's holds by themselves (a hold's id is theirs to name); so only what an order's own event says is asked for, when it says so.
+//! where another writer put them so. What is missing when the next event of another kind comes is missing for good. Other writers may
+//! move an order's holds by themselves; so only what an order's own event says is asked for, when it says so.
 
 use std::{
     collections::{BTreeMap, HashMap},
