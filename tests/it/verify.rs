@@ -4,7 +4,7 @@ use jari::proof::Walk;
 use jari_domain::{
     AnyEvent, StreamId, Timestamp,
     ids::{HoldId, PoolId, SlotId},
-    slot::{Counts, Sale, SlotEvent},
+    slot::{Counts, Holder, Sale, SlotEvent},
 };
 use jari_event_store::Database;
 use tokio_postgres::Client;
@@ -47,7 +47,7 @@ pub fn opened(pool: &str, capacity: u32) -> Row {
     on(pool, SlotEvent::SlotOpened { pool_id: PoolId::parse(pool).unwrap(), window: None, counts: counts(capacity, 0, 0) })
 }
 pub fn held(pool: &str, hold: &str, quantity: u32, counts: Counts) -> Row {
-    on(pool, SlotEvent::UnitsHeld { hold_id: hold_id(hold), quantity, expires_at: at(600), counts })
+    on(pool, SlotEvent::UnitsHeld { hold_id: hold_id(hold), quantity, expires_at: at(600), holder: Holder::Caller, counts })
 }
 pub fn extended(pool: &str, hold: &str, second: i64) -> Row {
     on(pool, SlotEvent::HoldExtended { hold_id: hold_id(hold), expires_at: at(second) })
