@@ -319,7 +319,7 @@ impl LoadedStream {
             Body::Known(ref typed) => {
                 self.state.apply(typed);
                 self.version = event.sequence;
-                self.last_time = self.last_time.max(event.decided_at());
+                self.last_time = self.last_time.max(event.reaches());
                 Ok(())
             }
             Body::Unreadable { error, .. } => Err(LogError::Unreadable { stream: self.stream.to_string(), sequence: event.sequence, source: error }),

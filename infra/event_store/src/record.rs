@@ -105,11 +105,16 @@ impl RecordedEvent {
         }
     }
 
-    /// The time by which it was decided; the time of its recording when its writer did not say, or said what no clock says.
+    /// The time by which it was decided; the time of its recording when its writer did not say.
     #[must_use]
     pub fn decided_at(&self) -> Timestamp {
+        self.metadata.decided_at.unwrap_or(self.recorded_at)
+    }
+
+    /// The time that its stream has reached by it: when it was decided, or recorded where its writer said what no clock says.
+    pub(crate) fn reaches(&self) -> Timestamp {
         let latest = self.recorded_at.saturating_add(CLOCKS_DIFFER).unwrap_or(Timestamp::MAX);
-        self.metadata.decided_at.filter(|at| *at <= latest).unwrap_or(self.recorded_at)
+        Some(self.decided_at()).filter(|at| *at <= latest).unwrap_or(self.recorded_at)
     }
 
     /// Columns: position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text, metadata::text, recorded_at.
