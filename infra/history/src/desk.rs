@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jari_contract::Publisher;
 use jari_event_store::{Database, LogTail, Reader, RecordedEvent, StreamWatchers};
+use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -80,6 +81,12 @@ impl HistoryDesk {
     pub(crate) async fn head(&self) -> Result<u64, HistoryError> {
         let _turn = self.turn().await?;
         Ok(self.reader.head().await?)
+    }
+
+    /// The last position that was recorded at or before `time`; 0 when there is none.
+    pub(crate) async fn last_recorded_by(&self, time: Timestamp) -> Result<u64, HistoryError> {
+        let _turn = self.turn().await?;
+        Ok(self.reader.last_recorded_by(time).await?)
     }
 
     /// Up to `limit` events after `after` that are there now.

@@ -32,25 +32,9 @@ pub(crate) async fn find(desk: &HistoryDesk, field: &'static str, asked: Option<
             if time > Timestamp::now() {
                 return Err(HistoryError::TimeAhead { field, time });
             }
-            Ok(Found { position: last_by(desk, time, head).await?, time: Some(time) })
+            Ok(Found { position: desk.last_recorded_by(time).await?, time: Some(time) })
         }
     }
-}
-
-/// The last position that was recorded at or before `time`. Times of recording never fall from one position to the next, so that halving finds it:
-/// at most one read by position for each bit of `head`, and no index on times, which every append would have to write.
-async fn last_by(desk: &HistoryDesk, time: Timestamp, head: u64) -> Result<u64, HistoryError> {
-    // everything up to `by` was recorded by then, everything after `head` was not
-    let (mut by, mut later) = (0, head + 1);
-    // Ends when the two meet: each round halves what is between them.
-    while later - by > 1 {
-        let middle = by + (later - by) / 2;
-        match desk.log(middle - 1, 1).await?.first() {
-            Some(event) if event.recorded_at <= time => by = event.position.max(middle).min(later - 1),
-            _ => later = middle,
-        }
-    }
-    Ok(by)
 }
 
 /// When the event at `position` was recorded; `None` at 0.

@@ -17,6 +17,7 @@ mod metrics;
 pub mod node;
 mod operations;
 pub mod proof;
+mod reach;
 pub mod relaying;
 pub mod story;
 mod subjects;

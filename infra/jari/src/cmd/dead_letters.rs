@@ -1,14 +1,16 @@
 //! `jari dead-letters`: commands from Kafka that were refused, and the call that sends one again.
 
-use anyhow::anyhow;
-use jari_proto::{
-    operations::v1::{ListRefusedCommandsRequest, RedriveCommandRequest, RefusedCommand, operations_service_client::OperationsServiceClient},
-    status::reason,
+use jari_proto::operations::v1::{
+    ListRefusedCommandsRequest, RedriveCommandRequest, RefusedCommand, operations_service_client::OperationsServiceClient,
 };
-use tonic::{Status, transport::Channel};
+use tonic::transport::Channel;
 
 use super::print;
-use crate::{cli::DeadLetters, config::Config};
+use crate::{
+    cli::DeadLetters,
+    config::Config,
+    reach::{self, refused},
+};
 
 /// Commands of a page.
 const PAGE: i32 = 500;
@@ -18,9 +20,7 @@ const PAGE: i32 = 500;
 /// # Errors
 /// A server that does not answer, or what it refuses.
 pub async fn run(config: &Config, options: DeadLetters) -> anyhow::Result<()> {
-    let server = options.server.clone().unwrap_or_else(|| config.advertised());
-    let endpoint = Channel::from_shared(if server.contains("://") { server.clone() } else { format!("http://{server}") })?;
-    let channel = endpoint.connect().await.map_err(|error| anyhow!("nobody answers on {server}: {error}"))?;
+    let channel = reach::node(config, options.server.as_deref()).await?;
     let mut node = OperationsServiceClient::new(channel).max_decoding_message_size(64 << 20);
     for offset in &options.redrive {
         redrive(&mut node, *offset).await?;
@@ -38,7 +38,7 @@ pub async fn run(config: &Config, options: DeadLetters) -> anyhow::Result<()> {
     let mut asked = ListRefusedCommandsRequest { page_size: PAGE, ..Default::default() };
     // Ends with the last page.
     loop {
-        let page = node.list_refused_commands(asked.clone()).await.map_err(refused)?.into_inner();
+        let page = node.list_refused_commands(asked.clone()).await.map_err(|status| refused(&status))?.into_inner();
         for command in page.refused_commands.iter().filter(|command| wanted(command)) {
             found.push(command.offset);
             print(&line(command));
@@ -59,7 +59,7 @@ pub async fn run(config: &Config, options: DeadLetters) -> anyhow::Result<()> {
 
 async fn redrive(node: &mut OperationsServiceClient<Channel>, offset: i64) -> anyhow::Result<()> {
     let request = RedriveCommandRequest { request_id: uuid::Uuid::now_v7().to_string(), offset };
-    let sent = node.redrive_command(request).await.map_err(refused)?.into_inner();
+    let sent = node.redrive_command(request).await.map_err(|status| refused(&status))?.into_inner();
     print(&format!("{offset} is sent again, as {}\n", sent.command_id));
     Ok(())
 }
@@ -70,11 +70,4 @@ fn line(command: &RefusedCommand) -> String {
     let kind = refused.command_type.rsplit('.').next().unwrap_or_default();
     let help = if refused.retryable { "may succeed later" } else { "as it is, it will be refused again" };
     format!("{offset}: {kind} of order {:?}: {} ({}); {help}\n", refused.order_id, refused.message, refused.code)
-}
-
-fn refused(status: Status) -> anyhow::Error {
-    match reason(&status) {
-        Some(code) => anyhow!("{} ({code})", status.message()),
-        None => anyhow!("{}", status.message()),
-    }
 }

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-use jari_proto::{
-    status::reason,
-    subject::v1::{EraseSubjectRequest, subject_service_client::SubjectServiceClient},
-};
-use tonic::{Code, transport::Endpoint};
+use jari_proto::subject::v1::{EraseSubjectRequest, subject_service_client::SubjectServiceClient};
+use tonic::{Code, Request};
 use uuid::Uuid;
 
 use super::print;
-use crate::{cli::Erase, config::Config};
+use crate::{
+    cli::Erase,
+    config::Config,
+    reach::{self, refused},
+};
 
 /// How long the server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,17 +21,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// What the server said; the id with which to ask again.
 pub async fn run(config: &Config, options: &Erase) -> anyhow::Result<()> {
-    let address = options.server.clone().unwrap_or_else(|| config.advertised());
-    let endpoint = Endpoint::from_shared(address.clone())?.connect_timeout(PATIENCE).timeout(PATIENCE);
-    let channel = endpoint.connect().await.with_context(|| format!("{address} does not answer"))?;
+    let channel = reach::node(config, options.server.as_deref()).await?;
     let request_id = options.request_id.unwrap_or_else(Uuid::now_v7).to_string();
-    let request = EraseSubjectRequest { request_id: request_id.clone(), subject: options.subject.clone() };
+    let mut request = Request::new(EraseSubjectRequest { request_id: request_id.clone(), subject: options.subject.clone() });
+    request.set_timeout(PATIENCE);
     let erased = SubjectServiceClient::new(channel).erase_subject(request).await.map_err(|status| {
-        let code = reason(&status).unwrap_or_default();
         // what was decided stays as it is, whoever asks again
         let again = !matches!(status.code(), Code::InvalidArgument | Code::AlreadyExists | Code::FailedPrecondition);
         let advice = if again { format!("; ask again with --request-id {request_id}") } else { String::new() };
-        anyhow::anyhow!("{code}: {}{advice}", status.message())
+        anyhow::anyhow!("{}{advice}", refused(&status))
     })?;
     let erased = erased.into_inner();
     let at =

@@ -3,23 +3,18 @@
 use std::io::Write;
 
 use anyhow::{Context, anyhow};
-use jari_proto::{
-    history::v1::{
-        AggregateKind, CompareStatesRequest, Event, GetStateAsOfRequest, ReadLogRequest, ReadStreamRequest, State, TraceCausesRequest,
-        history_service_client::HistoryServiceClient, state,
-    },
-    status::reason,
+use jari_proto::history::v1::{
+    AggregateKind, CompareStatesRequest, Event, GetStateAsOfRequest, ReadLogRequest, ReadStreamRequest, State, TraceCausesRequest,
+    history_service_client::HistoryServiceClient, state,
 };
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
-use tonic::{
-    Status, Streaming,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Streaming, transport::Channel};
 
 use crate::{
     cli::history::{Causes, Diff, History, Log, Stream, Tell},
     config::Config,
+    reach::{self, refused},
 };
 
 /// Events of a page of causes.
@@ -34,17 +29,14 @@ struct Enough;
 /// A server that does not answer, or what it refuses.
 pub async fn run(config: &Config, options: History) -> anyhow::Result<()> {
     let History { server, pretty, tell } = options;
-    let server = server.unwrap_or_else(|| config.advertised());
     let asking = async {
-        let endpoint = Endpoint::from_shared(if server.contains("://") { server.clone() } else { format!("http://{server}") })?;
-        let channel = endpoint.connect().await.with_context(|| format!("nobody answers on {server}; start a server with `jari serve`"))?;
-        let history = HistoryServiceClient::new(channel);
+        let history = HistoryServiceClient::new(reach::node(config, server.as_deref()).await?);
         match tell {
             Tell::Log(log) => follow_log(history, log, pretty).await,
             Tell::Stream(stream) => follow_stream(history, stream, pretty).await,
             Tell::State(one) => {
                 let asked = GetStateAsOfRequest { aggregate: Some(one.thing), as_of: one.as_of };
-                let told = { history }.get_state_as_of(asked).await.map_err(refused)?.into_inner();
+                let told = { history }.get_state_as_of(asked).await.map_err(|status| refused(&status))?.into_inner();
                 let _ = say(&told.state.as_ref().map_or_else(String::new, |state| shown(&as_json(state), pretty)));
                 Ok(())
             }
@@ -69,14 +61,14 @@ async fn follow_log(mut history: HistoryServiceClient<Channel>, log: Log, pretty
         slot_id: log.slot.unwrap_or_default(),
         order_id: log.order.unwrap_or_default(),
     };
-    let answers = history.read_log(asked).await.map_err(refused)?.into_inner();
+    let answers = history.read_log(asked).await.map_err(|status| refused(&status))?.into_inner();
     print_all(answers, "--after", pretty, |answer| (answer.events, answer.position)).await
 }
 
 async fn follow_stream(mut history: HistoryServiceClient<Channel>, stream: Stream, pretty: bool) -> anyhow::Result<()> {
     let Stream { thing, after_version, until, follow } = stream;
     let asked = ReadStreamRequest { aggregate: Some(thing), after_version, until, follow };
-    let answers = history.read_stream(asked).await.map_err(refused)?.into_inner();
+    let answers = history.read_stream(asked).await.map_err(|status| refused(&status))?.into_inner();
     print_all(answers, "--after-version", pretty, |answer| (answer.events, answer.version)).await
 }
 
@@ -90,7 +82,7 @@ async fn print_all<T>(mut answers: Streaming<T>, option: &str, pretty: bool, ope
             Ok(None) => return Ok(()),
             Err(status) => {
                 let how = reached.map_or_else(String::new, |reached| format!("; go on with {option} {reached}"));
-                return Err(anyhow!("{}{how}", refused(status)));
+                return Err(anyhow!("{}{how}", refused(&status)));
             }
         };
         let (events, position) = open(answer);
@@ -103,7 +95,7 @@ async fn print_all<T>(mut answers: Streaming<T>, option: &str, pretty: bool, ope
 
 async fn compare(mut history: HistoryServiceClient<Channel>, diff: Diff, pretty: bool) -> anyhow::Result<()> {
     let asked = CompareStatesRequest { aggregate: Some(diff.thing), before: Some(diff.from), after: diff.to };
-    let told = history.compare_states(asked).await.map_err(refused)?.into_inner();
+    let told = history.compare_states(asked).await.map_err(|status| refused(&status))?.into_inner();
     for change in told.changes {
         let line = if pretty {
             let shown = |json: &str| if json.is_empty() { "-".to_owned() } else { json.to_owned() };
@@ -124,7 +116,7 @@ async fn trace(mut history: HistoryServiceClient<Channel>, causes: Causes, prett
     // Ends with the last page, which the server bounds.
     loop {
         let asked = TraceCausesRequest { origin: Some(causes.origin.clone()), page_size: PAGE, page_token };
-        let told = history.trace_causes(asked).await.map_err(refused)?.into_inner();
+        let told = history.trace_causes(asked).await.map_err(|status| refused(&status))?.into_inner();
         if print_events(&told.events, pretty)?.is_err() || told.next_page_token.is_empty() {
             return Ok(());
         }
@@ -212,11 +204,4 @@ fn shown(value: &Value, pretty: bool) -> String {
 fn say(text: &str) -> Result<(), Enough> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|_| Enough)
-}
-
-fn refused(status: Status) -> anyhow::Error {
-    match reason(&status) {
-        Some(code) => anyhow!("{}: {}", code, status.message()),
-        None => anyhow!("the server ended the call: {}", status.message()),
-    }
 }

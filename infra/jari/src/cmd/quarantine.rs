@@ -1,16 +1,16 @@
 //! `jari quarantine`: streams that a view has set aside, and the call that lets it read one again.
 
-use anyhow::anyhow;
-use jari_proto::{
-    operations::v1::{
-        ListQuarantinedStreamsRequest, QuarantinedStream, RetryQuarantinedStreamRequest, operations_service_client::OperationsServiceClient,
-    },
-    status::reason,
+use jari_proto::operations::v1::{
+    ListQuarantinedStreamsRequest, QuarantinedStream, RetryQuarantinedStreamRequest, operations_service_client::OperationsServiceClient,
 };
-use tonic::{Status, transport::Channel};
+use tonic::transport::Channel;
 
 use super::print;
-use crate::{cli::Quarantine, config::Config};
+use crate::{
+    cli::Quarantine,
+    config::Config,
+    reach::{self, refused},
+};
 
 /// Streams of a page.
 const PAGE: i32 = 500;
@@ -20,10 +20,7 @@ const PAGE: i32 = 500;
 /// # Errors
 /// A server that does not answer, or what it refuses.
 pub async fn run(config: &Config, options: Quarantine) -> anyhow::Result<()> {
-    let server = options.server.clone().unwrap_or_else(|| config.advertised());
-    let endpoint = Channel::from_shared(if server.contains("://") { server.clone() } else { format!("http://{server}") })?;
-    let channel = endpoint.connect().await.map_err(|error| anyhow!("nobody answers on {server}: {error}"))?;
-    let mut node = OperationsServiceClient::new(channel);
+    let mut node = OperationsServiceClient::new(reach::node(config, options.server.as_deref()).await?);
     let projection = options.view.unwrap_or_default();
     let Some((aggregate_type, aggregate_id)) = options.retry else { return list(&mut node, projection).await };
     let request = RetryQuarantinedStreamRequest {
@@ -32,7 +29,7 @@ pub async fn run(config: &Config, options: Quarantine) -> anyhow::Result<()> {
         aggregate_type: aggregate_type.clone(),
         aggregate_id: aggregate_id.clone(),
     };
-    let position = node.retry_quarantined_stream(request).await.map_err(refused)?.into_inner().position;
+    let position = node.retry_quarantined_stream(request).await.map_err(|status| refused(&status))?.into_inner().position;
     print(&format!("{projection} reads {aggregate_type}/{aggregate_id} again, and has read it up to position {position}\n"));
     Ok(())
 }
@@ -42,7 +39,7 @@ async fn list(node: &mut OperationsServiceClient<Channel>, projection: String) -
     let mut none = true;
     // Ends with the last page.
     loop {
-        let page = node.list_quarantined_streams(asked.clone()).await.map_err(refused)?.into_inner();
+        let page = node.list_quarantined_streams(asked.clone()).await.map_err(|status| refused(&status))?.into_inner();
         none &= page.quarantined_streams.is_empty();
         page.quarantined_streams.iter().for_each(|stream| print(&line(stream)));
         if page.next_page_token.is_empty() {
@@ -62,11 +59,4 @@ fn line(stream: &QuarantinedStream) -> String {
     format!(
         "{projection}: {aggregate_type}/{aggregate_id} from position {failed_position}, {waiting_events} events wait: {message} ({code})\n    {retry}\n"
     )
-}
-
-fn refused(status: Status) -> anyhow::Error {
-    match reason(&status) {
-        Some(code) => anyhow!("{} ({code})", status.message()),
-        None => anyhow!("{}", status.message()),
-    }
 }
