@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -12,12 +12,17 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError,
+    types::RDKafkaErrorCode,
 };
 
 use crate::{KafkaSettings, RelayError, checkpoint, transaction::Pair};
 
 /// Offsets read back from the end of the checkpoints' topic at first: markers of transactions have offsets, too. When none of ours is among them, all are read.
 const LATEST_OFFSETS: i64 = 1_000;
+
+/// What a broker says of a partition that is not ready yet.
+const NEW: [RDKafkaErrorCode; 3] =
+    [RDKafkaErrorCode::NotLeaderForPartition, RDKafkaErrorCode::LeaderNotAvailable, RDKafkaErrorCode::UnknownTopicOrPartition];
 
 /// A client that keeps what the library says to itself: what matters of it comes back from the call, once, and is told by the relay.
 pub struct Quiet;
@@ -98,12 +103,25 @@ impl Cluster {
                 .set("enable.partition.eof", "true")
                 .create_with_context(Quiet)
                 .map_err(RelayError::kafka("connecting"))?;
-            let (low, high) =
-                consumer.fetch_watermarks(&topic, checkpoint::PARTITION, cluster.patience).map_err(RelayError::kafka("reading the checkpoint"))?;
+            let (low, high) = cluster.watermarks(&consumer, &topic, checkpoint::PARTITION).map_err(RelayError::kafka("reading the checkpoint"))?;
             let recent = cluster.last_of(&consumer, &topic, (high - LATEST_OFFSETS).max(low))?;
             if recent.is_some() || high - LATEST_OFFSETS <= low { Ok(recent) } else { cluster.last_of(&consumer, &topic, low) }
         })
         .await
+    }
+
+    /// Where a partition begins and ends. One that was made a moment ago may have no leader yet: it is asked again, as long as a call may take.
+    pub(crate) fn watermarks(&self, consumer: &BaseConsumer<Quiet>, topic: &str, partition: i32) -> Result<(i64, i64), KafkaError> {
+        let until = Instant::now() + self.patience;
+        // ends with an answer, or with patience
+        loop {
+            match consumer.fetch_watermarks(topic, partition, self.patience) {
+                Err(error) if error.rdkafka_error_code().is_some_and(|code| NEW.contains(&code)) && Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                found => return found,
+            }
+        }
     }
 
     fn last_of(&self, consumer: &BaseConsumer<Quiet>, topic: &str, from: i64) -> Result<Option<Vec<u8>>, RelayError> {

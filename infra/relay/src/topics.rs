@@ -188,8 +188,7 @@ impl Cluster {
             let consumer: BaseConsumer<Quiet> = cluster.client().create_with_context(Quiet).map_err(RelayError::kafka("connecting"))?;
             for name in Topic::OF_EVENTS.map(|topic| cluster.topic(topic.name())) {
                 for partition in 0..found.get(&name).copied().unwrap_or_default() {
-                    let (_, end) =
-                        consumer.fetch_watermarks(&name, partition, cluster.patience()).map_err(RelayError::kafka("looking for records"))?;
+                    let (_, end) = cluster.watermarks(&consumer, &name, partition).map_err(RelayError::kafka("looking for records"))?;
                     if end > 0 {
                         return Ok(Some(name));
                     }
