@@ -1,9 +1,9 @@
 //! The intake's life: read, execute, note, and begin again after whatever went wrong.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use jari_relay::{Claim, Cluster, Message};
+use jari_relay::{Claim, Cluster, Message, RelayError};
 use jiff::{SignedDuration, Timestamp};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,10 @@ use crate::{
     line::{self, Joined},
     record::Record,
 };
+
+/// How often it is seen whether new topics were claimed, and after how many times that is said to be missing.
+const LOOK: Duration = Duration::from_millis(500);
+const LOOKS: u32 = 30;
 
 /// What it is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,8 +109,7 @@ impl Worker {
     /// Takes commands in until something goes wrong.
     async fn take_in(&self) -> Result<(), IntakeError> {
         self.cluster.make_topics().await?;
-        // what was sent to another log, or to this one before it was restored, is not executed here
-        self.claim.must_be_ours().await?;
+        self.wait_until_ours().await?;
         line::check_retention(&self.cluster, &self.settings).await?;
         let executor = Executor::new(&self.settings.server, self.settings.try_for)
             .map_err(|error| IntakeError::NotTaken { seconds: 0, reason: format!("{}: {error}", self.settings.server) })?;
@@ -120,6 +123,18 @@ impl Worker {
                 self.work(&line, &executor, records).await?;
             }
         }
+    }
+
+    /// What was sent to another log, or to this one before it was restored, is not executed here. New topics are claimed by the relay a moment after
+    /// they were made: that is waited for without a word.
+    async fn wait_until_ours(&self) -> Result<(), RelayError> {
+        for _ in 0..LOOKS {
+            match self.claim.must_be_ours().await {
+                Err(RelayError::Unclaimed) => tokio::time::sleep(LOOK).await,
+                known => return known,
+            }
+        }
+        self.claim.must_be_ours().await
     }
 
     async fn work(&self, line: &Joined, executor: &Executor, records: Vec<Record>) -> Result<(), IntakeError> {
