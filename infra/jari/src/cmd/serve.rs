@@ -1,5 +1,7 @@
 //! `jari serve`
 
+use std::time::Duration;
+
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -13,6 +15,9 @@ use crate::{
     keys,
     node::Node,
 };
+
+/// How long after Kafka could not be had it is tried again.
+const FIND_AGAIN: Duration = Duration::from_secs(300);
 
 /// Serves until it is told to stop.
 ///
@@ -35,9 +40,9 @@ pub async fn run(config: &Config, options: &Serve) -> anyhow::Result<()> {
     }
     node.sign_heads();
     print(&welcome(&node));
-    let mut broker = None;
+    let (mut broker, mut said) = (None, String::new());
     // joined in the loop below when it has ended, else aborted after it; what it may be about to start ends with this process
-    let mut finding = tokio::spawn(find_kafka(config.clone()));
+    let mut finding = tokio::spawn(find_kafka(config.clone(), Duration::ZERO));
     // Ends with a signal, or with the server. Kafka may come minutes later: nobody waits for it.
     let failed = loop {
         tokio::select! {
@@ -51,10 +56,14 @@ pub async fn run(config: &Config, options: &Serve) -> anyhow::Result<()> {
                     broker = Some(found);
                 }
                 Err(off) => {
-                    tracing::warn!("{off}");
                     node.relay.is_off(&off);
                     node.intake.is_off(&off);
-                    broker = Some(Broker { brokers: String::new(), private: None });
+                    if off != said {
+                        tracing::warn!("{off}");
+                        said = off;
+                    }
+                    // what stood in the way may be gone by then: a network that came late, a Java that was installed
+                    finding = tokio::spawn(find_kafka(config.clone(), FIND_AGAIN));
                 }
             },
         }
@@ -73,8 +82,9 @@ pub async fn run(config: &Config, options: &Serve) -> anyhow::Result<()> {
     failed.unwrap_or(Ok(()))
 }
 
-/// Where Kafka is; or why nothing is relayed, and what to do about it.
-async fn find_kafka(config: Config) -> Result<Broker, String> {
+/// Where Kafka is, looked for after `pause`; or why nothing is relayed, and what to do about it.
+async fn find_kafka(config: Config, pause: Duration) -> Result<Broker, String> {
+    tokio::time::sleep(pause).await;
     if !config.relay.enabled && !config.intake.enabled {
         return Err("relay.enabled and intake.enabled are false: nothing goes to Kafka, and nothing comes from there".into());
     }
