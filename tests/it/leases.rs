@@ -7,12 +7,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     harness::{database, eventually},
-    raw::client,
+    raw::{INSERT, client, values},
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_process_remembers_is_never_overwritten_by_an_owner_before() {
     let database = database().await;
+    let log: Vec<String> = (1..=30).map(|n| values("slot", n)).collect();
+    client(&database).await.batch_execute(&format!("{INSERT} {}", log.join(", "))).await.unwrap();
     let store = ProcessStore::new(database, "settlement");
     let entry = |key: &str, state: &str| vec![(key.to_owned(), state.to_owned())];
     assert!(store.save(1, 10, &entry("a", "first"), &[]).await.unwrap());
@@ -21,6 +23,7 @@ async fn what_a_process_remembers_is_never_overwritten_by_an_owner_before() {
     let memory = store.load().await.unwrap();
     assert_eq!((memory.position, memory.entries), (20, entry("a", "second")));
     assert!(store.save(2, 30, &[], &["a".to_owned()]).await.unwrap(), "the owner goes on");
+    assert!(!store.save(2, 31, &entry("b", "ahead"), &[]).await.unwrap(), "the log does not reach so far: what comes there would never be folded");
     assert_eq!(store.load().await.unwrap().position, 30);
 }
 

@@ -122,7 +122,10 @@ impl Driver {
                 taken = intake.recv_many(&mut arrivals, TURN), if !closed => closed = taken == 0,
                 () = std::future::ready(()), if closed && self.core.units.is_empty() => return,
                 Ok(()) = head.changed() => self.follow().await,
-                _ = pulse.tick() => self.look_at_health(),
+                _ = pulse.tick() => {
+                    self.look_at_link();
+                    self.look_at_health();
+                }
                 () = stop.cancelled(), if self.core.units.is_empty() => return,
                 () = &mut drained => {
                     tracing::warn!(units = self.core.units.len(), "stopped with work under way; it is settled or found again under its ids");
@@ -153,13 +156,30 @@ impl Driver {
             self.clock.hear(appended.recorded_at);
         }
         self.core.appended(number, result, self.now());
-        if self.core.flight.disconnected && !self.reconnecting {
-            self.reconnecting = true;
-            self.shared.set_health(Health::Disconnected);
-            tracing::warn!("the connection to the log is gone; nothing is accepted until it is back");
-            self.failures = self.failures.saturating_add(1);
-            let linking = link::make(self.appender.clone(), self.database.clone(), self.tail.clone(), self.failures);
-            self.answers.push(linking.map(Answer::Linked).boxed());
+        if self.core.flight.disconnected {
+            self.relink();
+        }
+    }
+
+    /// Connects anew, unless that is under way.
+    fn relink(&mut self) {
+        if self.reconnecting {
+            return;
+        }
+        self.reconnecting = true;
+        self.shared.set_health(Health::Disconnected);
+        tracing::warn!("the connection to the log is gone; nothing is accepted until it is back");
+        self.failures = self.failures.saturating_add(1);
+        let linking = link::make(self.appender.clone(), self.database.clone(), self.tail.clone(), self.failures);
+        self.answers.push(linking.map(Answer::Linked).boxed());
+    }
+
+    /// A connection that goes while nothing is sent on it is noticed here: what answers at its address may be another log, which settlement and views
+    /// would go on with.
+    fn look_at_link(&mut self) {
+        if self.appends.is_empty() && self.appender.is_closed() {
+            self.core.flight.disconnected = true;
+            self.relink();
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jari_event_store::{Appender, Database, LogError, LogTail, Reader};
+use jari_event_store::{Appender, Database, LogError, LogTail, RecordedEvent};
 
 /// Between two tries to reach the database, and before the first one after a connection that did nothing.
 const RETRY: Duration = Duration::from_millis(200);
@@ -28,41 +28,34 @@ pub(super) async fn make(old: Appender, database: Database, tail: LogTail, failu
     if failures > 1 {
         tokio::time::sleep(RETRY.saturating_mul(1 << failures.min(8)).min(LONGEST)).await;
     }
+    let mut said = String::new();
     // Ends when the database is back.
     loop {
-        match tokio::time::timeout(PATIENCE, connect(&old, &database)).await {
-            // No bound of our own on the wait for a standby: a try that was given up would leave its backend waiting, and the next one another.
-            Ok(Ok(new)) => match new.wait_until_safe().await {
-                Ok(()) => match holds_what_was_heard(&tail, &Reader::new(database.clone())).await {
-                    Ok(None) => return Link::Made(Box::new(new)),
-                    Ok(Some(known)) => return Link::OtherHistory { known },
-                    Err(error) => tracing::debug!(%error, "the log is still away"),
-                },
-                Err(error) => tracing::debug!(%error, "the log takes nothing yet"),
-            },
-            Ok(Err(error)) => tracing::debug!(%error, "the log is still away"),
-            Err(_) => tracing::debug!("the log is still away: no answer"),
+        match attempt(&old, &database, &tail).await {
+            Ok(link) => return link,
+            // said once: whoever has to mend something must know what
+            Err(error) if error.to_string() != said => {
+                tracing::warn!(%error, "the log is still away");
+                said = error.to_string();
+            }
+            Err(_) => {}
         }
         tokio::time::sleep(RETRY).await;
     }
 }
 
-async fn connect(old: &Appender, database: &Database) -> Result<Appender, LogError> {
-    let new = Appender::connect(database).await?;
-    old.end(database).await?;
-    Ok(new)
-}
-
-/// `None` when the newest event that was heard of stands where it stood; else its position.
-async fn holds_what_was_heard(tail: &LogTail, reader: &Reader) -> Result<Option<u64>, LogError> {
-    let (known, newest) = tail.newest();
-    if known == 0 {
-        return Ok(None);
-    }
-    let there = reader.log_after(known - 1, 1).await?;
-    let place = |event: &jari_event_store::RecordedEvent| {
-        (event.position, event.aggregate_type.to_string(), event.aggregate_id.clone(), event.sequence, event.recorded_at)
+async fn attempt(old: &Appender, database: &Database, tail: &LogTail) -> Result<Link, LogError> {
+    let connect = async {
+        let new = Appender::connect(database).await?;
+        old.end(database).await?;
+        Ok(new)
     };
-    let is_there = there.first().is_some_and(|event| event.position == known && newest.is_none_or(|newest| place(&newest) == place(event)));
-    Ok((!is_there).then_some(known))
+    let new = tokio::time::timeout(PATIENCE, connect).await.unwrap_or_else(|_| Err(LogError::Pool("no answer".into())))?;
+    // No bound of our own on this wait: a try that was given up would leave its backend waiting for a standby, and the next one another.
+    new.wait_until_safe().await?;
+    let (known, newest) = tail.newest();
+    let there = new.event_at(known).await?;
+    let place = |event: &RecordedEvent| (event.aggregate_type.clone(), event.aggregate_id.clone(), event.sequence, event.recorded_at);
+    let holds = known == 0 || there.is_some_and(|there| newest.is_none_or(|newest| place(&newest) == place(&there)));
+    Ok(if holds { Link::Made(Box::new(new)) } else { Link::OtherHistory { known } })
 }

@@ -7,6 +7,7 @@ use tokio_postgres::{Client, Statement, types::ToSql};
 
 use crate::{
     Batch, Body, Database, Group, LogError, RecordedEvent,
+    read::READ_LOG,
     record::{signed, timestamp, unsigned},
 };
 
@@ -152,6 +153,22 @@ impl Appender {
     pub async fn wait_until_safe(&self) -> Result<(), LogError> {
         self.client.execute("SELECT pg_logical_emit_message(true, 'jari', '')", &[]).await?;
         Ok(())
+    }
+
+    /// The event at `position`, as the server that this connection appends to has it: another one that answers to the same address may be behind.
+    ///
+    /// # Errors
+    /// [`LogError::Database`].
+    pub async fn event_at(&self, position: u64) -> Result<Option<RecordedEvent>, LogError> {
+        let row = self.client.query_opt(READ_LOG, &[&signed(position.saturating_sub(1)), &1_i64]).await?;
+        let event = row.as_ref().map(RecordedEvent::from_row).transpose()?;
+        Ok(event.filter(|event| event.position == position))
+    }
+
+    /// Whether the connection is gone. Nobody is told of that who sends nothing.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
     }
 
     /// The server's process behind the connection, as its notices name it.

@@ -71,7 +71,8 @@ impl ProcessStore {
         Ok(ProcessMemory { position: unsigned(position), entries })
     }
 
-    /// Moves the checkpoint and the memory in one transaction. Says false when a newer owner has saved: then nothing was written.
+    /// Moves the checkpoint and the memory in one transaction. Says false when a newer owner has saved, or the log does not reach `position`: then
+    /// nothing was written.
     ///
     /// # Errors
     /// [`LogError::Database`].

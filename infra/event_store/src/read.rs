@@ -13,7 +13,7 @@ use crate::{
 
 const READ_STREAMS: &str = include_str!("sql/read_streams.sql");
 const READ_SNAPSHOTS: &str = include_str!("sql/read_snapshots.sql");
-const READ_LOG: &str = include_str!("sql/read_log.sql");
+pub(crate) const READ_LOG: &str = include_str!("sql/read_log.sql");
 const READ_RANGE: &str = include_str!("sql/read_range.sql");
 const RECORDED_AT: &str = include_str!("sql/recorded_at.sql");
 const READ_HEAD: &str = include_str!("sql/read_head.sql");
