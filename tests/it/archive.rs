@@ -69,14 +69,20 @@ async fn a_log_of_which_most_has_moved_reads_decides_and_proves_as_before() {
     assert_eq!((broken, end.position), (vec![], 101));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_decided_before_events_moved_never_lands_in_their_place() {
+/// A log of one stream of nine events, of which the first seven stand in the archive.
+async fn seven_of_nine_moved() -> Database {
     let database = database().await;
     let writer = client(&database).await;
     for n in 1..=9 {
         writer.batch_execute(&format!("{INSERT} {}", values("old", n))).await.unwrap();
     }
     assert_eq!(archive(&database, 9).await, 7);
+    database
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_decided_before_events_moved_never_lands_in_their_place() {
+    let database = seven_of_nine_moved().await;
     let appender = Appender::connect(&database).await.unwrap();
     let mut number = 0;
     let mut append = async |expected, known| {
@@ -98,12 +104,7 @@ async fn who_decided_before_events_moved_never_lands_in_their_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_checked_for_its_group_that_knows_least() {
-    let database = database().await;
-    let writer = client(&database).await;
-    for n in 1..=9 {
-        writer.batch_execute(&format!("{INSERT} {}", values("old", n))).await.unwrap();
-    }
-    assert_eq!(archive(&database, 9).await, 7);
+    let database = seven_of_nine_moved().await;
     let appender = Appender::connect(&database).await.unwrap();
     let stale = || group(vec![write("old", 3, "stale")]).knowing(3);
     let newest = |id| group(vec![write(id, 0, "newest")]).knowing(9);

@@ -10,8 +10,9 @@ use rdkafka::{
 
 use crate::{
     harness::{database, eventually},
-    intake::{Sender, taking},
+    intake::taking,
     relay::{cluster, kafka, prefix, relaying},
+    sender::Sender,
     serving::id,
 };
 

@@ -43,6 +43,7 @@ mod raw;
 mod rebuilding;
 mod relay;
 mod seal;
+mod sender;
 mod serving;
 mod settlement;
 mod snapshots;

@@ -42,6 +42,12 @@ impl Clock {
     }
 }
 
+/// What PostgreSQL keeps of a time. Rounded up, so that time in a stream does not run backwards by less than that.
+pub(super) fn to_microseconds(now: Timestamp) -> Timestamp {
+    let ceiling = now.as_nanosecond().div_euclid(1_000) + i128::from(now.as_nanosecond().rem_euclid(1_000) != 0);
+    i64::try_from(ceiling).ok().and_then(|micros| Timestamp::from_microsecond(micros).ok()).unwrap_or(now)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,18 +10,17 @@ use std::{
 };
 
 use jari_domain::{Refusal, StreamId, Timestamp};
-use jari_event_store::{
-    CommandKey, CommandRow, Group, LoadRequest, LoadedStream, Metadata, RecordedCommand, RecordedEvent, StateSnapshot, StreamUse,
-};
+use jari_event_store::{CommandKey, CommandRow, Group, LoadRequest, Metadata, RecordedCommand, RecordedEvent, StateSnapshot, StreamUse};
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
 use super::{
     admission::Place,
     cell::Cell,
+    clock::to_microseconds,
     digest,
     flight::Flight,
-    recent::{RecentOutcomes, uuid_time},
+    recent::{RecentOutcomes, repeat, uuid_time},
     unit::{Access, ExecuteError, Origin, Outcome, States, Touch, UnitOfWork},
 };
 
@@ -79,7 +78,7 @@ pub(super) struct Effects {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lookup {
+pub(super) enum Lookup {
     Needless,
     Pending,
     Done,
@@ -91,7 +90,7 @@ pub(super) struct Unit {
     /// First those that are known beforehand, `own` of them; then those that their states name.
     touches: Vec<Touch>,
     own: usize,
-    lookup: Lookup,
+    pub lookup: Lookup,
     pub attempts: u32,
     /// It is not decided again, only looked up once more: what its callers are told when its id was never recorded.
     pub verdict: Option<ExecuteError>,
@@ -107,7 +106,7 @@ pub(super) struct Core {
     by_key: FxHashMap<CommandKey, u64>,
     pub recent: RecentOutcomes,
     next_unit: u64,
-    uses: u64,
+    pub uses: u64,
     /// The last position of the log that was heard of: no state is older than that, or it is stale.
     pub known: u64,
     /// Decided, not sent; with the number of its unit.
@@ -115,7 +114,7 @@ pub(super) struct Core {
     pub flight: Flight,
     pub effects: Effects,
     /// Streams whose first waiting unit may be able to go on.
-    wakeups: VecDeque<StreamId>,
+    pub wakeups: VecDeque<StreamId>,
 }
 
 impl Core {
@@ -233,20 +232,6 @@ impl Core {
         }
     }
 
-    fn cell(&mut self, touch: &Touch) -> &mut Cell {
-        self.uses += 1;
-        let cell = self.cells.entry(touch.stream.clone()).or_insert_with(|| {
-            let new = if touch.access == Access::PresumedNew { Cell::presumed_new(&touch.stream) } else { None };
-            new.unwrap_or_else(|| {
-                let mut cell = Cell::loading();
-                self.effects.loads.push(cell.reload(&touch.stream));
-                cell
-            })
-        });
-        cell.touched = self.uses;
-        cell
-    }
-
     /// Looks at streams that have become free until nobody more can go on.
     pub fn wake(&mut self, now: Timestamp) {
         // Ends: each round takes one wake-up, and a wake-up makes more only when a unit leaves its queues for good.
@@ -258,15 +243,6 @@ impl Core {
             if its_turn {
                 self.leave_queues(first);
                 self.go_on(first, now);
-            }
-        }
-    }
-
-    /// A stream that was taken to be empty for a unit that came to nothing is not kept as if it were known.
-    fn forget_presumed(&mut self, touches: &[Touch]) {
-        for touch in touches {
-            if self.cells.get(&touch.stream).is_some_and(|cell| cell.presumed && cell.is_idle()) {
-                self.cells.remove(&touch.stream);
             }
         }
     }
@@ -359,29 +335,6 @@ impl Core {
         }
     }
 
-    /// Takes streams that were read; `asked` is the generation of the question.
-    pub fn loaded(&mut self, stream: &StreamId, asked: u64, result: Result<LoadedStream, String>, now: Timestamp) {
-        let Some(cell) = self.cells.get_mut(stream).filter(|c| c.is_loading() && c.generation == asked) else { return };
-        match result {
-            Ok(loaded) => cell.take(loaded),
-            Err(reason) => {
-                let waiting: Vec<u64> = cell.queue.iter().copied().collect();
-                for number in waiting {
-                    let error = ExecuteError::StreamUnreadable { stream: stream.to_string(), reason: reason.clone() };
-                    match self.units.get_mut(&number).filter(|unit| unit.lookup == Lookup::Pending) {
-                        // it may have landed before the stream became unreadable
-                        Some(unit) => unit.verdict = Some(error),
-                        None => self.finish(number, Err(error)),
-                    }
-                }
-                self.cells.remove(stream);
-            }
-        }
-        self.refresh(stream);
-        self.wakeups.push_back(stream.clone());
-        self.wake(now);
-    }
-
     /// Takes what became of ids that were looked up; those that are not in `found` were never recorded.
     pub fn looked_up(&mut self, asked: &[CommandKey], found: Vec<(CommandKey, RecordedCommand)>, now: Timestamp) {
         for (key, outcome) in found {
@@ -408,31 +361,6 @@ impl Core {
         self.wake(now);
     }
 
-    /// Hears of an event in the log. One that this node did not write makes its copy of the stream old.
-    pub fn seen(&mut self, stream: &StreamId, sequence: u64) {
-        let Some(cell) = self.cells.get_mut(stream) else { return };
-        if !cell.hear(sequence) {
-            return;
-        }
-        if cell.is_idle() {
-            self.cells.remove(stream);
-        } else {
-            cell.mark_stale();
-            self.refresh(stream);
-        }
-    }
-
-    /// Reads a stale stream again as soon as nothing of it is under way.
-    pub fn refresh(&mut self, stream: &StreamId) {
-        if let Some(cell) = self.cells.get_mut(stream).filter(|c| c.is_stale() && c.in_flight == 0) {
-            if cell.queue.is_empty() {
-                self.cells.remove(stream);
-            } else {
-                self.effects.loads.push(cell.reload(stream));
-            }
-        }
-    }
-
     /// Sends units whose outcome is unknown back into line; their ids are looked up first.
     pub fn ask_again(&mut self, number: u64) {
         if let Some(unit) = self.units.get_mut(&number)
@@ -442,34 +370,12 @@ impl Core {
             self.effects.lookups.push(key.clone());
         }
     }
-
-    /// Lets go of the streams that were used longest ago. Never of one that somebody waits for or that is under way.
-    pub fn evict(&mut self) {
-        if self.cells.len() > self.limits.cells {
-            let since = self.uses.saturating_sub(self.limits.cells as u64 / 2);
-            self.cells.retain(|_, cell| cell.touched > since || !cell.is_idle());
-        }
-    }
 }
 
 fn answer(reply: Reply, result: Result<Outcome, ExecuteError>) {
     // A caller that went away hears nothing; its command is settled all the same.
     let _ = reply.to.send(result);
     drop(reply.place);
-}
-
-/// What PostgreSQL keeps of a time. Rounded up, so that time in a stream does not run backwards by less than that.
-fn to_microseconds(now: Timestamp) -> Timestamp {
-    let ceiling = now.as_nanosecond().div_euclid(1_000) + i128::from(now.as_nanosecond().rem_euclid(1_000) != 0);
-    i64::try_from(ceiling).ok().and_then(|micros| Timestamp::from_microsecond(micros).ok()).unwrap_or(now)
-}
-
-fn repeat(known: &RecordedCommand, origin: &Origin) -> Result<Outcome, ExecuteError> {
-    if digest::is_same(&known.digest, origin) {
-        Ok(Outcome { position: known.position, refusal: known.refusal.clone() })
-    } else {
-        Err(ExecuteError::CommandIdReused)
-    }
 }
 
 fn group(unit: &Unit, uses: Vec<StreamUse>, refusal: Option<Refusal>, now: Timestamp) -> Result<Group, serde_json::Error> {

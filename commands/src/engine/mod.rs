@@ -11,6 +11,7 @@ mod link;
 mod recent;
 #[cfg(test)]
 mod simulation;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod unit;

@@ -7,6 +7,11 @@ use jari_event_store::{CommandKey, RecordedCommand};
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
+use super::{
+    digest,
+    unit::{ExecuteError, Origin, Outcome},
+};
+
 /// A bounded memory of the newest outcomes, oldest out first.
 #[derive(Debug)]
 pub struct RecentOutcomes {
@@ -61,6 +66,15 @@ pub fn uuid_time(id: Uuid) -> Option<Timestamp> {
     }
     let (seconds, nanos) = id.get_timestamp()?.to_unix();
     Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
+}
+
+/// What a repeat is answered; another command under a known id is none.
+pub(super) fn repeat(known: &RecordedCommand, origin: &Origin) -> Result<Outcome, ExecuteError> {
+    if digest::is_same(&known.digest, origin) {
+        Ok(Outcome { position: known.position, refusal: known.refusal.clone() })
+    } else {
+        Err(ExecuteError::CommandIdReused)
+    }
 }
 
 #[cfg(test)]
