@@ -136,5 +136,8 @@ async fn each_mode_of_encryption_believes_whom_libpq_would_believe() {
     ] {
         let found = server.try_at(host, &parameters).await;
         assert_eq!(found.clone().ok(), expected, "{host} {parameters}: {found:?}");
+        if let Err(why) = found {
+            assert!(why.contains("certificate"), "it says what to mend: {why}");
+        }
     }
 }

@@ -56,10 +56,10 @@ impl LogError {
 /// SQLSTATE classes that time mends: connection, read-only (a standby), rolled back for another's sake, resources, operator's intervention.
 const AWAY: &[&str] = &["08", "25006", "40", "53", "57"];
 
-/// tokio-postgres' own `Display` hides what the server said.
+/// tokio-postgres' own `Display` hides what the server said, and why it was not reached: that its certificate is another's, for one.
 fn describe(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => format!("{} ({})", db.message(), db.code().code()),
-        None => error.to_string(),
+        None => std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")),
     }
 }
