@@ -2,6 +2,8 @@
 //!
 //! Must never know: how anything inside is done. It measures what users can reach, all in one run on one PostgreSQL.
 
+pub mod callers;
+pub mod comparison;
 pub mod deep;
 pub mod drive;
 pub mod faults;

@@ -230,7 +230,7 @@ pub async fn booking(server: &str, slots: u32, clients: usize, lasts: Duration) 
     Ok(closed_loop(clients, lasts, move |client, n| {
         let (shop, stock) = (shop.clone(), stock.clone());
         async move {
-            let answered = shop.place(&stock, client as u64 * 7_919 + n * 31, client).await;
+            let answered = shop.place(stock.wish(client as u64 * 7_919 + n * 31), client).await;
             // who is told to come back later does so
             if let Some(delay) = answered.retry_after() {
                 tokio::time::sleep(delay).await;

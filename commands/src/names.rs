@@ -1,7 +1,12 @@
-//! The names of spans and of the figures that `GetStatus` counts: in one place, so that dashboards can rely on them.
+//! The names of spans, of the log lines that tell of calls, and of the figures that `GetStatus` counts: in one place, so that dashboards can rely on
+//! them.
 
-/// A caller's command, from its request to its outcome. Fields: name, command_id, position, code.
+/// A caller's command, from its request to its outcome. Field: command_id. It has no `name`: in a JSON line that is the span's own.
 pub const COMMAND: &str = "command";
+/// The line at a command's end, within its span. Fields: name, position (unless nothing is known of it), code (when refused), duration_us.
+pub const COMMAND_EXECUTED: &str = "command executed";
+/// The line of a request that became no command. Fields: code, fields (those that cannot be used).
+pub const REQUEST_REFUSED: &str = "request refused";
 /// One batch on its way to the log. Fields: batch, groups.
 pub const APPEND: &str = "append";
 

@@ -77,7 +77,7 @@ fn slot_events() -> Vec<SlotEvent> {
         SlotEvent::HoldConfirmed { hold_id: hold_id.clone(), quantity: 2, counts },
         SlotEvent::HoldReleased { hold_id: hold_id.clone(), quantity: 2, counts },
         SlotEvent::HoldExpired { hold_id: hold_id.clone(), quantity: 2, expired_at: t(-86_300), counts },
-        SlotEvent::UnitsCancelled { hold_id, quantity: 1, counts },
+        SlotEvent::UnitsCancelled { hold_id, quantity: 1, holder: Holder::Caller, counts },
         SlotEvent::CapacityAdjusted { counts },
         SlotEvent::SlotSuspended { reason: "Storm warning".into(), counts: while_it(Sale::Suspended) },
         SlotEvent::SlotResumed { counts: while_it(Sale::Open) },

@@ -91,6 +91,8 @@ class Fold:
         self.position = 0
         self.orders = {}
         self.slots = {}
+        # refusals that were not for want of room: the slot was suspended or closed, or it was too late for it
+        self.otherwise = Counter()
 
     def take(self, position: int, name: str, at: float, data: dict):
         self.position = position
@@ -107,7 +109,11 @@ class Fold:
                 slot.end(data["holdId"], at, name == "HoldConfirmed")
             case "OrderRejected":
                 for failure in data["failures"]:
-                    self.slots[failure["slotId"]].refuse(int(failure["details"]["requested"]))
+                    # only where there was no room do the facts say how much was asked for
+                    if "requested" in failure["details"]:
+                        self.slots[failure["slotId"]].refuse(int(failure["details"]["requested"]))
+                    else:
+                        self.otherwise[failure["code"]] += 1
 
     def answer(self) -> dict:
         refusals = [refusal for slot in self.slots.values() for refusal in zip(slot.missing, slot.idle)]
@@ -116,6 +122,7 @@ class Fold:
             "orders": dict(Counter(self.orders.values())),
             "slots": {slot_id: [slot.capacity, slot.held, slot.confirmed] for slot_id, slot in sorted(self.slots.items())},
             "refusals": len(refusals),
+            "refusedOtherwise": dict(self.otherwise),
             "refusedForNothing": sum(idle >= missing for missing, idle in refusals),
             "idleUnitSeconds": {slot_id: round(slot.idle_unit_seconds, 3) for slot_id, slot in sorted(self.slots.items()) if slot.idle_unit_seconds},
         }

@@ -32,14 +32,35 @@ where
     if token.is_empty() {
         return Ok(None);
     }
-    let refused = |what: &str| QueryError::Field { field: "page_token", code: PAGE_TOKEN_INVALID, what: what.to_owned() };
     let bytes = if token.len() > MOST_BYTES { None } else { URL_SAFE_NO_PAD.decode(token).ok() };
     let read: Option<Token<serde_json::Value, serde_json::Value>> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let read = read.ok_or_else(|| refused("is not a token that a page of this list gave"))?;
+    let read = read.ok_or_else(not_ours)?;
     if !serde_json::from_value::<Q>(read.q).is_ok_and(|q| q == *query) {
         return Err(refused("belongs to another list, or to other filters: keep all fields but page_size and min_position as they were"));
     }
-    serde_json::from_value(read.k).map(Some).map_err(|_| refused("is not a token that a page of this list gave"))
+    if !is_findable(&read.k) {
+        return Err(not_ours());
+    }
+    serde_json::from_value(read.k).map(Some).map_err(|_| not_ours())
+}
+
+/// Whether a key can be one of a row. Other writers may have named their streams as they liked, so a key need not be an id as we give them; but what no
+/// text of the database can hold is none.
+fn is_findable(key: &serde_json::Value) -> bool {
+    match key {
+        serde_json::Value::String(text) => !text.contains('\0'),
+        serde_json::Value::Array(parts) => parts.iter().all(is_findable),
+        _ => true,
+    }
+}
+
+fn refused(what: &str) -> QueryError {
+    QueryError::Field { field: "page_token", code: PAGE_TOKEN_INVALID, what: what.to_owned() }
+}
+
+/// The refusal of a token that no page gave, or whose key no row of the list can have.
+pub(crate) fn not_ours() -> QueryError {
+    refused("is not a token that a page of this list gave")
 }
 
 /// Rows of a page; 0 means `usual`.
@@ -68,6 +89,17 @@ mod tests {
             assert_eq!(jari_proto::status::reason(&refusal).as_deref(), Some("PAGE_TOKEN_INVALID"));
         }
         assert!(after::<_, String>(&query, &given).is_err(), "a key of another kind");
+    }
+
+    #[test]
+    fn a_key_that_no_text_of_the_database_can_hold_is_no_key() {
+        let query = "products".to_owned();
+        assert_eq!(after::<_, String>(&query, &token(&query, &"a b/가")).unwrap().as_deref(), Some("a b/가"), "another writer's");
+        for refused in
+            [after::<_, String>(&query, &token(&query, &"\0")).is_err(), after::<_, (i64, String)>(&query, &token(&query, &(1, "a\0"))).is_err()]
+        {
+            assert!(refused);
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Streams that a view could not read on: recorded, shown, and read again when somebody has repaired what stood in the way.
 
 use jari_domain::StreamId;
-use jari_event_store::{Body, Database, LogError, Reader, RecordedEvent};
+use jari_event_store::{Body, Database, LogError, Reader, RecordedEvent, in_time};
 use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
 
 use crate::{
     bookkeeping::{Build, unsigned},
@@ -147,15 +148,17 @@ pub(crate) async fn list(database: &Database, page: &QuarantinePage) -> Result<V
 /// Folds a stream's waiting events into the live build and lets it go on, in one transaction.
 ///
 /// The checkpoint's row is locked first, as by every writer: nobody moves the view meanwhile, and whoever writes next finds that the
-/// quarantine has changed. Events are read in pages; the transaction lasts as long as the stream is.
+/// quarantine has changed. Events are read in pages; the transaction lasts as long as the stream is, and each step of it has a bound.
 pub(crate) async fn retry(database: &Database, view: &'static dyn Projection, build: Build, stream: &StreamId) -> Result<u64, RetryError> {
-    let mut pen = Pen::connect(database, build.clone()).await?;
+    let mut pen = in_time(Pen::connect(database, build.clone())).await?;
     match refold(database, view, &build, &mut pen, stream).await {
         Ok(position) => Ok(position),
         Err(Failed::With(error)) => Err(error),
         Err(Failed::On(error)) => {
-            let client = database.connection().await?;
-            client.execute(STILL, &[&build.number, &stream.aggregate_type, &&*stream.aggregate_id, &recordable(&error)]).await?;
+            let told = recordable(&error);
+            let parameters: [&(dyn ToSql + Sync); 4] = [&build.number, &stream.aggregate_type, &&*stream.aggregate_id, &told];
+            let noted = async { Ok::<_, LogError>(database.connection().await?.execute(STILL, &parameters).await?) };
+            in_time(noted).await?;
             Err(RetryError::Still(error))
         }
     }
@@ -184,28 +187,34 @@ impl From<Fault> for Failed {
 }
 
 async fn refold(database: &Database, view: &'static dyn Projection, build: &Build, pen: &mut Pen, stream: &StreamId) -> Result<u64, Failed> {
-    let key: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&build.number, &stream.aggregate_type, &&*stream.aggregate_id];
+    let key: [&(dyn ToSql + Sync); 3] = [&build.number, &stream.aggregate_type, &&*stream.aggregate_id];
     let reader = Reader::new(database.clone());
-    let transaction = pen.begin().await?;
-    let Some(row) = transaction.query_opt(LOCK, &[&build.number]).await? else { return Err(RetryError::Switched.into()) };
-    let position = unsigned(row.try_get(0)?);
-    let Some(row) = transaction.query_opt(HELD, &key).await? else { return Err(RetryError::NotQuarantined(stream.clone()).into()) };
-    let mut read = unsigned(row.try_get::<_, i64>(1)?.saturating_sub(1));
+    let transaction = in_time(pen.begin()).await?;
+    let locked = in_time(async {
+        let Some(row) = transaction.query_opt(LOCK, &[&build.number]).await? else { return Err(RetryError::Switched) };
+        let position = unsigned(row.try_get(0)?);
+        let Some(row) = transaction.query_opt(HELD, &key).await? else { return Err(RetryError::NotQuarantined(stream.clone())) };
+        Ok((position, unsigned(row.try_get::<_, i64>(1)?.saturating_sub(1))))
+    });
+    let (position, mut read) = locked.await?;
     // Ends with the stream, or where the view stands.
     loop {
-        let page = reader.stream_after(stream, read, PAGE).await?;
+        let page = in_time(reader.stream_after(stream, read, PAGE)).await?;
         let events: Vec<&RecordedEvent> = page.iter().take_while(|event| event.position <= position).collect();
         for event in &events {
             if let Body::Unreadable { error, .. } = &event.body {
                 return Err(Failed::On(error.to_string()));
             }
         }
-        write_again(&transaction, build, &view.fold(&events)).await?;
+        in_time(write_again(&transaction, build, &view.fold(&events))).await?;
         let Some(last) = events.last().filter(|_| events.len() == PAGE) else { break };
         read = last.sequence;
     }
-    transaction.execute(RELEASE, &key).await?;
-    transaction.execute(CHANGED, &[&build.number]).await?;
-    transaction.commit().await?;
+    let let_go = in_time(async {
+        transaction.execute(RELEASE, &key).await?;
+        transaction.execute(CHANGED, &[&build.number]).await?;
+        Ok::<_, LogError>(transaction.commit().await?)
+    });
+    let_go.await?;
     Ok(position)
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jari_event_store::{LogError, in_time};
+use jari_proto::deadline;
 use tokio::time::Instant;
 use tokio_postgres::{Row, error::SqlState, types::ToSql};
 use tonic::metadata::MetadataMap;
@@ -41,7 +43,7 @@ impl Views {
         let what = || "must be 0 or a position of the log".to_owned();
         let position =
             u64::try_from(min_position).map_err(|_| QueryError::Field { field: "min_position", code: MIN_POSITION_INVALID, what: what() })?;
-        let left = deadline(call).map_or(self.inner.settings.wait, |left| left.saturating_sub(MARGIN).min(self.inner.settings.wait));
+        let left = deadline::of(call.as_ref()).map_or(self.inner.settings.wait, |left| left.saturating_sub(MARGIN).min(self.inner.settings.wait));
         Ok(Wanted { position, until: Instant::now() + left })
     }
 
@@ -61,26 +63,25 @@ impl Views {
             if standing.position < wanted.position {
                 return Err(QueryError::Behind { view: view.name(), min_position: wanted.position, position: standing.position });
             }
-            let client = self.inner.reads.connection().await?;
             let mut all: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(parameters.len() + 1);
             all.push(&build.number);
             all.extend(parameters);
-            let rows = match client.prepare_cached(&build.sql(sql)).await {
-                Ok(statement) => client.query(&statement, &all).await,
-                Err(error) => Err(error),
-            };
-            drop(client);
-            match rows {
+            let rows = in_time(async {
+                let client = self.inner.reads.connection().await?;
+                let statement = client.prepare_cached(&build.sql(sql)).await?;
+                Ok::<_, LogError>(client.query(&statement, &all).await?)
+            });
+            match rows.await {
                 Ok(rows) => {
                     if let Some(answer) = Answer::of(view, rows)?.filter(|answer| answer.position >= wanted.position) {
                         return Ok(answer);
                     }
                 }
                 // The build was switched and dropped.
-                Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => {}
+                Err(LogError::Database(error)) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => {}
                 Err(error) => return Err(error.into()),
             }
-            state.refresh(&self.inner.database).await?;
+            in_time(state.refresh(&self.inner.database)).await?;
         }
         Err(QueryError::NotReady { view: view.name() })
     }
@@ -148,41 +149,5 @@ impl<'a> Fields<'a> {
 
     pub fn unreadable(&self, reason: String) -> QueryError {
         QueryError::RowUnreadable { view: self.view, reason }
-    }
-}
-
-/// What is left of the call's own time, as gRPC's header says it.
-fn deadline(call: &MetadataMap) -> Option<Duration> {
-    let text = call.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let count: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
-    match unit {
-        "H" => Some(Duration::from_secs(count * 3_600)),
-        "M" => Some(Duration::from_secs(count * 60)),
-        "S" => Some(Duration::from_secs(count)),
-        "m" => Some(Duration::from_millis(count)),
-        "u" => Some(Duration::from_micros(count)),
-        "n" => Some(Duration::from_nanos(count)),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_calls_own_deadline_is_read_from_its_header() {
-        let of = |text: &str| {
-            let mut call = MetadataMap::new();
-            call.insert("grpc-timeout", text.parse().unwrap());
-            deadline(&call)
-        };
-        assert_eq!(of("2S"), Some(Duration::from_secs(2)));
-        assert_eq!(of("150m"), Some(Duration::from_millis(150)));
-        assert_eq!(of("1H"), Some(Duration::from_secs(3_600)));
-        for bad in ["", "S", "2", "2x", "123456789S", "-1S"] {
-            assert_eq!(of(bad), None, "{bad:?}");
-        }
     }
 }

@@ -20,6 +20,7 @@ pub const CODES: &[&str] = &[
     PAGE_SIZE_INVALID,
     MIN_POSITION_INVALID,
     DATE_RANGE_INVALID,
+    REQUEST_INVALID,
     TIME_ZONE_UNKNOWN,
     ENUM_INVALID,
     WATCHES_EXHAUSTED,
@@ -37,6 +38,7 @@ pub(crate) const PAGE_TOKEN_INVALID: &str = "PAGE_TOKEN_INVALID";
 pub(crate) const PAGE_SIZE_INVALID: &str = "PAGE_SIZE_INVALID";
 pub(crate) const MIN_POSITION_INVALID: &str = "MIN_POSITION_INVALID";
 pub(crate) const DATE_RANGE_INVALID: &str = "DATE_RANGE_INVALID";
+pub(crate) const REQUEST_INVALID: &str = "REQUEST_INVALID";
 pub(crate) const TIME_ZONE_UNKNOWN: &str = "TIME_ZONE_UNKNOWN";
 pub(crate) const ENUM_INVALID: &str = "ENUM_INVALID";
 pub(crate) const WATCHES_EXHAUSTED: &str = "WATCHES_EXHAUSTED";
@@ -76,7 +78,10 @@ pub enum QueryError {
     },
     /// The database.
     #[error("the views cannot be read now")]
-    Away(#[from] LogError),
+    Away(#[source] LogError),
+    /// A value of the request that the database cannot take. Each field is looked at before; this is for what was forgotten there.
+    #[error("a value of the request is none that can be looked for")]
+    ValueRefused(#[source] LogError),
     /// A row of ours that this program cannot read.
     #[error("view {view} has a row that this program cannot read: {reason}")]
     RowUnreadable {
@@ -115,9 +120,15 @@ pub enum QueryError {
     ShuttingDown,
 }
 
+impl From<LogError> for QueryError {
+    fn from(error: LogError) -> Self {
+        if error.is_bad_value() { Self::ValueRefused(error) } else { Self::Away(error) }
+    }
+}
+
 impl From<tokio_postgres::Error> for QueryError {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self::Away(error.into())
+        LogError::from(error).into()
     }
 }
 
@@ -138,6 +149,7 @@ impl QueryError {
             Self::NotReady { .. } => VIEW_NOT_READY,
             Self::Quarantined { .. } => VIEW_STREAM_QUARANTINED,
             Self::Away(_) => DATABASE_UNAVAILABLE,
+            Self::ValueRefused(_) => REQUEST_INVALID,
             Self::RowUnreadable { .. } => VIEW_ROW_UNREADABLE,
             Self::TimeZoneUnknown { .. } => TIME_ZONE_UNKNOWN,
             Self::Field { code, .. } => code,
@@ -157,7 +169,7 @@ impl QueryError {
             Self::TimeZoneUnknown { time_zone } => vec![("time_zone", time_zone.clone())],
             Self::WatchesExhausted { limit } => vec![("limit", limit.to_string())],
             Self::Domain(refusal) => return refusal.details.clone(),
-            Self::Away(_) | Self::Field { .. } | Self::ShuttingDown => Vec::new(),
+            Self::Away(_) | Self::ValueRefused(_) | Self::Field { .. } | Self::ShuttingDown => Vec::new(),
         };
         facts.into_iter().map(|(name, fact)| (name.to_owned(), fact)).collect()
     }
@@ -172,6 +184,10 @@ impl From<QueryError> for Status {
             QueryError::Away(inner) => {
                 tracing::warn!(error = %inner, "a query failed");
                 (Code::Unavailable, Some(LATER))
+            }
+            QueryError::ValueRefused(inner) => {
+                tracing::error!(error = %inner, "a query let a value through to the database that this cannot take");
+                (Code::InvalidArgument, None)
             }
             QueryError::Quarantined { .. } | QueryError::TimeZoneUnknown { .. } => (Code::FailedPrecondition, None),
             QueryError::RowUnreadable { .. } => {

@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jari_domain::StreamId;
-use jari_event_store::{Database, Lease, LeaseKeeper, LogError, LogTail, RecordedEvent};
+use jari_domain::{StreamId, Timestamp};
+use jari_event_store::{Clock, Database, Lease, LeaseKeeper, LogError, LogTail, RecordedEvent, in_time};
 use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +44,9 @@ impl Default for ViewSettings {
 const LOOK: Duration = Duration::from_secs(1);
 /// From one transaction of a view that is up with the log to the next, while nobody waits for it: what happens to a row meanwhile is one write, not two.
 const BREATH: Duration = Duration::from_millis(50);
+/// What a view is writing when the node stops may be written to its end, for so long. What is left in the middle was not written: the next owner goes on
+/// from the checkpoint.
+const LAST_BATCH: Duration = Duration::from_secs(5);
 /// The first and the longest pause after a failure.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -58,6 +61,8 @@ pub(crate) struct Inner {
     /// For queries alone: however many come, views are kept up.
     pub reads: Database,
     pub tail: LogTail,
+    /// Whether a hold has lapsed is told by it.
+    pub clock: Clock,
     pub settings: ViewSettings,
     pub stop: CancellationToken,
     /// Ends those who watch, with `stop` or before it.
@@ -81,7 +86,7 @@ impl Views {
     pub async fn start(
         database: Database,
         reads: Database,
-        tail: LogTail,
+        (tail, clock): (LogTail, Clock),
         node: (String, String),
         settings: ViewSettings,
         stop: CancellationToken,
@@ -96,10 +101,15 @@ impl Views {
         }
         let watches = Arc::new(Semaphore::new(settings.watches));
         let watches_stop = stop.child_token();
-        let inner = Arc::new(Inner { database, reads, tail, settings, stop, watches_stop, watches, states });
+        let inner = Arc::new(Inner { database, reads, tail, clock, settings, stop, watches_stop, watches, states });
         // Joined by the caller, who gets the handles; ended by `stop`.
         let tasks = inner.states.iter().map(|state| tokio::spawn(Runner::new(&inner, state, &node).run())).collect();
         Ok((Self { inner }, tasks))
+    }
+
+    /// The time by which holds have lapsed or not: that of the decisions.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
     }
 
     /// How every view stands.
@@ -107,7 +117,7 @@ impl Views {
     /// # Errors
     /// [`LogError::Database`].
     pub async fn status(&self) -> Result<Vec<ProjectionStatus>, LogError> {
-        let mut all = status::read(&self.inner.database, &self.inner.tail).await?;
+        let mut all = in_time(status::read(&self.inner.database, &self.inner.tail)).await?;
         for (status, state) in all.iter_mut().zip(&self.inner.states) {
             status.trouble = state.trouble();
         }
@@ -143,7 +153,7 @@ impl Views {
     /// # Errors
     /// [`LogError::Database`].
     pub async fn quarantined(&self, page: &QuarantinePage) -> Result<Vec<QuarantinedStream>, LogError> {
-        quarantine::list(&self.inner.database, page).await
+        in_time(quarantine::list(&self.inner.database, page)).await
     }
 
     /// Ends every stream of those who watch, with `SHUTTING_DOWN`; everything else goes on. For a server that takes no more calls.
@@ -157,7 +167,7 @@ impl Views {
     /// [`RetryError`].
     pub async fn retry_quarantined(&self, view: &str, stream: &StreamId) -> Result<u64, RetryError> {
         let state = self.inner.states.iter().find(|state| state.view.name() == view).ok_or_else(|| RetryError::ViewUnknown(view.into()))?;
-        state.refresh(&self.inner.database).await?;
+        in_time(state.refresh(&self.inner.database)).await?;
         let build = state.standing().build.ok_or(RetryError::Switched)?;
         quarantine::retry(&self.inner.database, state.view, build, stream).await
     }
@@ -187,7 +197,14 @@ impl Runner {
         let mut pause = PAUSES.0;
         // Ends with `stop`.
         while !stop.is_cancelled() {
-            match self.turn(&lease).await {
+            let turned = tokio::select! {
+                turned = self.turn(&lease) => turned,
+                () = self.overdue() => {
+                    tracing::warn!(view = view.name(), "a view was left in the middle of what it wrote: the database does not answer, and the node stops");
+                    break;
+                }
+            };
+            match turned {
                 Ok(()) | Err(Fault::Moved) => {
                     self.state.note(None);
                     pause = PAUSES.0;
@@ -204,6 +221,12 @@ impl Runner {
         if let Err(error) = keeper.await {
             tracing::error!(view = view.name(), %error, "the keeper of a view's lease failed");
         }
+    }
+
+    /// Returns when the node has been stopping for longer than a batch may take to be written.
+    async fn overdue(&self) {
+        self.inner.stop.cancelled().await;
+        tokio::time::sleep(LAST_BATCH).await;
     }
 
     /// Leads or follows until something changes.

@@ -3,6 +3,7 @@
 //! It must never know the domain, the log or the engine: it is what a stranger's client knows, too.
 
 pub mod codec;
+pub mod deadline;
 pub mod limits;
 pub mod status;
 #[cfg(test)]

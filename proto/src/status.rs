@@ -24,8 +24,10 @@ pub const MAX_DETAILS_BYTES: usize = 3_072;
 pub const REQUEST_MALFORMED: &str = "REQUEST_MALFORMED";
 /// The reason of a message that is larger than the server takes.
 pub const REQUEST_TOO_LARGE: &str = "REQUEST_TOO_LARGE";
+/// The reason of a call whose own time was over before its answer was there.
+pub const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
 /// The codes that this crate gives by itself; each has its page in `docs/errors/`.
-pub const CODES: &[&str] = &[REQUEST_MALFORMED, REQUEST_TOO_LARGE];
+pub const CODES: &[&str] = &[REQUEST_MALFORMED, REQUEST_TOO_LARGE, DEADLINE_EXCEEDED];
 
 /// A refusal with its stable code (`ErrorInfo.reason`), its facts (`ErrorInfo.metadata`) and, if any, the delay after which another attempt
 /// makes sense (`RetryInfo`).
@@ -71,6 +73,13 @@ pub fn invalid<F: Into<String>, D: AsRef<str>>(violations: Vec<(F, D)>, reason: 
 #[must_use]
 pub fn reason(status: &Status) -> Option<String> {
     status.get_details_error_info().filter(|info| info.domain == DOMAIN).map(|info| info.reason)
+}
+
+/// What an error tells a program beside its code: ids, counts, times, by name. Empty when it bears no code.
+#[must_use]
+pub fn facts(status: &Status) -> BTreeMap<String, String> {
+    let info = status.get_details_error_info().filter(|info| info.domain == DOMAIN);
+    info.map(|info| info.metadata.into_iter().collect()).unwrap_or_default()
 }
 
 /// The delay after which the server asks to try again, if it does.

@@ -11,10 +11,15 @@ use std::{
 
 use jari::story::{Story, tell};
 use jari_export::Settings;
-use jari_proto::operations::v1::GetStatusRequest;
+use jari_proto::{inventory::v1::SuspendSlotRequest, operations::v1::GetStatusRequest, order::v1::OrderState};
 use serde_json::{Value, json};
 
-use crate::{export::run as export, export_killed::Folder, harness::eventually, serving::Serving};
+use crate::{
+    export::run as export,
+    export_killed::Folder,
+    harness::eventually,
+    serving::{Serving, id, order},
+};
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/analysts")
@@ -60,8 +65,14 @@ async fn duckdb_on_an_export_and_a_fold_in_python_say_what_the_views_say() {
         run(Path::new("python3"), &["-m", "venv", venv.to_str().unwrap()]);
         run(&pip, &["install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", requirements.to_str().unwrap()]);
     });
-    let told = selling.await.unwrap();
+    let mut told = selling.await.unwrap();
     assert!(told.rejected > 0 && told.bought > told.cancelled && told.cancelled > 0 && told.given_back > 0 && told.forgotten > 0, "{told:?}");
+    // refused for another reason than want of room
+    let suspended = shop.on_sale("lamp", 5).await;
+    shop.inventory().suspend_slot(SuspendSlotRequest { request_id: id(), slot_id: suspended, reason: "storm".into() }).await.unwrap();
+    let refused = shop.orders().place_order(order(&[("lamp", 1)])).await.unwrap().into_inner().order.unwrap();
+    assert_eq!((refused.state(), refused.failures[0].code.as_str()), (OrderState::Rejected, "SLOT_SUSPENDED"));
+    (told.placed, told.rejected) = (told.placed + 1, told.rejected + 1);
     eventually("what was forgotten has lapsed", async || {
         let log = shop.log().await;
         log.iter().filter(|event| event.event_type == "OrderExpired").count() as u32 == told.forgotten
@@ -97,7 +108,8 @@ async fn duckdb_on_an_export_and_a_fold_in_python_say_what_the_views_say() {
     let script = examples().join("fold.py");
     let folded: Value = serde_json::from_str(&run(&python, &[script.to_str().unwrap(), &address])).unwrap();
     assert_eq!((&folded["orders"], &folded["slots"]), (&views["orders"], &views["slots"]), "a fold over the history, SQL on the views");
-    assert_eq!((&folded["position"], &folded["refusals"]), (&json!(head), &json!(told.rejected)));
+    assert_eq!((&folded["position"], &folded["refusals"]), (&json!(head), &json!(told.rejected - 1)));
+    assert_eq!(folded["refusedOtherwise"], json!({ "SLOT_SUSPENDED": 1 }));
     assert!(folded["refusedForNothing"].as_u64() > Some(0) && !folded["idleUnitSeconds"].as_object().unwrap().is_empty());
     shop.node.stop().await;
 }

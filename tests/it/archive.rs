@@ -176,6 +176,14 @@ async fn only_the_archiver_takes_rows_out_and_only_what_stands_in_the_archive() 
         assert!(archiver.batch_execute(&copy(end, "payload")).await.is_err(), "{end}: an end of its stream stays");
     }
     archiver.batch_execute(&copy(2, "payload")).await.unwrap();
+    for (sequence, position) in [("5", "5"), ("5", "0"), ("5", "1000000"), ("sequence", "2")] {
+        let invented = format!(
+            "INSERT INTO archived_events SELECT aggregate_type, aggregate_id, {sequence}, event_type, event_version, payload, metadata, {position}, recorded_at
+             FROM events WHERE position = 4"
+        );
+        let refused = archiver.batch_execute(&invented).await.expect_err("an event that is not in the log");
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{invented}");
+    }
     for statement in [
         "DELETE FROM archived_events",
         "UPDATE archived_events SET sequence = 7",

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jari_domain::{AnyEvent, order::OrderEvent};
 use jari_proto::{
     availability::v1::GetSlotRequest,
     order::v1::{CancelOrderRequest, ConfirmOrderRequest, GetOrderRequest, ListOrdersRequest, OrderState, WatchOrderRequest, WatchUntil},
@@ -64,6 +65,26 @@ async fn an_order_of_several_lines_settles_whole_or_names_every_failing_line() {
     let late = shop.orders().place_order(order(&[("plenty", 1)])).await.unwrap().into_inner().order.unwrap();
     assert_eq!(late.failures[0].code, "SLOT_HELD_BY_OTHERS", "units that may come back are told from units that are sold");
     assert!(late.failures[0].retryable);
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_of_several_products_is_held_for_the_shortest_of_their_times() {
+    let shop = Serving::start().await;
+    for (product, seconds) in [("short", 30), ("long", 60)] {
+        shop.draft_with(product, |draft| draft.hold_seconds = seconds).await;
+        shop.launched(product, 10).await;
+    }
+    for lines in [[("short", 1), ("long", 1)], [("long", 1), ("short", 1)]] {
+        let held = shop.orders().place_order(order(&lines)).await.unwrap().into_inner().order.unwrap();
+        assert_eq!(held.state(), OrderState::Held);
+    }
+    let log = shop.log().await;
+    let placed = log.iter().filter_map(|event| match event.event() {
+        Some(AnyEvent::Order(OrderEvent::OrderPlaced { hold_seconds, .. })) => Some(*hold_seconds),
+        _ => None,
+    });
+    assert_eq!(placed.collect::<Vec<_>>(), [30, 30]);
     shop.node.stop().await;
 }
 

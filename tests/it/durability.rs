@@ -1,10 +1,10 @@
 //! A database that would lose what was answered is not served from.
 
 use jari::{config::Config, node::Node};
-use jari_event_store::{Database, LogError, PoolSettings};
+use jari_event_store::{Address, Database, LogError, PoolSettings};
 use jari_postgres::{Lifetime, PrivatePostgres};
 
-use crate::{harness, serving::Serving};
+use crate::{encrypted::Networked, harness, serving::Serving};
 
 /// The setting for which it is refused.
 async fn refused(database: &Database) -> String {
@@ -24,6 +24,13 @@ async fn a_server_that_does_not_sync_is_refused_by_the_name_of_its_setting() {
     let server = PrivatePostgres::temporary(false, Lifetime::Owned).await.unwrap();
     let unsafe_one = Database::new(server.access().superuser.clone(), PoolSettings::default()).unwrap();
     assert_eq!(refused(&unsafe_one).await, "fsync");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_pages_may_be_torn_is_refused_by_the_name_of_its_setting() {
+    let server = Networked::start(&["full_page_writes=off"], |_, _| {}).await;
+    let database = Database::new(server.url("jari", "127.0.0.1", "").parse::<Address>().unwrap(), PoolSettings::default()).unwrap();
+    assert_eq!(refused(&database).await, "full_page_writes");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,17 +2,26 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     os::unix::{
         fs::{MetadataExt, PermissionsExt, chown},
         process::CommandExt,
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
 };
 
 use jari_event_store::{Address, Database, PoolSettings};
 use jari_postgres::{Access, Place, PrivatePostgres, Settings};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::{
+    ServerConfig, ServerConnection, SupportedProtocolVersion,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer},
+    sign::{CertifiedKey, SingleCertAndKey},
+    version::{TLS12, TLS13},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -20,29 +29,30 @@ use crate::{
     serving::{Serving, order},
 };
 
-/// A server on a port of 127.0.0.1, whose certificate is for `localhost` and signed by `ca.pem`.
-struct Encrypted {
+/// A server on a port of 127.0.0.1.
+pub struct Networked {
     folder: PathBuf,
     port: u16,
     access: Access,
     server: Child,
 }
 
-impl Encrypted {
-    async fn start() -> Self {
-        let folder = std::env::temp_dir().join(format!("jari-encrypted-{}", Uuid::now_v7().simple()));
-        // Made by the program, then started again as no private server ever is: on the network.
+impl Networked {
+    /// Made by the program, then started again as no private server ever is: on the network, with these settings, after `prepare` was at its folder and
+    /// its data.
+    pub async fn start(settings: &[&str], prepare: impl FnOnce(&Path, &Path)) -> Self {
+        let folder = std::env::temp_dir().join(format!("jari-networked-{}", Uuid::now_v7().simple()));
         let made = PrivatePostgres::start(Settings::new(Place::new(&folder))).await.unwrap();
         let process = PathBuf::from(format!("/proc/{}", made.pid().unwrap()));
         let (program, data) = (fs::read_link(process.join("exe")).unwrap(), fs::read_link(process.join("cwd")).unwrap());
         let access = made.access().clone();
         made.stop();
-        certify(&folder, &data);
+        prepare(&folder, &data);
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let owner = fs::metadata(&data).unwrap();
         let mut command = Command::new(program);
         command.arg("-D").arg(&data).current_dir(&data).stdout(Stdio::null()).stderr(Stdio::null());
-        for setting in ["listen_addresses=127.0.0.1", &format!("port={port}"), "unix_socket_directories=", "ssl=on"] {
+        for setting in ["listen_addresses=127.0.0.1", &format!("port={port}"), "unix_socket_directories="].iter().chain(settings) {
             command.args(["-c", setting]);
         }
         if fs::metadata("/proc/self").unwrap().uid() == 0 {
@@ -50,11 +60,16 @@ impl Encrypted {
         }
         let server = command.spawn().unwrap();
         let started = Self { folder, port, access, server };
-        eventually("the server answers", || async { started.try_as("sslmode=require").await.is_ok() }).await;
+        eventually("the server answers", || async { started.try_as("sslmode=prefer").await.is_ok() }).await;
         started
     }
 
-    fn url(&self, role: &str, host: &str, parameters: &str) -> String {
+    /// Its certificate is for `localhost` and signed by `ca.pem`.
+    async fn encrypted() -> Self {
+        Self::start(&["ssl=on"], certify).await
+    }
+
+    pub fn url(&self, role: &str, host: &str, parameters: &str) -> String {
         let config = if role == "jari" { &self.access.server } else { &self.access.owner };
         let password = std::str::from_utf8(config.get_password().unwrap()).unwrap();
         format!("postgresql://{role}:{password}@{host}:{}/jari?{parameters}", self.port)
@@ -76,7 +91,7 @@ impl Encrypted {
     }
 }
 
-impl Drop for Encrypted {
+impl Drop for Networked {
     fn drop(&mut self) {
         let _ = self.server.kill();
         let _ = self.server.wait();
@@ -104,7 +119,7 @@ fn certify(folder: &Path, data: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bookings_go_over_tls_to_a_server_whose_certificate_was_checked() {
-    let server = Encrypted::start().await;
+    let server = Networked::encrypted().await;
     let checked = format!("sslmode=verify-full&{}", server.root("ca.pem"));
     let database = |role: &str| Database::new(server.url(role, "localhost", &checked).parse::<Address>().unwrap(), PoolSettings::default()).unwrap();
     jari_event_store::migrate(&database("jari_owner"), Some("jari")).await.unwrap();
@@ -120,7 +135,7 @@ async fn bookings_go_over_tls_to_a_server_whose_certificate_was_checked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_mode_of_encryption_believes_whom_libpq_would_believe() {
-    let server = Encrypted::start().await;
+    let server = Networked::encrypted().await;
     let (ca, other) = (server.root("ca.pem"), server.root("other.pem"));
     for (host, parameters, expected) in [
         ("localhost", "sslmode=disable".to_owned(), Some(false)),
@@ -138,6 +153,46 @@ async fn each_mode_of_encryption_believes_whom_libpq_would_believe() {
         assert_eq!(found.clone().ok(), expected, "{host} {parameters}: {found:?}");
         if let Err(why) = found {
             assert!(why.contains("certificate"), "it says what to mend: {why}");
+        }
+    }
+}
+
+/// Answers one connection at a port of 127.0.0.1: shows this certificate, and signs with this key, whether or not it is the certificate's.
+fn shows(certificate: CertificateDer<'static>, key: &KeyPair, version: &'static SupportedProtocolVersion) -> u16 {
+    let signer = ring::sign::any_supported_type(&PrivateKeyDer::try_from(key.serialize_der()).unwrap()).unwrap();
+    let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], signer));
+    let builder = ServerConfig::builder_with_provider(ring::default_provider().into()).with_protocol_versions(&[version]).unwrap();
+    let config = Arc::new(builder.with_no_client_auth().with_cert_resolver(Arc::new(shown)));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0; 8]).unwrap();
+        stream.write_all(b"S").unwrap();
+        let mut tls = ServerConnection::new(config).unwrap();
+        // ends when the two agree, or when the other hangs up
+        while tls.is_handshaking() && tls.complete_io(&mut stream).is_ok() {}
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_shows_a_certificate_whose_key_it_does_not_hold_is_refused_in_each_mode() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let (ca, own, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let root = folder.path().join("ca.pem");
+    fs::write(&root, authority.self_signed(&ca).unwrap().pem()).unwrap();
+    let certificate = CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&own, &Issuer::new(authority, ca)).unwrap();
+    for version in [&TLS12, &TLS13] {
+        for mode in ["sslmode=require".to_owned(), format!("sslmode=verify-ca&sslrootcert={}", root.display())] {
+            for (key, is_refused) in [(&own, false), (&other, true)] {
+                let port = shows(certificate.der().clone(), key, version);
+                let address: Address = format!("postgresql://jari@127.0.0.1:{port}/jari?{mode}").parse().unwrap();
+                let why = Database::new(address, PoolSettings::default()).unwrap().dedicated().await.unwrap_err().to_string();
+                assert_eq!(why.contains("BadSignature"), is_refused, "{version:?} {mode}: {why}");
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     callers::{Callers, id, prove, recorded_commands},
-    harness::{Node, command, database, eventually, hold},
+    harness::{Node, command, database, eventually, hold, hold_until, in_seconds},
     ledger::Ledger,
     raw::client,
     wire::{Cut, Wire},
@@ -80,6 +80,30 @@ async fn of_two_commands_under_one_id_at_two_nodes_one_is_done_and_one_is_told_s
     let ledger = Ledger::of(&one.database, &slot).await;
     assert_eq!(ledger.holds_taken(), 80, "what was told that its id is another's did nothing");
     done.iter().for_each(|(winner, outcome)| ledger.check(winner, 1, outcome));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_leaves_its_id_free_and_what_was_done_is_told_also_when_it_makes_no_sense_any_more() {
+    let one = Node::on(database().await, settings()).await;
+    let two = Node::on(one.database.clone(), settings()).await;
+    let slot = one.open_stock("seats", 10).await;
+    let before = recorded_commands(&one).await;
+    let (mended_id, done_id) = (id(1), id(2));
+    let (bad, good) = (Origin { digest: [1; 16], ..command(mended_id) }, Origin { digest: [2; 16], ..command(mended_id) });
+    for node in [&one, &two, &one] {
+        let told = node.engine.execute(hold_until(&slot, "a", 1, in_seconds(-5)), bad.clone()).await.unwrap();
+        assert_eq!(told.refusal.unwrap().code, "HOLD_EXPIRY_INVALID");
+    }
+    assert_eq!(recorded_commands(&one).await, before, "nothing was done, and nothing is known of it");
+    let mended = two.engine.execute(hold(&slot, "a", 1), good).await.unwrap();
+    assert_eq!(mended.refusal, None);
+    assert_eq!(one.engine.execute(hold_until(&slot, "a", 1, in_seconds(-5)), bad).await, Err(ExecuteError::CommandIdReused));
+
+    let ends = jari_domain::Timestamp::now() + jiff::SignedDuration::from_millis(700);
+    let done = one.engine.execute(hold_until(&slot, "b", 1, ends), command(done_id)).await.unwrap();
+    assert_eq!(done.refusal, None);
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert_eq!(two.engine.execute(hold_until(&slot, "b", 1, ends), command(done_id)).await, Ok(done), "its end has passed, and it was done");
 }
 
 #[tokio::test(flavor = "multi_thread")]

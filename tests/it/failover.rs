@@ -1,16 +1,26 @@
 //! What answers under the address of the database is not always what answered before.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use jari_event_store::PoolSettings;
-use jari_proto::order::v1::OrderState;
+use jari_commands::engine::EngineSettings;
+use jari_event_store::{Database, PoolSettings, migrate};
+use jari_postgres::{Lifetime, PrivatePostgres};
+use jari_proto::{
+    order::v1::OrderState,
+    product::v1::{CreateProductRequest, SaleMode, product_service_client::ProductServiceClient},
+};
 use tokio_postgres::Client;
 
 use crate::{
-    harness::{Node, command, eventually, hold},
+    harness::{Node, command, database, eventually, hold},
+    processes::{Folder, channel, free_address, start},
     raw::client,
-    serving::{Serving, order},
+    serving::{Serving, id, order},
 };
+
+/// What the log is on another server that had got another last event.
+const OTHER_END: &str = "SET session_replication_role = replica;
+    UPDATE events SET recorded_at = recorded_at + interval '1 second' WHERE position = (SELECT max(position) FROM events)";
 
 /// Ends every connection to it, as a failover does.
 async fn cut_off(client: &Client) {
@@ -45,6 +55,92 @@ async fn a_log_that_has_lost_its_end_ends_the_process_rather_than_get_a_gap() {
     let settled = "SELECT count(*) FROM events WHERE aggregate_id = $1 AND event_type = 'OrderHeld'";
     eventually("the order is settled", || async { standby.query_one(settled, &[&sold.order_id]).await.unwrap().get::<_, i64>(0) == 1 }).await;
     shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_ends_with_another_event_at_the_same_position_is_another_history() {
+    let mut shop = Serving::start().await;
+    shop.on_sale("poster", 10).await;
+    shop.orders().place_order(order(&[("poster", 1)])).await.unwrap();
+    let standby = client(&shop.database).await;
+    standby.batch_execute(OTHER_END).await.unwrap();
+    cut_off(&standby).await;
+    let failed = tokio::time::timeout(Duration::from_secs(60), shop.node.failed()).await.expect("it sees that").unwrap_err();
+    assert!(failed.to_string().contains("ended by itself"), "{failed}");
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_engine_has_ended_by_itself_ends_with_an_error() {
+    let (database, folder, address) = (database().await, Folder::new(), free_address());
+    let rest = format!("[server]\nlisten = \"{address}\"\n[relay]\nenabled = false\n[intake]\nenabled = false\n");
+    let mut program = start(&folder.config("serve", &database, &rest), &["serve"]);
+    let draft = CreateProductRequest {
+        request_id: id(),
+        product_id: "poster".into(),
+        title: "A product".into(),
+        sale_mode: SaleMode::Realtime.into(),
+        time_zone: "Asia/Seoul".into(),
+        currency: "KRW".into(),
+        hold_seconds: 60,
+        cut_off_seconds: 0,
+    };
+    let products = ProductServiceClient::new(channel(&address));
+    eventually("it serves", || async { products.clone().create_product(draft.clone()).await.is_ok() }).await;
+    let standby = client(&database).await;
+    standby.batch_execute(OTHER_END).await.unwrap();
+    cut_off(&standby).await;
+    assert!(!program.until_ended().await, "{}", program.said());
+    assert!(program.said().contains("ended by itself"), "{}", program.said());
+}
+
+/// Backends whose commit waits for a standby.
+async fn wait_for_a_standby(client: &Client) -> i64 {
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'SyncRep'";
+    client.query_one(waits, &[]).await.unwrap().get(0)
+}
+
+/// From then on each commit waits for a standby of this name; for none, when there is no name.
+async fn require_standby(client: &Client, name: &str) {
+    client.batch_execute(&format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'")).await.unwrap();
+    client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    let setting = "SELECT current_setting('synchronous_standby_names')";
+    eventually("the server has read it", || async { client.query_one(setting, &[]).await.unwrap().get::<_, String>(0) == name }).await;
+    // it is the checkpointer that tells commits to wait
+    client.batch_execute("CHECKPOINT").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_standby_has_is_told_to_nobody_even_when_its_connection_is_cut() {
+    let server = PrivatePostgres::temporary(true, Lifetime::Owned).await.unwrap();
+    let database = Database::new(server.access().superuser.clone(), PoolSettings::default()).unwrap();
+    migrate(&database, None).await.unwrap();
+    let node = Arc::new(Node::on(database, EngineSettings::default()).await);
+    let slot = node.open_stock("seat", 10).await;
+    let operator = client(&node.database).await;
+    require_standby(&operator, "nobody").await;
+    let id = uuid::Uuid::now_v7();
+    let ask = || async { node.engine.execute(hold(&slot, "first", 1), command(id)).await.is_ok_and(|outcome| outcome.refusal.is_none()) };
+    let first = tokio::spawn({
+        let (node, slot) = (node.clone(), slot.clone());
+        async move { node.engine.execute(hold(&slot, "first", 1), command(id)).await }
+    });
+    eventually("its commit waits", || async { wait_for_a_standby(&operator).await > 0 }).await;
+    cut_off(&operator).await;
+    // committed where it was sent, and lost should a standby take over now
+    let told = async {
+        while !first.is_finished() && !ask().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(3), told).await.is_err(), "it was told before a standby had it");
+    require_standby(&operator, "").await;
+    eventually("the same command is answered", || async { ask().await }).await;
+    let _ = first.await.unwrap();
+    let holds = client(&node.database).await.query_one("SELECT count(*) FROM events WHERE event_type = 'UnitsHeld'", &[]).await.unwrap();
+    assert_eq!(holds.get::<_, i64>(0), 1);
+    Arc::into_inner(node).unwrap().stop().await;
+    drop(server);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use jari_event_store::{ChainWalk, Database, newest_head};
-use jari_heads::{Checked, HeadSigner, HeadsCheck, SignerSettings, SigningKey, Trusted};
+use jari_heads::{Checked, HeadSigner, HeadsCheck, SignerSettings, SigningKey, Trusted, newest_in};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Chains the whole log anew, as the database itself does it: the walk then finds nothing.
-const CHAIN_ANEW: &str = "DO $$ DECLARE b record; head bytea := (SELECT s.head FROM log_seal s); BEGIN
+pub const CHAIN_ANEW: &str = "DO $$ DECLARE b record; head bytea := (SELECT s.head FROM log_seal s); BEGIN
     FOR b IN SELECT * FROM batches ORDER BY first_position LOOP
         head := sha256(head || int8send(b.first_position) || int4send(b.event_count) || timestamptz_send(b.recorded_at) || (
             SELECT string_agg(event_digest(e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload::text, e.metadata::text),
@@ -22,7 +22,7 @@ const CHAIN_ANEW: &str = "DO $$ DECLARE b record; head bytea := (SELECT s.head F
         UPDATE batches SET chained_hash = head WHERE first_position = b.first_position;
     END LOOP; END $$";
 
-fn settings(folder: &Path) -> SignerSettings {
+pub fn settings(folder: &Path) -> SignerSettings {
     SignerSettings { file: folder.join("heads.jsonl"), key_file: folder.join("heads.key"), every: std::time::Duration::from_millis(20) }
 }
 
@@ -44,20 +44,25 @@ async fn check(database: &Database, settings: &SignerSettings) -> (Vec<u64>, Vec
     (held, broken)
 }
 
+/// Signs the head of the log as it is now, and not twice.
+pub async fn sign(database: &Database, settings: &SignerSettings) {
+    let (head, log_id) = (newest_head(database).await.unwrap().position, ChainWalk::begin(database.clone()).await.unwrap().log_id());
+    let (told, stop) = (watch::Sender::new(None), CancellationToken::new());
+    let signer = HeadSigner::start(database.clone(), log_id, settings.clone(), told.clone(), stop.clone());
+    eventually("the head is signed", async || told.borrow().as_ref().is_some_and(|told| told.position.get() == head)).await;
+    // a log that stands still is not signed again
+    tokio::time::sleep(settings.every * 3).await;
+    stop.cancel();
+    signer.await.unwrap();
+}
+
 /// A log whose heads were signed after 1, 2, 3 and 4 events.
 async fn signed(settings: &SignerSettings) -> Database {
     let database = database().await;
     let writer = client(&database).await;
-    let log_id = ChainWalk::begin(database.clone()).await.unwrap().log_id();
     for n in 1..=4 {
         writer.batch_execute(&format!("{INSERT} {}", values("a", n))).await.unwrap();
-        let (told, stop) = (watch::Sender::new(None), CancellationToken::new());
-        let signer = HeadSigner::start(database.clone(), log_id, settings.clone(), told.clone(), stop.clone());
-        eventually("the head is signed", async || told.borrow().as_ref().is_some_and(|head| head.position.get() == n)).await;
-        // a log that stands still is not signed again
-        tokio::time::sleep(settings.every * 3).await;
-        stop.cancel();
-        signer.await.unwrap();
+        sign(&database, settings).await;
     }
     database
 }
@@ -110,4 +115,17 @@ async fn lines_that_prove_nothing_are_named_and_the_others_still_count() {
     std::fs::copy(&settings.key_file, &other.key_file).unwrap();
     let (held, broken) = check(&stranger, &other).await;
     assert!(held.is_empty() && broken[0].contains("of another log"), "{broken:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signer_whose_file_holds_heads_of_another_log_signs_its_own_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    signed(&settings).await;
+    let own = database().await;
+    client(&own).await.batch_execute(&format!("{INSERT} {}", values("a", 1))).await.unwrap();
+    sign(&own, &settings).await;
+    let newest = newest_in(&settings.file).unwrap().unwrap();
+    let log_id = ChainWalk::begin(own).await.unwrap().log_id();
+    assert_eq!((newest.log_id, newest.position.get()), (log_id.to_string(), 1), "the other log's had reached 4");
 }

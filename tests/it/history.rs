@@ -133,6 +133,11 @@ async fn a_state_as_of_a_position_is_what_the_queries_told_then() {
     recording.push(record(&shop).await);
     cancel(&shop, "third").await;
     recording.push(record(&shop).await);
+    // callers' clocks have nanoseconds
+    let expires_at = Some(prost_types::Timestamp { nanos: 123_456_789, ..wire(in_seconds(300)) });
+    let hold = HoldUnitsRequest { request_id: id(), slot_id: slot_id.clone(), hold_id: "own".into(), quantity: 1, expires_at };
+    shop.inventory().hold_units(hold).await.unwrap();
+    recording.push(record(&shop).await);
     let suspend = SuspendSlotRequest { request_id: id(), slot_id: slot_id.clone(), reason: "flood".into() };
     shop.inventory().suspend_slot(suspend).await.unwrap();
     recording.push(record(&shop).await);

@@ -6,7 +6,7 @@ use jari_event_store::{LogTail, StreamWatchers, TailSettings};
 use jari_history::{History, HistoryDesk, HistorySettings};
 use jari_proto::{
     history::v1::{
-        AggregateKind, Event, GetStateAsOfRequest, ReadLogRequest, ReadStreamRequest, TraceCausesRequest,
+        AggregateKind, CompareStatesRequest, Event, GetStateAsOfRequest, ReadLogRequest, ReadStreamRequest, TraceCausesRequest,
         history_service_client::HistoryServiceClient, trace_causes_request::Origin,
     },
     status::reason,
@@ -244,6 +244,33 @@ async fn served_with(shop: &Serving, settings: HistorySettings, stop: &Cancellat
     let service = Server::builder().add_service(History::server(desk));
     tokio::spawn(service.serve_with_incoming_shutdown(TcpIncoming::from(listener), stop.clone().cancelled_owned()));
     HistoryServiceClient::connect(address).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_call_takes_a_place_and_one_that_follows_keeps_it() {
+    let shop = Serving::start().await;
+    let slot = slot_named(&shop.on_sale("poster", 50).await);
+    let (_, position, _) = place(&shop, "first", &[("poster", 1)]).await;
+    let stop = CancellationToken::new();
+    let mut history = served_with(&shop, HistorySettings { places: 1, ..HistorySettings::default() }, &stop).await;
+    let state = GetStateAsOfRequest { aggregate: slot.clone(), as_of: None };
+    let compare = CompareStatesRequest { aggregate: slot, before: at(position), after: None };
+    let causes = TraceCausesRequest { origin: Some(Origin::OrderId("first".into())), page_size: 0, page_token: String::new() };
+    let open = history.read_log(ReadLogRequest { follow: true, ..Default::default() }).await.unwrap();
+    for refused in [
+        history.get_state_as_of(state.clone()).await.unwrap_err(),
+        history.compare_states(compare.clone()).await.unwrap_err(),
+        history.trace_causes(causes.clone()).await.unwrap_err(),
+        history.read_stream(ReadStreamRequest { aggregate: order_named("first"), after_version: 0, until: None, follow: false }).await.unwrap_err(),
+    ] {
+        assert_eq!((refused.code(), reason(&refused).as_deref()), (Code::ResourceExhausted, Some("HISTORY_BUSY")));
+    }
+    drop(open);
+    eventually("its place is free", || async { history.clone().get_state_as_of(state.clone()).await.is_ok() }).await;
+    history.compare_states(compare).await.unwrap();
+    history.trace_causes(causes).await.unwrap();
+    stop.cancel();
+    shop.node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -293,10 +293,10 @@ async fn an_order_keeps_its_units_whatever_is_asked_of_them_without_it() {
         shop.confirm(&slot, "mine").await,
         shop.extend(&slot, "mine", in_seconds(86_000)).await,
         shop.hold(&slot, "mine", 1, in_seconds(60)).await,
+        shop.cancel(&slot, "mine", 1).await,
     ] {
         assert_eq!(refused(answer), "HOLD_OF_ORDER");
     }
-    assert_eq!(refused(shop.cancel(&slot, "mine", 1).await), "SLOT_CANCEL_EXCEEDS_SOLD");
     assert_eq!(shop.log().await.len(), before, "nothing was done");
     shop.orders().confirm_order(ConfirmOrderRequest { request_id: id(), order_id: "mine".into() }).await.unwrap();
     assert_eq!(refused(shop.cancel(&slot, "mine", 1).await), "HOLD_OF_ORDER");
@@ -304,6 +304,9 @@ async fn an_order_keeps_its_units_whatever_is_asked_of_them_without_it() {
     shop.confirm(&slot, "own").await.unwrap();
     let position = shop.cancel(&slot, "own", 1).await.unwrap();
     assert_eq!(shop.counts(&slot, position).await, (5, 0, 4), "a caller's own units come back as ever");
+    for hold in ["own", "nobody"] {
+        assert_eq!(refused(shop.cancel(&slot, hold, 3).await), "SLOT_CANCEL_EXCEEDS_SOLD", "one of the three is the order's");
+    }
     let cancel = CancelOrderRequest { request_id: id(), order_id: "mine".into(), reason: String::new() };
     shop.orders().cancel_order(cancel).await.unwrap();
     assert_eq!(refused(shop.cancel(&slot, "mine", 2).await), "HOLD_OF_ORDER", "what came back with the order comes back once");

@@ -43,7 +43,7 @@ pub async fn taking(database: Database, brokers: &str, prefix: &str) -> Serving 
     shop
 }
 
-async fn running(shop: &Serving) {
+pub async fn running(shop: &Serving) {
     eventually("commands are taken", || async { shop.intake().await == (IntakeState::Running, String::new()) }).await;
 }
 
@@ -76,7 +76,7 @@ impl Serving {
         self.log().await.iter().filter(|event| of(event)).map(|event| event.event_type.to_string()).collect()
     }
 
-    async fn until(&self, order: &str, last: &str) {
+    pub async fn until(&self, order: &str, last: &str) {
         eventually(&format!("{order}: {last}"), || async { self.history_of(order).await.last().is_some_and(|event| event == last) }).await;
     }
 }
@@ -234,6 +234,24 @@ async fn whatever_is_sent_is_refused_or_executed_and_stops_nobody_behind_it() {
     // under the right key the one with the wrong one is a command, and refused for what it asks
     eventually("they are refused anew", || async { shop.codes().await.len() == 18 }).await;
     assert!(shop.codes().await[12..].contains(&"ORDER_EXISTS".to_owned()));
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_taken_in_whatever_way_its_sender_packs_it() {
+    let (brokers, prefix) = (kafka().await, prefix());
+    let shop = taking(database().await, &brokers, &prefix).await;
+    shop.on_sale("poster", 10).await;
+    running(&shop).await;
+    for packed in ["gzip", "snappy", "lz4", "zstd"] {
+        let (sender, id) = (Sender::with(&brokers, &prefix, &[("compression.type", packed)]), id());
+        let headers = [("ce_specversion", "1.0"), ("ce_id", &*id), ("ce_source", SOURCE), ("ce_type", "reservation.order.v1.PlaceOrderCommand")];
+        // a client sends as it is what does not become shorter
+        let value = " ".repeat(10_000) + &placing(packed, "poster", 1).to_string();
+        sender.record(packed, &headers, value.as_bytes()).await;
+        shop.until(packed, "OrderHeld").await;
+    }
+    assert_eq!(shop.refused().await, []);
     shop.node.stop().await;
 }
 

@@ -164,6 +164,16 @@ async fn nobody_changes_or_removes_events_and_the_server_does_not_number_them() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_runs_with_the_rights_of_the_owner_or_archives_is_called_by_nobody_else() {
+    let database = database().await;
+    let open = "SELECT p.proname::text FROM pg_proc p, LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+        WHERE p.pronamespace = 'public'::regnamespace AND a.grantee = 0 AND a.privilege_type = 'EXECUTE'
+        AND (p.prosecdef OR p.proname IN ('archive_events', 'raise_archive_horizon'))";
+    let open: Vec<String> = client(&database).await.query(open, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(open, [""; 0], "every role of the database may call these");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn temporary_tables_of_the_server_never_stand_in_for_the_log() {
     let database = database().await;
     let server = as_server(&database).await;

@@ -22,7 +22,7 @@ use crate::{
 static KAFKA: OnceCell<Mutex<PrivateKafka>> = OnceCell::const_new();
 
 /// What is fetched is kept here for the next run.
-fn programs() -> PathBuf {
+pub fn programs() -> PathBuf {
     std::env::temp_dir().join("jari-test-programs")
 }
 
@@ -123,6 +123,27 @@ async fn every_public_event_is_in_its_topic_once_and_in_order_for_its_key() {
     // drafted, defined, launched; two slots opened, 32 holds, confirmed and cancelled twice, suspended; 41 orders placed and settled, one of them more
     assert_eq!(records[..3], [6, 2 + 32 + 4 + 1, 41 * 2 + 2], "{audits:?}");
     assert!(records[3] >= 2, "each slot has its latest record: {audits:?}");
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_far_the_relay_is_behind_a_transaction_takes_no_more_events_than_it_may() {
+    let (brokers, prefix) = (kafka().await, prefix());
+    let mut shop = Serving::on(database().await, |config| {
+        config.kafka.topic_prefix.clone_from(&prefix);
+        config.relay.batch_events = 10;
+    })
+    .await;
+    shop.on_sale("poster", 1_000).await;
+    let placing = (0..200).map(|_| {
+        let mut orders = shop.orders();
+        async move { orders.place_order(order(&[("poster", 1)])).await.unwrap() }
+    });
+    futures::future::join_all(placing).await;
+    shop.node.relay_to(&brokers);
+    shop.until_relayed().await;
+    let (transactions, head) = (shop.relay().await.transactions, i64::try_from(shop.head().await).unwrap());
+    assert!(head > 600 && transactions >= head / 10, "{transactions} transactions for {head} events");
     shop.node.stop().await;
 }
 

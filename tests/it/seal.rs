@@ -129,8 +129,8 @@ async fn one_changed_byte_is_found_and_named_by_its_batch() {
         ),
         // both change places, and are as they were but for that
         (
-            "UPDATE events SET position = -position WHERE position IN (4, 5); UPDATE events SET position = CASE position WHEN -4 THEN 5 ELSE 4 END WHERE position < 0",
-            "UPDATE events SET position = -position WHERE position IN (4, 5); UPDATE events SET position = CASE position WHEN -4 THEN 5 ELSE 4 END WHERE position < 0",
+            "UPDATE events SET position = position + 900 WHERE position IN (4, 5); UPDATE events SET position = CASE position WHEN 904 THEN 5 ELSE 4 END WHERE position > 900",
+            "UPDATE events SET position = position + 900 WHERE position IN (4, 5); UPDATE events SET position = CASE position WHEN 904 THEN 5 ELSE 4 END WHERE position > 900",
             vec![third.clone()],
         ),
         (

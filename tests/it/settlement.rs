@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use jari_domain::Timestamp;
-use jari_event_store::Database;
+use jari_domain::{AnyEvent, Timestamp, slot::SlotEvent};
+use jari_event_store::{Database, RecordedEvent};
 use jari_proto::{
+    inventory::v1::HoldUnitsRequest,
     operations::v1::{ListParkedOrdersRequest, ParkedOrder, RetryParkedOrderRequest, RetryQuarantinedStreamRequest},
     order::v1::{CancelOrderRequest, OrderState, PlaceOrderRequest},
     status::reason,
 };
+use jiff::SignedDuration;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     harness::{eventually, server},
     raw,
-    serving::{Serving, id, order},
+    serving::{Serving, id, order, wire},
 };
 
 /// A node on threads of its own, all of which can end at once, wherever its work stands: what was only in its memory is gone.
@@ -37,6 +39,12 @@ impl Mortal {
     fn kill(self) {
         self.runtime.shutdown_background();
     }
+}
+
+/// Whether an event is of the order, or of a hold of it.
+fn concerns(event: &RecordedEvent, order_id: &str) -> bool {
+    let held = matches!(event.event(), Some(AnyEvent::InventorySlot(SlotEvent::UnitsHeld { hold_id, .. })) if hold_id.as_str() == order_id);
+    held || &*event.aggregate_id == order_id
 }
 
 /// An order that is only to be accepted.
@@ -169,6 +177,12 @@ async fn a_parked_order_lets_others_pass_and_is_settled_on_an_operators_word_onc
     let history = shop.proved().await;
     assert_eq!((history.counts(&broken), history.counts(&sound)), ((3, 2, 0), (3, 2, 0)));
     assert_eq!(history.story("stuck"), ["OrderPlaced", "OrderHeld"]);
+    let log = shop.log().await;
+    let placed = log.iter().find(|event| &*event.aggregate_id == "stuck").unwrap();
+    let calls = |event: &RecordedEvent| (event.metadata.correlation_id.clone(), event.metadata.causation.clone());
+    for held in log.iter().filter(|event| event.position > placed.position && concerns(event, "stuck")) {
+        assert_eq!(calls(held), (placed.metadata.correlation_id.clone(), Some(placed.position.to_string())), "{held:?}");
+    }
     shop.node.stop().await;
 }
 
@@ -246,4 +260,33 @@ async fn an_order_that_a_newer_program_accepted_is_parked_and_settled_once_it_ca
     assert_eq!(history.counts(&slot), (9, 4, 0));
     assert_eq!((history.story("newer"), history.story("newest")), (vec!["OrderPlaced", "OrderHeld"], vec!["OrderPlaced", "OrderHeld"]));
     upgraded.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_by_itself_belongs_to_the_call_that_set_its_end_also_with_the_next_owner() {
+    let shop = Serving::start().await;
+    let slot = shop.on_sale("seat", 9).await;
+    let hold = |hold_id: &str, millis| HoldUnitsRequest {
+        request_id: id(),
+        slot_id: slot.clone(),
+        hold_id: hold_id.into(),
+        quantity: 1,
+        expires_at: Some(wire(Timestamp::now() + SignedDuration::from_millis(millis))),
+    };
+    shop.inventory().hold_units(hold("here", 300)).await.unwrap();
+    eventually("it has ended", || async { shop.log().await.iter().any(|event| &*event.event_type == "HoldExpired") }).await;
+    shop.inventory().hold_units(hold("there", 2_000)).await.unwrap();
+    let database = shop.database.clone();
+    shop.node.stop().await;
+    let next = Serving::on(database, |_| {}).await;
+    let ends = || async { next.log().await.iter().filter(|event| &*event.event_type == "HoldExpired").count() };
+    eventually("both have", || async { ends().await == 2 }).await;
+    let log = next.log().await;
+    let of = |name: &str| log.iter().filter(|event| &*event.event_type == name).collect::<Vec<_>>();
+    for (held, ended) in of("UnitsHeld").into_iter().zip(of("HoldExpired")) {
+        assert!(held.metadata.correlation_id.is_some());
+        assert_eq!(ended.metadata.correlation_id, held.metadata.correlation_id);
+        assert_eq!(ended.metadata.causation, Some(held.position.to_string()));
+    }
+    next.node.stop().await;
 }

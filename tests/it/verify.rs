@@ -62,7 +62,7 @@ pub fn lapsed(pool: &str, hold: &str, quantity: u32, counts: Counts) -> Row {
     on(pool, SlotEvent::HoldExpired { hold_id: hold_id(hold), quantity, expired_at: at(600), counts })
 }
 pub fn given_back(pool: &str, hold: &str, quantity: u32, counts: Counts) -> Row {
-    on(pool, SlotEvent::UnitsCancelled { hold_id: hold_id(hold), quantity, counts })
+    on(pool, SlotEvent::UnitsCancelled { hold_id: hold_id(hold), quantity, holder: Holder::Caller, counts })
 }
 fn adjusted(pool: &str, counts: Counts) -> Row {
     on(pool, SlotEvent::CapacityAdjusted { counts })
@@ -257,6 +257,17 @@ async fn gaps_and_times_that_run_back_and_what_cannot_be_read_are_found() {
     }
     tamper(&log.client, "DELETE FROM batches WHERE first_position > 1").await;
     assert!(log.findings().await.contains(&"positions 2 to 4: no batch covers them".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_stands_where_no_walk_comes_by_is_found() {
+    let log = Log::new().await;
+    log.write(&[opened("s", 10), held("s", "a", 4, counts(10, 4, 0))]).await;
+    assert_eq!(log.findings().await, Vec::<String>::new());
+    let invented = "SET session_replication_role = replica; INSERT INTO archived_events
+        SELECT aggregate_type, aggregate_id, 3, event_type, event_version, payload, metadata, 1000, recorded_at FROM events WHERE position = 2";
+    log.client.batch_execute(invented).await.unwrap();
+    assert_eq!(log.findings().await, ["position 1000: stands in archived_events, where the log has no place for it"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -108,6 +108,22 @@ async fn whatever_an_order_may_go_through_by_whichever_writer_is_no_finding() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_orders_bought_and_somebody_else_gave_back_is_found() {
+    let log = Log::new().await;
+    let own = || with(bought(), [held("s", "own", 3, counts(10, 3, 2)), sold("s", "own", 3, counts(10, 0, 5))]);
+    let twice = with(own(), [given_back("s", "own", 3, counts(10, 0, 2)), given_back("s", "own", 1, counts(10, 0, 1))]);
+    let over =
+        with(own(), [cancelled("a", OrderStatus::Confirmed), given_back("s", "a", 2, counts(10, 0, 3)), given_back("t", "a", 1, counts(10, 0, 0))]);
+    log.find(vec![
+        (own(), &[]),
+        (twice, &["position 13: slot s@stock takes back what orders bought: 1 are sold, and 2 were to them"]),
+        // an order that is over has nothing left there
+        (with(over, [given_back("s", "own", 3, counts(10, 0, 0))]), &[]),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_does_not_hold_all_that_it_asked_for_is_found() {
     let (s, t) =
         ("position 4: order a is held, and slot s@stock does not hold its 2", "position 4: order a is held, and slot t@stock does not hold its 1");

@@ -1,56 +1,30 @@
 //! `infra/prove crash`: breaks real things under load, then compares what callers were told with the log and the views.
 //!
-//! Each round kills or pauses the engine, kills or pauses PostgreSQL, or cuts the engine's connections. Callers repeat what they got no answer
-//! to, under the same request id. `--rounds N`, 50 by default. Exit code 1 when anything was lost, doubled or oversold.
+//! Each round kills or pauses the engine, kills or pauses PostgreSQL, or cuts the engine's connections. Callers place orders, and confirm or cancel each
+//! third that is held; they repeat what they got no answer to, under the same request id. At the end each order is looked up in the log and asked for
+//! by `GetOrder` (of very many, a part that is told). `--rounds N`, 50 by default. Exit code 1 when anything was lost, doubled or oversold.
 
 use std::{
     path::Path,
     process::Child,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
-use jari::{client::Shop, config::Config, node::Node, proof::Proof};
+use jari::{client::Shop, config::Config, node::Node};
 use jari_benches::{
+    callers::{Callers, PATIENCE},
+    comparison::compare,
     faults::{free_address, loop_until, say, signal_process, start_self},
     place::connect,
 };
-use jari_domain::{
-    StreamId,
-    ids::{OrderId, SlotId},
-    order::{Order, OrderStatus},
-    registry::AsAggregate,
-    slot::InventorySlot,
-};
-use jari_event_store::{Database, LoadRequest, PoolSettings, Reader, migrate};
+use jari_event_store::{Database, PoolSettings, Reader, migrate};
 use jari_postgres::{Place, PrivatePostgres, Settings};
-use jari_proto::{
-    availability::v1::{GetSlotRequest, availability_service_client::AvailabilityServiceClient},
-    order::v1::{LineRequest, OrderState, PlaceOrderRequest, UnitQuantity, order_service_client::OrderServiceClient},
-};
-use tonic::transport::Endpoint;
 use uuid::Uuid;
 
-/// Callers at once, and slots that they want; small enough to sell out now and then.
-const CALLERS: u64 = 32;
+/// Slots that the callers want; small enough to sell out now and then.
 const SLOTS: u32 = 4;
 const SEATS: i32 = 2_000;
-/// A caller gives up on one order after this; it then counts as lost.
-const PATIENCE: Duration = Duration::from_secs(90);
-
-/// What a caller was told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    Held,
-    Rejected,
-    Accepted,
-}
-
-type Record = Arc<Mutex<Vec<(String, Told)>>>;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -165,25 +139,23 @@ async fn prove(rounds: u32) -> anyhow::Result<()> {
     let stock = loop_until(PATIENCE, || async { Shop::connect(&stage.address, 1).await?.open(SLOTS, SEATS).await })
         .await
         .context("the slots did not open")?;
-    let products: Arc<Vec<String>> = Arc::new(stock.slots.iter().map(|slot| slot.trim_end_matches("@stock").to_owned()).collect());
-    let (record, over, lost): (Record, _, _) = (Record::default(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let mut callers = tokio::task::JoinSet::new();
-    for caller in 0..CALLERS {
-        callers.spawn(call(stage.address.clone(), products.clone(), record.clone(), over.clone(), lost.clone(), caller));
-    }
+    let callers = Callers::start(&stage.address, stock.products)?;
     let mut syncs = Syncs::default();
     for round in 0..rounds {
         tokio::time::sleep(Duration::from_millis(250 + u64::from(round) * 53 % 700)).await;
         syncs.count(&stage).await?;
-        let before = told(&record);
+        let before = callers.told();
         let broken = Instant::now();
         let what = stage.fault(round).await?;
-        loop_until(PATIENCE, || async { if told(&record) > before + 20 { Ok(()) } else { bail!("nobody is served") } }).await?;
-        say(&format!("round {:>2}  {what:<18}  answers went on after {:>5} ms, {} so far", round + 1, broken.elapsed().as_millis(), told(&record)));
+        loop_until(PATIENCE, || async { if callers.told() > before + 20 { Ok(()) } else { bail!("nobody is served") } }).await?;
+        say(&format!("round {:>2}  {what:<18}  answers went on after {:>5} ms, {} so far", round + 1, broken.elapsed().as_millis(), callers.told()));
     }
-    over.store(true, Ordering::Relaxed);
-    while callers.join_next().await.is_some() {}
-    let broken = compare(&stage, &stock.slots, &record, lost.load(Ordering::Relaxed)).await?;
+    let (record, lost) = callers.end().await;
+    if lost > 0 {
+        say(&format!("{lost} commands got no outcome within {} s", PATIENCE.as_secs()));
+    }
+    let reader = Reader::new(Database::new(stage.server.access().server.clone(), PoolSettings::default())?);
+    let broken = lost + compare(&reader, &stage.address, &stock.slots, &record).await?;
     syncs.count(&stage).await?;
     say(&format!("{} syncs of the log, by the server's own count and read before each fault: a server that is killed forgets it", syncs.all()));
     stage.signal_node("KILL")?;
@@ -219,113 +191,4 @@ impl Syncs {
     fn all(&self) -> i64 {
         self.before + self.now
     }
-}
-
-fn told(record: &Record) -> usize {
-    record.lock().map_or(0, |r| r.len())
-}
-
-/// One caller: one order after the other, each repeated under its id until there is an answer.
-async fn call(address: String, products: Arc<Vec<String>>, record: Record, over: Arc<AtomicBool>, lost: Arc<AtomicU64>, caller: u64) {
-    let Ok(endpoint) = Endpoint::from_shared(format!("http://{address}")) else { return };
-    let channel = endpoint.timeout(Duration::from_secs(15)).connect_timeout(Duration::from_secs(1)).connect_lazy();
-    let mut n = caller;
-    while !over.load(Ordering::Relaxed) {
-        n += CALLERS;
-        let id = Uuid::now_v7().to_string();
-        let first = n as usize % products.len();
-        // every third order wants two slots, in either order
-        let wanted = if n.is_multiple_of(3) { vec![first, (first + 1 + caller as usize) % products.len()] } else { vec![first] };
-        let began = Instant::now();
-        let answer = loop {
-            let line = |slot: &usize| LineRequest {
-                product_id: products[*slot].clone(),
-                option_id: "one".into(),
-                starts_at: None,
-                units: vec![UnitQuantity { unit_id: "seat".into(), quantity: 1 }],
-            };
-            let request = PlaceOrderRequest {
-                request_id: id.clone(),
-                order_id: String::new(),
-                customer: format!("caller-{caller}"),
-                lines: wanted.iter().map(line).collect(),
-                wait: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
-                ..PlaceOrderRequest::default()
-            };
-            // bounded by PATIENCE
-            match OrderServiceClient::new(channel.clone()).place_order(request).await {
-                Ok(answer) => match answer.into_inner().order.unwrap_or_default().state() {
-                    OrderState::Held => break Some(Told::Held),
-                    OrderState::Rejected => break Some(Told::Rejected),
-                    OrderState::Accepted if began.elapsed() > PATIENCE => break Some(Told::Accepted),
-                    _ => {}
-                },
-                Err(_) if began.elapsed() > PATIENCE => break None,
-                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-            }
-        };
-        match (answer, record.lock()) {
-            (Some(told), Ok(mut record)) => record.push((id, told)),
-            _ => {
-                lost.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-}
-
-/// Compares what callers were told with log and views; counts what does not hold.
-async fn compare(stage: &Stage, slots: &[String], record: &Record, lost: u64) -> anyhow::Result<u64> {
-    let database = Database::new(stage.server.access().server.clone(), PoolSettings::default())?;
-    let reader = Reader::new(database);
-    let mut broken = lost;
-    if lost > 0 {
-        say(&format!("{lost} orders got no answer within {} s", PATIENCE.as_secs()));
-    }
-    let record = record.lock().map(|r| r.clone()).unwrap_or_default();
-    let mut expected_held = 0_u64;
-    for page in record.chunks(1_000) {
-        let requests = page.iter().map(|(id, _)| anyhow::Ok(LoadRequest { stream: StreamId::from(&OrderId::parse(id)?), from: None }));
-        let loaded = reader.load(requests.collect::<Result<_, _>>()?).await?;
-        for ((id, told), loaded) in page.iter().zip(loaded) {
-            let status = loaded.ok().and_then(|l| Order::of(&l.state).map(Order::status)).unwrap_or_default();
-            let agrees = match told {
-                Told::Held => matches!(status, OrderStatus::Held | OrderStatus::Expired),
-                Told::Rejected => status == OrderStatus::Rejected,
-                Told::Accepted => status != OrderStatus::Absent,
-            };
-            expected_held += u64::from(*told == Told::Held);
-            if !agrees {
-                broken += 1;
-                say(&format!("order {id}: the caller was told {told:?}, the log says {status}"));
-            }
-        }
-    }
-    let mut proof = Proof::default();
-    let mut position = 0;
-    loop {
-        let page = reader.log_after(position, 10_000).await?;
-        // ends at the log's head
-        let Some(last) = page.last() else { break };
-        position = last.position;
-        page.iter().for_each(|event| proof.take(event));
-    }
-    for finding in proof.finish().iter().take(10) {
-        say(&format!("log: {finding}"));
-    }
-    broken += proof.finish().len() as u64;
-    for name in slots {
-        let slot = SlotId::parse(name)?;
-        let loaded = reader.load(vec![LoadRequest { stream: StreamId::from(&slot), from: None }]).await?;
-        let counts = loaded.into_iter().flatten().find_map(|l| InventorySlot::of(&l.state).map(InventorySlot::counts)).unwrap_or_default();
-        let shop = loop_until(PATIENCE, || Shop::connect(&stage.address, 1)).await?;
-        let request = GetSlotRequest { slot_id: name.clone(), min_position: i64::try_from(position)? };
-        let seen =
-            AvailabilityServiceClient::new(shop.channel(0)).get_slot(request).await?.into_inner().slot.and_then(|s| s.counts).unwrap_or_default();
-        if counts.held > counts.capacity || i64::from(seen.held) != i64::from(counts.held) {
-            broken += 1;
-            say(&format!("slot {name}: {} held of {} in the log, {} in the view", counts.held, counts.capacity, seen.held));
-        }
-    }
-    say(&format!("{} orders answered ({expected_held} held), {} events, {} orders in the log", record.len(), proof.events, proof.orders()));
-    Ok(broken)
 }

@@ -189,7 +189,7 @@ async fn call(addresses: [String; 2], stock: Arc<Stock>, over: Arc<AtomicBool>, 
         for order in 0..100 {
             // a pace that the relay can follow between two faults, so that it is at work when the next one comes
             tokio::time::sleep(Duration::from_millis(40)).await;
-            if over.load(Ordering::Relaxed) || !shop.place(&stock, (caller * 7_919 + n * 31 + order * 17) as u64, caller).await.is_outcome() {
+            if over.load(Ordering::Relaxed) || !shop.place(stock.wish((caller * 7_919 + n * 31 + order * 17) as u64), caller).await.is_outcome() {
                 break;
             }
         }

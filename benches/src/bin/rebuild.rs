@@ -1,11 +1,12 @@
 //! `infra/bench rebuild`: how fast each view is made anew, beside the speed at which its log was written, in one run on one PostgreSQL with `fsync` on.
 //!
 //! Three logs, each in a database of its own: holds of one slot and of a thousand, in process (one event each, many to a row of the slot), and whole
-//! bookings in process (placed, held, settled). Nobody else writes while a view is rebuilt. `--seconds N` of writing a log, 10 by default; `--rounds N`
-//! of rebuilding, 3 by default, the median counts.
+//! bookings in process (placed, held, settled). Nobody else writes while a view is rebuilt; at last each is rebuilt once more while bookings go on with
+//! settlement and the live views beside it. `--seconds N` of writing a log, 10 by default; `--rounds N` of rebuilding, 3 by default, the median counts.
 
 use std::{path::Path, time::Duration, time::Instant};
 
+use anyhow::ensure;
 use jari_benches::{
     drive::Measured,
     faults::say,
@@ -23,6 +24,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SLOTS: usize = 1_000;
 const CLIENTS: usize = 256;
+/// One piece of the load that goes on beside a rebuild.
+const LOAD: Duration = Duration::from_secs(1);
 
 /// What a log is made of, and over how many slots.
 const LOGS: &[(&str, usize)] = &[("holds", 1), ("holds", SLOTS), ("bookings", 1), ("bookings", SLOTS)];
@@ -69,6 +72,9 @@ async fn main() -> anyhow::Result<()> {
             ratios.push(format!("{view} {:.1}", speeds[speeds.len() / 2] / log.max(0.001)));
         }
         report.note(format!("rebuild / log, {what}, {slots} slots: {}", ratios.join(", ")));
+        if *what == "bookings" {
+            under_load(&bench, *slots, &mut report).await?;
+        }
     }
     report.note(format!("PostgreSQL: {durability}"));
     report.write(Path::new("target/bench/rebuild.json"))?;
@@ -95,6 +101,36 @@ async fn write(bench: &Bench, what: &str, slots: usize, lasts: Duration) -> anyh
     let (took, done) = (began.elapsed(), reader.head().await? - before);
     ours.node.stop().await;
     Ok(Measured { per_second: done as f64 / took.as_secs_f64(), done, ..measured })
+}
+
+/// Makes each view anew while bookings go on as fast as they can, and compares its speed with that at which the log grows meanwhile.
+async fn under_load(bench: &Bench, slots: usize, report: &mut Report) -> anyhow::Result<()> {
+    let ours = Ours::start(bench, true).await?;
+    let stock = ours.shop(slots).await?;
+    let reader = Reader::new(bench.database.clone());
+    let mut ratios = Vec::new();
+    for view in view_names() {
+        let made = remake(bench, view);
+        tokio::pin!(made);
+        let (mut grew, began) = (0, Instant::now());
+        let made = loop {
+            let before = reader.head().await?;
+            let load = ours.bookings_in_process(&stock, CLIENTS, LOAD);
+            // a piece of load after the other until the view is made
+            let (done, made) = tokio::join!(load, async { tokio::time::timeout(LOAD, &mut made).await.ok() });
+            ensure!(done.is_ok(), "the load broke");
+            grew += reader.head().await? - before;
+            if let Some(made) = made {
+                break made?;
+            }
+        };
+        let log = grew as f64 / began.elapsed().as_secs_f64();
+        ratios.push(format!("{view} {:.1}", made.per_second / log.max(0.001)));
+        report.add(Cell::of(&format!("{view}-under-load"), slots, CLIENTS), made);
+    }
+    ours.node.stop().await;
+    report.note(format!("rebuild / log, both at once, bookings with settlement and live views, {slots} slots: {}", ratios.join(", ")));
+    Ok(())
 }
 
 /// Makes a view anew, from the first event to the last, and switches.

@@ -7,7 +7,7 @@ use jari_domain::{
     slot::SlotCommand,
 };
 
-use super::{decide, hold_of, on_every_slot, slot_touches};
+use super::{decide, on_every_slot, slot_touches};
 use crate::engine::{Changes, States, Touch, UnitOfWork};
 
 /// Cancels an order, whole.
@@ -38,7 +38,7 @@ impl UnitOfWork for CancelOrder {
                 on_every_slot(states, order, now, release, &mut changes)?;
             }
             OrderStatus::Confirmed => {
-                let cancel = |_: &_, quantity| SlotCommand::CancelUnits { hold_id: hold_of(&self.order_id), quantity };
+                let cancel = |_: &_, quantity| SlotCommand::CancelForOrder { order_id: self.order_id.clone(), quantity };
                 on_every_slot(states, order, now, cancel, &mut changes)?;
             }
             // in line, nothing is taken yet; in the other states the order itself has refused

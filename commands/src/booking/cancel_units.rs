@@ -1,11 +1,12 @@
 //! Giving back units that were sold under a caller's own hold. Touches: the slot, and the order with the hold's id (read: its version must still
 //! stand when the units come back).
 //!
-//! A slot counts what is sold and does not know to whom; what an order bought stands in the order. So only the order can say that these
-//! units are its own, and then they come back with it alone: else it would stay confirmed over units that others buy. The look at an order that
-//! mostly does not exist costs a query. Units are cancelled rarely; every other command on holds finds in the slot whose a hold is.
+//! A slot counts how many units orders bought, and gives callers no more back than the rest; which order bought which stands in the order. So only
+//! the order can say that these units are its own: the caller hears so, and the log does not tell readers of units of an order that came back without
+//! it. The look at an order that mostly does not exist costs a query. Units are cancelled rarely; every other command on holds finds in the
+//! slot whose a hold is.
 //!
-//! Which refusal wins: 1 the slot's own, 2 `HOLD_OF_ORDER`.
+//! Which refusal wins: 1 `HOLD_OF_ORDER`, 2 the slot's own.
 
 use jari_domain::{
     Refusal, Refuse, Timestamp,
@@ -24,7 +25,7 @@ pub struct CancelUnits {
     pub slot_id: SlotId,
     /// The hold under which they were sold.
     pub hold_id: HoldId,
-    /// At least 1, at most what is confirmed.
+    /// At least 1, at most what is sold and not to orders.
     pub quantity: u32,
 }
 
@@ -37,11 +38,10 @@ impl UnitOfWork for CancelUnits {
     }
     fn decide(&self, states: &States<'_>, now: Timestamp) -> Result<Changes, Refusal> {
         let command = SlotCommand::CancelUnits { hold_id: self.hold_id.clone(), quantity: self.quantity };
-        let events = decide_slot(states, 0, &command, now)?;
         if is_part_of(states.at::<Order>(1), &self.slot_id) {
             return Err(SlotError::HoldOfOrder { order_id: OrderId::from(&self.hold_id) }.to_refusal());
         }
-        Ok(vec![(0, events)])
+        Ok(vec![(0, decide_slot(states, 0, &command, now)?)])
     }
 }
 

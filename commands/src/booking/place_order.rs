@@ -1,17 +1,21 @@
 //! A place in line. Touches: the order (new), and every product in it (read: its version must still stand when the order lands).
 //!
 //! Which refusal wins: 1 `ORDER_EXISTS`, 2 `ORDER_EMPTY` and `ORDER_TOO_MANY_LINES`, 3 the first line that its product refuses, 4 the order's own.
+//! With 3 the details name the other lines that their products refuse, too: who mends one line at a time would have to ask once for each.
 
 use jari_domain::{
     Decider, Refusal, Refuse, Sealed, Timestamp,
     ids::{CustomerRef, OrderId, ProductId},
     order::{MAX_LINES, Order, OrderCommand, OrderStatus},
-    product::{LineRequest, Product},
+    product::{LineRequest, Product, ProductError},
     registry::AsAggregate,
     slot::MAX_HOLD_SECONDS,
 };
 
 use crate::engine::{Changes, States, Touch, UnitOfWork};
+
+/// Most bytes of the text that names further failing lines: what one detail of an error has room for on the wire. Those beyond it are counted.
+const MAX_ALSO_FAILING_BYTES: usize = 256;
 
 /// A line of a request.
 #[derive(Debug, Clone)]
@@ -46,6 +50,30 @@ impl PlaceOrder {
         }
         products
     }
+
+    /// What the order is told when products refuse lines of it: the first one's refusal, with the number and code of each other.
+    fn refused(&self, failing: &[(usize, ProductError)]) -> Option<Refusal> {
+        let ((number, error), others) = failing.split_first()?;
+        let mut refusal = error.to_refusal();
+        refusal.details.insert("line".into(), number.to_string());
+        refusal.details.entry("product_id".into()).or_insert_with(|| self.lines[*number].product_id.to_string());
+        let (mut named, mut left_off) = (String::new(), others.len());
+        for (number, error) in others {
+            let next = format!("{}{number} {}", if named.is_empty() { "" } else { ", " }, error.code());
+            if named.len() + next.len() > MAX_ALSO_FAILING_BYTES {
+                break;
+            }
+            named.push_str(&next);
+            left_off -= 1;
+        }
+        if !named.is_empty() {
+            refusal.details.insert("also_failing".into(), named);
+        }
+        if left_off > 0 {
+            refusal.details.insert("also_failing_left_off".into(), left_off.to_string());
+        }
+        Some(refusal)
+    }
 }
 
 impl UnitOfWork for PlaceOrder {
@@ -60,7 +88,7 @@ impl UnitOfWork for PlaceOrder {
 
     fn decide(&self, states: &States<'_>, now: Timestamp) -> Result<Changes, Refusal> {
         let order = states.at::<Order>(0);
-        let mut priced = Vec::with_capacity(self.lines.len());
+        let (mut priced, mut failing) = (Vec::with_capacity(self.lines.len()), Vec::new());
         let mut hold_seconds = u32::try_from(MAX_HOLD_SECONDS).unwrap_or(u32::MAX);
         // an order that exists or has too many lines is refused below, before any product is asked
         if order.status() == OrderStatus::Absent && self.lines.len() <= MAX_LINES {
@@ -68,9 +96,14 @@ impl UnitOfWork for PlaceOrder {
             for (number, line) in self.lines.iter().enumerate() {
                 let index = 1 + products.iter().position(|p| **p == line.product_id).unwrap_or_default();
                 let product = states.at::<Product>(index);
-                let quoted = product.quote(&line.product_id, &line.request, now).map_err(|e| in_line(number, &line.product_id, e.to_refusal()))?;
+                match product.quote(&line.product_id, &line.request, now) {
+                    Ok(quoted) => priced.push(quoted),
+                    Err(error) => failing.push((number, error)),
+                }
                 hold_seconds = product.terms().map_or(hold_seconds, |terms| terms.hold_seconds.min(hold_seconds));
-                priced.push(quoted);
+            }
+            if let Some(refusal) = self.refused(&failing) {
+                return Err(refusal);
             }
         } else if order.status() == OrderStatus::Absent {
             return Err(jari_domain::order::OrderError::TooManyLines { lines: self.lines.len() }.to_refusal());
@@ -79,10 +112,4 @@ impl UnitOfWork for PlaceOrder {
         let events = order.decide(&command, now).map_err(|e| e.to_refusal())?;
         Ok(vec![(0, events.into_iter().map(Order::wrap).collect())])
     }
-}
-
-fn in_line(number: usize, product_id: &ProductId, mut refusal: Refusal) -> Refusal {
-    refusal.details.insert("line".into(), number.to_string());
-    refusal.details.entry("product_id".into()).or_insert_with(|| product_id.to_string());
-    refusal
 }

@@ -17,7 +17,6 @@ use tokio::sync::oneshot;
 use super::{
     admission::Place,
     cell::Cell,
-    clock::to_microseconds,
     digest,
     flight::Flight,
     recent::{RecentOutcomes, repeat, uuid_time},
@@ -93,7 +92,7 @@ pub(super) struct Unit {
     pub lookup: Lookup,
     pub attempts: u32,
     /// It is not decided again, only looked up once more: what its callers are told when its id was never recorded.
-    pub verdict: Option<ExecuteError>,
+    pub verdict: Option<Result<Outcome, ExecuteError>>,
     replies: Vec<Reply>,
 }
 
@@ -350,7 +349,7 @@ impl Core {
                 continue;
             }
             if let Some(verdict) = unit.verdict.take() {
-                self.finish(number, Err(verdict));
+                self.finish(number, verdict);
                 continue;
             }
             match unit.touches.first() {
@@ -370,6 +369,12 @@ impl Core {
             self.effects.lookups.push(key.clone());
         }
     }
+}
+
+/// What PostgreSQL keeps of a time. Rounded up, so that time in a stream does not run backwards by less than that.
+fn to_microseconds(now: Timestamp) -> Timestamp {
+    let ceiling = now.as_nanosecond().div_euclid(1_000) + i128::from(now.as_nanosecond().rem_euclid(1_000) != 0);
+    i64::try_from(ceiling).ok().and_then(|micros| Timestamp::from_microsecond(micros).ok()).unwrap_or(now)
 }
 
 fn answer(reply: Reply, result: Result<Outcome, ExecuteError>) {

@@ -12,14 +12,13 @@ use futures::{
     stream::{FuturesOrdered, FuturesUnordered},
 };
 use jari_domain::{StreamId, Timestamp};
-use jari_event_store::{Appended, Appender, CommandKey, Database, LoadedStream, LogError, LogTail, Reader, RecordedCommand, SnapshotWriter};
+use jari_event_store::{Appended, Appender, Clock, CommandKey, Database, LoadedStream, LogError, LogTail, Reader, RecordedCommand, SnapshotWriter};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
     EngineSettings, Health, Shared, Submission,
-    clock::Clock,
     core::Core,
     flight::{AppendFailure, Departure},
     link::{self, Link},
@@ -78,7 +77,7 @@ impl Driver {
         shared: Arc<Shared>,
     ) -> Self {
         tail.appended_by(&appender);
-        let mut core = Core::new(settings.limits, clock.now(Timestamp::now()));
+        let mut core = Core::new(settings.limits, clock.now());
         core.known = tail.head();
         Self {
             core,
@@ -144,7 +143,7 @@ impl Driver {
     }
 
     fn now(&self) -> Timestamp {
-        self.clock.now(Timestamp::now())
+        self.clock.now()
     }
 
     fn appended(&mut self, number: u64, result: Result<Appended, AppendFailure>) {
@@ -246,7 +245,12 @@ impl Driver {
         while let Some(departure) = self.core.depart(now) {
             self.send(departure);
         }
-        let effects = std::mem::take(&mut self.core.effects);
+        let mut effects = std::mem::take(&mut self.core.effects);
+        // What an ended connection has committed is read only when it is safe, which the new one waits for: a standby that takes over without it would take
+        // back what was answered.
+        if self.core.flight.disconnected {
+            self.core.effects.lookups = std::mem::take(&mut effects.lookups);
+        }
         self.tail.offer(effects.recorded);
         for snapshot in effects.snapshots {
             if !self.snapshots.offer(snapshot) {

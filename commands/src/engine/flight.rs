@@ -222,12 +222,27 @@ impl Core {
         }
         let mut refusal = None;
         if let Some(row) = group.command.take() {
+            if !row.is_recorded() {
+                self.refuse_unrecorded(number, Outcome { position: head, refusal: row.refusal, events: Vec::new() });
+                return;
+            }
             refusal.clone_from(&row.refusal);
             let key = jari_event_store::CommandKey { caller: row.caller, id: row.id };
             self.recent.put(key, RecordedCommand { digest: row.digest, position: head, refusal: row.refusal }, now);
         }
+        let before = self.effects.recorded.len();
         self.effects.recorded.extend(appended.recorded(group, head).map(Arc::new));
-        self.finish(number, Ok(Outcome { position: head, refusal }));
+        let events = self.effects.recorded[before..].to_vec();
+        self.finish(number, Ok(Outcome { position: head, refusal, events }));
+    }
+
+    /// Bad input leaves no row, so the append has not looked whether its id was used: what makes no sense now may have made some when it was
+    /// done, at another node or before an answer was lost. It is refused after a look.
+    fn refuse_unrecorded(&mut self, number: u64, outcome: Outcome) {
+        if let Some(unit) = self.units.get_mut(&number) {
+            unit.verdict = Some(Ok(outcome));
+            self.ask_again(number);
+        }
     }
 
     fn fell(&mut self, number: u64) {
@@ -237,7 +252,7 @@ impl Core {
             self.flight.fallen.push(number);
         } else if unit.origin.key.is_some() {
             // "nothing was done" is said only after a look: another node, or an earlier try whose answer was lost, may have done it
-            unit.verdict = Some(ExecuteError::Contention { attempts: unit.attempts });
+            unit.verdict = Some(Err(ExecuteError::Contention { attempts: unit.attempts }));
             self.ask_again(number);
         } else {
             let attempts = unit.attempts;

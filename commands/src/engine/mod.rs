@@ -2,7 +2,6 @@
 
 mod admission;
 mod cell;
-mod clock;
 mod core;
 mod digest;
 mod driver;
@@ -31,9 +30,8 @@ pub use self::{
     unit::{Access, Changes, ExecuteError, Origin, Outcome, States, Touch, UnitOfWork},
 };
 use admission::Admission;
-use clock::Clock;
 use driver::Driver;
-use jari_event_store::{Appender, Database, LogError, LogTail, Reader, SnapshotWriter};
+use jari_event_store::{Appender, Clock, Database, LogError, LogTail, Reader, SnapshotWriter};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -149,6 +147,7 @@ pub struct Engine {
     intake: mpsc::Sender<Submission>,
     admission: Arc<Admission>,
     shared: Arc<Shared>,
+    clock: Clock,
     answer_within: Duration,
     stop: CancellationToken,
 }
@@ -176,11 +175,17 @@ impl Engine {
         let shared = Arc::new(Shared::default());
         // Every submission of a caller holds a place, and the engine's own are few: the queue cannot be what overflows.
         let (intake, arrivals) = mpsc::channel(settings.admission.places + 4_096);
-        let driver = Driver::new(settings, database, (tail, snapshots), appender, clock, shared.clone());
+        let driver = Driver::new(settings, database, (tail, snapshots), appender, clock.clone(), shared.clone());
         // joined by whoever started the engine; it ends after `stop`, when what was accepted is settled
         let task = tokio::spawn(driver.run(arrivals, stop.clone()));
         let admission = Arc::new(Admission::new(settings.admission));
-        Ok((Self { intake, admission, shared, answer_within: settings.answer_within, stop }, task))
+        Ok((Self { intake, admission, shared, clock, answer_within: settings.answer_within, stop }, task))
+    }
+
+    /// The clock by which is decided: what is told of holds goes by the same.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Executes a caller's command: exactly once under `origin.key`.

@@ -71,7 +71,7 @@ pub fn uuid_time(id: Uuid) -> Option<Timestamp> {
 /// What a repeat is answered; another command under a known id is none.
 pub(super) fn repeat(known: &RecordedCommand, origin: &Origin) -> Result<Outcome, ExecuteError> {
     if digest::is_same(&known.digest, origin) {
-        Ok(Outcome { position: known.position, refusal: known.refusal.clone() })
+        Ok(Outcome { position: known.position, refusal: known.refusal.clone(), events: Vec::new() })
     } else {
         Err(ExecuteError::CommandIdReused)
     }

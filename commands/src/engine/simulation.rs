@@ -9,7 +9,7 @@ mod town;
 
 use std::sync::Arc;
 
-use jari_domain::{StreamId, Timestamp, ids::OrderId, order::Order, registry::AsAggregate};
+use jari_domain::{RefusalKind, StreamId, Timestamp, ids::OrderId, order::Order, registry::AsAggregate};
 use jari_event_store::{CommandKey, LeaseStamp};
 use jiff::SignedDuration;
 use tokio::sync::oneshot;
@@ -213,6 +213,10 @@ impl World {
         };
         let recorded = self.model.commands.get(key);
         match result {
+            Ok(Outcome { refusal: Some(refusal), .. }) if refusal.kind == RefusalKind::InvalidArgument => {
+                assert_eq!(recorded, None, "{work:?} was told that it is bad input");
+                self.acknowledged += 1;
+            }
             Ok(outcome) => {
                 let recorded = recorded.unwrap_or_else(|| panic!("{work:?} was acknowledged and is not recorded"));
                 assert_eq!((outcome.position, &outcome.refusal), (recorded.position, &recorded.refusal), "{work:?}");

@@ -35,7 +35,7 @@ impl Core {
                     let error = ExecuteError::StreamUnreadable { stream: stream.to_string(), reason: reason.clone() };
                     match self.units.get_mut(&number).filter(|unit| unit.lookup == Lookup::Pending) {
                         // it may have landed before the stream became unreadable
-                        Some(unit) => unit.verdict = Some(error),
+                        Some(unit) => unit.verdict = Some(Err(error)),
                         None => self.finish(number, Err(error)),
                     }
                 }

@@ -134,7 +134,7 @@ fn a_repeat_found_at_the_last_attempt_gives_its_recorded_outcome() {
     let (number, fallen) = fall(core.depart(at(1)).unwrap(), true);
     core.appended(number, fallen, at(1));
     core.looked_up(&[key(1)], vec![(key(1), RecordedCommand { digest: [0; 16], position: 7, refusal: None })], at(1));
-    assert_eq!(answer.try_recv().unwrap(), Ok(Outcome { position: 7, refusal: None }));
+    assert_eq!(answer.try_recv().unwrap(), Ok(Outcome { position: 7, refusal: None, events: Vec::new() }));
 }
 
 #[test]
@@ -149,7 +149,8 @@ fn a_command_that_fell_too_often_is_looked_up_before_it_hears_that_nothing_was_d
         assert_eq!(core.effects.lookups, [key(1)]);
         let outcome = RecordedCommand { digest: [0; 16], position: 7, refusal: None };
         core.looked_up(&[key(1)], if recorded { vec![(key(1), outcome)] } else { vec![] }, at(1));
-        let expected = if recorded { Ok(Outcome { position: 7, refusal: None }) } else { Err(ExecuteError::Contention { attempts: 1 }) };
+        let expected =
+            if recorded { Ok(Outcome { position: 7, refusal: None, events: Vec::new() }) } else { Err(ExecuteError::Contention { attempts: 1 }) };
         assert_eq!(answer.try_recv().unwrap(), expected);
     }
 }

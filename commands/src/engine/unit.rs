@@ -3,7 +3,7 @@
 use std::{fmt::Debug, sync::Arc};
 
 use jari_domain::{AnyEvent, AnyState, Refusal, StreamId, Timestamp, registry::AsAggregate};
-use jari_event_store::{CommandKey, LeaseStamp};
+use jari_event_store::{CommandKey, LeaseStamp, RecordedEvent};
 
 /// How a unit of work uses a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,13 +109,24 @@ pub struct Origin {
 }
 
 /// What became of a unit of work, durably.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Outcome {
     /// The log's head when it was settled: a view that has seen it has seen the outcome.
     pub position: u64,
     /// Present when it was refused.
     pub refusal: Option<Refusal>,
+    /// What was recorded of it just now. Empty when it was refused; and for a repeat, which is told from the record: its streams may have gone on.
+    pub events: Vec<Arc<RecordedEvent>>,
 }
+
+/// A repeat has the same outcome, though nothing is recorded by it.
+impl PartialEq for Outcome {
+    fn eq(&self, other: &Self) -> bool {
+        (self.position, &self.refusal) == (other.position, &other.refusal)
+    }
+}
+
+impl Eq for Outcome {}
 
 /// Why there is no outcome.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -10,7 +10,10 @@ use jari_proto::inventory::v1::{self as pb, inventory_service_server::InventoryS
 use prost::Message;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use super::{WriteContext, wire::Violations};
+use super::{
+    WriteContext,
+    wire::{self, Violations},
+};
 use crate::booking::{CancelUnits, OneStream};
 
 /// The service.
@@ -77,7 +80,7 @@ impl InventoryService for InventoryCommands {
             |request, violations| {
                 let hold_id = violations.id("hold_id", &request.hold_id, HoldId::parse);
                 let quantity = violations.number("quantity", request.quantity, 1);
-                let expires_at = violations.required_time("expires_at", request.expires_at.as_ref());
+                let expires_at = violations.required_time("expires_at", request.expires_at.as_ref()).map(wire::stored);
                 hold_id.zip(quantity).zip(expires_at)
             },
             |((hold_id, quantity), expires_at)| SlotCommand::HoldUnits { hold_id, quantity, expires_at }
@@ -92,7 +95,7 @@ impl InventoryService for InventoryCommands {
             ExtendHoldResponse,
             |request, violations| {
                 let hold_id = violations.id("hold_id", &request.hold_id, HoldId::parse);
-                let expires_at = violations.required_time("expires_at", request.expires_at.as_ref());
+                let expires_at = violations.required_time("expires_at", request.expires_at.as_ref()).map(wire::stored);
                 hold_id.zip(expires_at)
             },
             |(hold_id, expires_at)| SlotCommand::ExtendHold { hold_id, expires_at }

@@ -9,7 +9,10 @@ mod product;
 mod prompt;
 mod wire;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 pub use door::DoorLayer;
 pub use forward::{ForwardLayer, OwnerRoute};
@@ -87,23 +90,22 @@ impl WriteContext {
             },
             is_marked: mark.is_some(),
             actor: Some(caller.clone()),
+            correlation_id: wire::correlation(metadata)?,
             trace: wire::trace(metadata),
             key: Some(CommandKey { caller, id }),
             ..Origin::default()
         };
-        let span = tracing::info_span!(names::COMMAND, name, command_id = %id, position = tracing::field::Empty, code = tracing::field::Empty);
+        let span = tracing::debug_span!(names::COMMAND, command_id = %id);
+        let began = (!span.is_disabled()).then(Instant::now);
         let outcome = self.engine.execute(work, origin).instrument(span.clone()).await;
-        match &outcome {
-            Ok(outcome) => {
-                span.record("position", outcome.position);
-                if let Some(refusal) = &outcome.refusal {
-                    span.record("code", refusal.code.as_str());
-                }
-            }
-            Err(error) => {
-                span.record("code", error.code());
-            }
-        }
+        span.in_scope(|| {
+            let (position, code) = match &outcome {
+                Ok(outcome) => (Some(outcome.position), outcome.refusal.as_ref().map(|refusal| refusal.code.as_str())),
+                Err(error) => (None, Some(error.code())),
+            };
+            let duration_us = began.and_then(|began| u64::try_from(began.elapsed().as_micros()).ok());
+            tracing::debug!(name, position, code, duration_us, "{}", names::COMMAND_EXECUTED);
+        });
         outcome.map_err(|error| wire::failed(&error))
     }
 

@@ -27,6 +27,11 @@ const MOST_EVENTS: usize = 16;
 /// Before an order is read again whose watcher lost its place; while the process ends, places are lost at once.
 const NEW_PLACE: Duration = Duration::from_millis(100);
 
+/// How long a repeat's order may take to be read: without that its caller would wait for as long as the database stands still.
+const READ_WITHIN: Duration = Duration::from_secs(5);
+/// After what time that caller may ask again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// The service.
 #[derive(Debug)]
 pub struct OrderCommands(pub(super) Arc<WriteContext>);
@@ -54,15 +59,22 @@ impl OrderService for OrderCommands {
             return Err(wire::refused(refusal));
         }
         let mut answer = Answer::accepted(&order_id, &customer, outcome.position);
-        if let (Some(wait), Some(watch)) = (wait, &mut watch) {
+        outcome.events.iter().for_each(|event| _ = answer.fold(event));
+        // nothing was recorded for a repeat, whose order may have gone on long ago
+        let settled = outcome.events.is_empty() && tokio::time::timeout(READ_WITHIN, self.read(&mut answer)).await.unwrap_or(false);
+        if let (Some(wait), Some(watch), false) = (wait, &mut watch, settled) {
             // when the bound comes first, the order stays accepted: that is an answer too
             let _ = tokio::time::timeout(wait, self.settled(&mut answer, watch, outcome.position)).await;
+        }
+        if answer.seen == 0 {
+            // a repeat whose order could not be read: how it stands is not known, and "accepted" would be a guess
+            return Err(ExecuteError::OutcomePending { retry_after: ASK_AGAIN }.into());
         }
         let personal = match answer.order.personal() {
             Some(sealed) => Some(personal::open(&self.0.sealer, &order_id, sealed).await),
             None => None,
         };
-        Ok(Response::new(answer.into_response(personal)))
+        Ok(Response::new(answer.into_response(self.0.engine.clock().now(), personal)))
     }
 
     async fn confirm_order(&self, request: Request<pb::ConfirmOrderRequest>) -> Result<Response<pb::ConfirmOrderResponse>, Status> {
@@ -91,7 +103,7 @@ impl OrderCommands {
         let Some(wait) = wait else { return Ok(None) };
         match Duration::try_from(wait) {
             Ok(wait) => Ok(Some(wait.min(self.0.longest_wait)).filter(|w| !w.is_zero())),
-            Err(_) => Err(jari_proto::status::invalid(vec![("wait", "must not be negative")], wire::REQUEST_INVALID)),
+            Err(_) => Err(wire::unusable("wait", "must not be negative")),
         }
     }
 
@@ -181,8 +193,8 @@ impl Answer {
         true
     }
 
-    fn into_response(self, personal_data: Option<pb::PersonalData>) -> pb::PlaceOrderResponse {
-        let status = self.order.status_at(Timestamp::now());
+    fn into_response(self, now: Timestamp, personal_data: Option<pb::PersonalData>) -> pb::PlaceOrderResponse {
+        let status = self.order.status_at(now);
         let state = if status == OrderStatus::Absent { pb::OrderState::Accepted } else { wire::state(status) };
         let hold_expires_at = self.order.expires_at().map(wire::timestamp);
         let lapsed = hold_expires_at.filter(|_| status == OrderStatus::Expired);

@@ -47,13 +47,15 @@ pub(super) fn check(data: &pb::PersonalData, lines: &[pb::LineRequest], violatio
             violations.add(format!("guests[{n}].line"), "is no line of this order");
             continue;
         };
-        let Some(unit) = line.units.iter().find(|unit| unit.unit_id == guest.unit_id) else {
+        let of_the_unit = || line.units.iter().filter(|unit| unit.unit_id == guest.unit_id);
+        if of_the_unit().next().is_none() {
             violations.add(format!("guests[{n}].unit_id"), "is no unit of this line");
             continue;
-        };
+        }
         let count = named.entry((guest.line, guest.unit_id.as_str())).or_default();
         *count += 1;
-        if *count > unit.quantity {
+        // a unit that stands in the line twice is summed
+        if *count > of_the_unit().map(|unit| unit.quantity).fold(0, i32::saturating_add) {
             violations.add(format!("guests[{n}]"), "more guests are named than the line has of this unit");
         }
     }
@@ -108,5 +110,22 @@ pub(super) async fn open(sealer: &Sealer, order_id: &OrderId, sealed: &Sealed) -
         },
         Opened::Erased => only(pb::PersonalDataState::Erased),
         Opened::Unavailable => only(pb::PersonalDataState::Unavailable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_are_counted_against_the_sum_of_a_unit_that_stands_in_a_line_twice() {
+        let adult = |quantity| pb::UnitQuantity { unit_id: "adult".into(), quantity };
+        let lines = [pb::LineRequest { units: vec![adult(1), adult(1)], ..pb::LineRequest::default() }];
+        let guest = pb::Guest { line: 0, unit_id: "adult".into(), name: "Ann".into() };
+        for (guests, is_taken) in [(2, true), (3, false)] {
+            let mut violations = Violations::default();
+            check(&pb::PersonalData { guests: vec![guest.clone(); guests], ..pb::PersonalData::default() }, &lines, &mut violations);
+            assert_eq!(violations.check().is_ok(), is_taken, "{guests} guests");
+        }
     }
 }

@@ -15,7 +15,7 @@ use jari_sealing::SealingError;
 use tonic::{Code, Status, metadata::MetadataMap};
 use uuid::Uuid;
 
-use crate::{engine::ExecuteError, settlement::ENGINE_ACTORS};
+use crate::{engine::ExecuteError, names, settlement::ENGINE_ACTORS};
 
 /// Fields of the request cannot be used: the `BadRequest` detail names each.
 pub(super) const REQUEST_INVALID: &str = "REQUEST_INVALID";
@@ -26,6 +26,8 @@ pub const CODES: &[&str] = &[REQUEST_INVALID, SETTLEMENT_UNAVAILABLE];
 
 /// Who calls, until callers prove who they are: scopes request ids.
 const CALLER_HEADER: &str = "x-jari-caller";
+/// The first command of the chain that a call belongs to. For a caller who must try again under another id: what comes of it is found by the first.
+const CORRELATION_HEADER: &str = "x-jari-correlation-id";
 const TRACE_HEADER: &str = "traceparent";
 const ANONYMOUS: &str = "anonymous";
 /// The longest name of a caller, in bytes.
@@ -98,14 +100,26 @@ impl Violations {
 
     /// The answer, when anything is wrong.
     pub fn check(&mut self) -> Result<(), Status> {
-        if self.0.is_empty() { Ok(()) } else { Err(invalid(std::mem::take(&mut self.0), REQUEST_INVALID)) }
+        if self.0.is_empty() { Ok(()) } else { Err(refuse(std::mem::take(&mut self.0))) }
     }
 
     /// What was taken; the answer, when anything is wrong. `None` only ever comes with a violation.
     pub fn finish<T>(mut self, taken: Option<T>) -> Result<T, Status> {
         self.check()?;
-        taken.ok_or_else(|| invalid(vec![("request", "cannot be used")], REQUEST_INVALID))
+        taken.ok_or_else(|| unusable("request", "cannot be used"))
     }
+}
+
+/// The answer to a request of which these fields cannot be used. Its log line names them, and never what stood in them: that may be personal.
+fn refuse(violations: Vec<(String, String)>) -> Status {
+    let fields = || violations.iter().map(|(field, _)| field.as_str()).collect::<Vec<_>>().join(" ");
+    tracing::debug!(code = REQUEST_INVALID, fields = fields(), "{}", names::REQUEST_REFUSED);
+    invalid(violations, REQUEST_INVALID)
+}
+
+/// The same for one field.
+pub(super) fn unusable(field: &str, what: impl ToString) -> Status {
+    refuse(vec![(field.to_owned(), what.to_string())])
 }
 
 /// Who calls.
@@ -113,10 +127,19 @@ pub(super) fn caller(metadata: &MetadataMap) -> Result<Arc<str>, Status> {
     let Some(value) = metadata.get(CALLER_HEADER) else { return Ok(ANONYMOUS.into()) };
     match value.to_str() {
         Ok(name) if name.starts_with(ENGINE_ACTORS) => {
-            Err(invalid(vec![(CALLER_HEADER, format!("must not begin with {ENGINE_ACTORS}: such names are the engine's own"))], REQUEST_INVALID))
+            Err(unusable(CALLER_HEADER, format!("must not begin with {ENGINE_ACTORS}: such names are the engine's own")))
         }
         Ok(name) if (1..=MAX_CALLER).contains(&name.len()) => Ok(name.into()),
-        _ => Err(invalid(vec![(CALLER_HEADER, "must be 1 to 64 ASCII characters")], REQUEST_INVALID)),
+        _ => Err(unusable(CALLER_HEADER, "must be 1 to 64 ASCII characters")),
+    }
+}
+
+/// The first command of the chain, when the call names one.
+pub(super) fn correlation(metadata: &MetadataMap) -> Result<Option<String>, Status> {
+    let Some(value) = metadata.get(CORRELATION_HEADER) else { return Ok(None) };
+    match value.to_str().ok().and_then(|id| Uuid::try_parse(id).ok()) {
+        Some(id) if !id.is_nil() => Ok(Some(id.to_string())),
+        _ => Err(unusable(CORRELATION_HEADER, "must be a UUID")),
     }
 }
 
@@ -126,14 +149,12 @@ pub(super) fn trace(metadata: &MetadataMap) -> Option<String> {
     (value.len() == 55 && value.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')).then(|| value.to_owned())
 }
 
-/// The command's id; a caller that brings none gets a new one, and its repeat is a new command.
+/// The command's id. Nobody goes without: the repeat of a caller that brought none, for it got no answer, would be a second booking.
 pub(super) fn command_id(request_id: &str) -> Result<Uuid, Status> {
-    if request_id.is_empty() {
-        return Ok(Uuid::now_v7());
-    }
     match Uuid::try_parse(request_id) {
         Ok(id) if !id.is_nil() => Ok(id),
-        _ => Err(invalid(vec![("request_id", "must be a UUID, best of version 7")], REQUEST_INVALID)),
+        _ if request_id.is_empty() => Err(unusable("request_id", "is required: a UUID of this command, best of version 7")),
+        _ => Err(unusable("request_id", "must be a UUID, best of version 7")),
     }
 }
 
@@ -202,6 +223,11 @@ pub(super) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
     // the wire counts nanoseconds forwards from a whole second, also before 1970
     let (seconds, nanos) = if nanos < 0 { (at.as_second() - 1, nanos + 1_000_000_000) } else { (at.as_second(), nanos) };
     prost_types::Timestamp { seconds, nanos }
+}
+
+/// A time as PostgreSQL keeps it, to the microsecond: one that is kept elsewhere in nanoseconds would be told differently by the views and by the history.
+pub(super) fn stored(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }
 
 /// A count on the wire.

@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{RETRY_ACTOR, SETTLEMENT_ACTOR};
 
+#[cfg(test)]
+mod tests;
+
 /// What puts an order in line, by its name in the log, in every version.
 const PLACED: &str = "OrderPlaced";
 
@@ -48,8 +51,55 @@ impl Key {
 pub(super) enum Open {
     /// In line since this position.
     Waiting(u64),
-    /// Held until then.
-    Until(Timestamp),
+    /// Held.
+    Until(End),
+}
+
+/// The end of what is held, and what set it: its record belongs to the same call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredEnd", into = "StoredEnd")]
+pub(super) struct End {
+    at: Timestamp,
+    /// Unknown of what was saved before it was kept.
+    pub cause: Option<Cause>,
+}
+
+/// The event that set an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cause {
+    pub position: u64,
+    pub correlation_id: Option<Box<str>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredEnd {
+    Alone(Timestamp),
+    Caused { at: Timestamp, cause: Cause },
+}
+
+impl From<StoredEnd> for End {
+    fn from(stored: StoredEnd) -> Self {
+        match stored {
+            StoredEnd::Alone(at) => Self { at, cause: None },
+            StoredEnd::Caused { at, cause } => Self { at, cause: Some(cause) },
+        }
+    }
+}
+
+impl From<End> for StoredEnd {
+    fn from(End { at, cause }: End) -> Self {
+        match cause {
+            None => Self::Alone(at),
+            Some(cause) => Self::Caused { at, cause },
+        }
+    }
+}
+
+/// The end that an event sets.
+fn end(at: Timestamp, event: &RecordedEvent) -> Open {
+    let correlation_id = event.metadata.correlation_id.as_deref().map(Box::from);
+    Open::Until(End { at, cause: Some(Cause { position: event.position, correlation_id }) })
 }
 
 /// The memory.
@@ -91,7 +141,7 @@ impl Line {
                         self.put(key, Open::Waiting(event.position));
                         return Some(order_id);
                     }
-                    OrderEvent::OrderHeld { expires_at } => self.put(key, Open::Until(*expires_at)),
+                    OrderEvent::OrderHeld { expires_at } => self.put(key, end(*expires_at, event)),
                     OrderEvent::OrderRejected { .. }
                     | OrderEvent::OrderConfirmed {}
                     | OrderEvent::OrderExpired { .. }
@@ -121,13 +171,13 @@ impl Line {
         match change {
             SlotEvent::UnitsHeld { hold_id, expires_at, .. } => {
                 if !matches!(event.metadata.actor.as_deref(), Some(SETTLEMENT_ACTOR | RETRY_ACTOR)) {
-                    self.put(Key::Hold(slot, hold_id.clone()), Open::Until(*expires_at));
+                    self.put(Key::Hold(slot, hold_id.clone()), end(*expires_at, event));
                 }
             }
             SlotEvent::HoldExtended { hold_id, expires_at } => {
                 let key = Key::Hold(slot, hold_id.clone());
                 if self.open.contains_key(&key) {
-                    self.put(key, Open::Until(*expires_at));
+                    self.put(key, end(*expires_at, event));
                 }
             }
             SlotEvent::HoldConfirmed { hold_id, .. } | SlotEvent::HoldReleased { hold_id, .. } | SlotEvent::HoldExpired { hold_id, .. } => {
@@ -148,8 +198,8 @@ impl Line {
             (Open::Waiting(position), Key::Order(order)) => {
                 self.waiting.insert(*position, order.clone());
             }
-            (Open::Until(at), _) => {
-                self.ends.insert((*at, key.clone()));
+            (Open::Until(end), _) => {
+                self.ends.insert((end.at, key.clone()));
             }
             (Open::Waiting(_), Key::Hold(..)) => {}
         }
@@ -166,7 +216,7 @@ impl Line {
     fn forget(&mut self, key: &Key) -> bool {
         match self.open.remove(key) {
             Some(Open::Waiting(position)) => self.waiting.remove(&position).is_some(),
-            Some(Open::Until(at)) => self.ends.remove(&(at, key.clone())),
+            Some(Open::Until(end)) => self.ends.remove(&(end.at, key.clone())),
             None => false,
         }
     }
@@ -194,15 +244,19 @@ impl Line {
         self.ends.first().map(|(at, _)| *at)
     }
 
-    /// A hold that has ended by `now`; its end is looked at again at `again`, should recording it fail.
-    pub fn take_ended(&mut self, now: Timestamp, again: Timestamp) -> Option<Key> {
+    /// A hold that has ended by `now`, and what set its end; it is looked at again at `again`, should recording it fail.
+    pub fn take_ended(&mut self, now: Timestamp, again: Timestamp) -> Option<(Key, Option<Cause>)> {
         if self.next_end()? > now {
             return None;
         }
         let (_, key) = self.ends.pop_first()?;
         self.ends.insert((again, key.clone()));
-        self.open.insert(key.clone(), Open::Until(again));
-        Some(key)
+        let cause = match self.open.remove(&key) {
+            Some(Open::Until(end)) => end.cause,
+            Some(Open::Waiting(_)) | None => None,
+        };
+        self.open.insert(key.clone(), Open::Until(End { at: again, cause: cause.clone() }));
+        Some((key, cause))
     }
 
     /// How much would be saved.

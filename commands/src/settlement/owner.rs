@@ -98,7 +98,7 @@ impl Owner {
         save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // Ends with the lease or the node; each turn does one thing and looks at the ends of holds.
         loop {
-            let next_end = work.line.next_end().map_or(Duration::from_secs(1), |at| until(at).min(Duration::from_secs(1)));
+            let next_end = work.line.next_end().map_or(Duration::from_secs(1), |at| self.engine.clock().until(at).min(Duration::from_secs(1)));
             let has_room = work.answers.len() < WINDOW;
             tokio::select! {
                 biased;
@@ -144,7 +144,8 @@ impl Owner {
 
     /// Settles an order that was in line when this owner began, or that was parked.
     async fn resume(&self, work: &mut Work, order_id: OrderId, position: u64) -> Result<(), LogError> {
-        let request = LoadRequest { stream: StreamId::from(&order_id), from: None };
+        let stream = StreamId::from(&order_id);
+        let request = LoadRequest { stream: stream.clone(), from: None };
         let draws = match self.reader.load(vec![request]).await?.pop() {
             Some(Ok(loaded)) => match Order::of(&loaded.state) {
                 Some(order) if order.status() == OrderStatus::Placed => order.draws(),
@@ -158,7 +159,11 @@ impl Owner {
         };
         let unit = SettleOrder { order_id: order_id.clone(), draws, lease: Some(work.lease.clone()) };
         let actor = if work.parked.contains(&order_id) { RETRY_ACTOR } else { SETTLEMENT_ACTOR };
-        let origin = Origin { causation: Some(position).filter(|p| *p > 0), actor: Some(actor.into()), ..own(None) };
+        // what comes of it belongs to the call that placed it, however long that is ago
+        let placed = self.reader.stream_after(&stream, 0, 1).await?.pop();
+        let (causation, metadata) = placed.map(|event| (event.position, event.metadata)).unzip();
+        let metadata = metadata.unwrap_or_default();
+        let origin = Origin { causation, trace: metadata.trace.clone(), actor: Some(actor.into()), ..own(metadata.correlation_id.clone()) };
         self.submit(work, Task::Settle(order_id, position), unit, origin).await;
         Ok(())
     }
@@ -252,16 +257,18 @@ impl Owner {
     }
 
     async fn end_lapsed(&self, work: &mut Work) {
-        let now = Timestamp::now();
+        let now = self.engine.clock().now();
         let again = now.saturating_add(END_AGAIN).unwrap_or(Timestamp::MAX);
         while work.answers.len() < WINDOW
-            && let Some(key) = work.line.take_ended(now, again)
+            && let Some((key, cause)) = work.line.take_ended(now, again)
         {
+            let (causation, correlation_id) = cause.map(|cause| (cause.position, cause.correlation_id)).unzip();
+            let origin = Origin { causation, ..own(correlation_id.flatten().map(String::from)) };
             match key {
-                Key::Order(order_id) => self.submit(work, Task::End, ExpireOrder { order_id }, own(None)).await,
+                Key::Order(order_id) => self.submit(work, Task::End, ExpireOrder { order_id }, origin).await,
                 Key::Hold(slot, hold_id) => {
                     let expire = OneStream::<InventorySlot>::on("expire_hold", &slot, SlotCommand::ExpireHold { hold_id });
-                    self.submit(work, Task::End, expire, own(None)).await;
+                    self.submit(work, Task::End, expire, origin).await;
                 }
             }
         }
@@ -282,9 +289,4 @@ impl Owner {
 
 fn own(correlation_id: Option<String>) -> Origin {
     Origin { actor: Some(SETTLEMENT_ACTOR.into()), correlation_id, ..Origin::default() }
-}
-
-/// How long until then, by this machine's clock.
-fn until(at: Timestamp) -> Duration {
-    Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
 }

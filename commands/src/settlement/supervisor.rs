@@ -9,7 +9,7 @@ use std::{
 };
 
 use jari_domain::ids::OrderId;
-use jari_event_store::{Database, Lease, LeaseKeeper, LogError, LogTail, ParkedWork, ProcessStore, Reader};
+use jari_event_store::{Database, Lease, LeaseKeeper, LogError, LogTail, ParkedWork, ProcessStore, Reader, in_time};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,9 @@ use super::{
 };
 use crate::engine::Engine;
 
+/// How long the owner may take to leave when the node stops. Its last save only spares the next owner some reading: it is not waited for while the database
+/// stands still.
+const LAST_SAVE: Duration = Duration::from_secs(3);
 /// Retries of parked orders that wait for the owner.
 const RETRIES: usize = 256;
 
@@ -113,7 +116,13 @@ impl Settlement {
             let figures = self.figures.clone();
             let owner = Owner { engine: engine.clone(), tail: tail.clone(), reader: reader.clone(), store: self.store.clone(), epoch, figures };
             tracing::info!(epoch, "this node settles orders");
-            let ended = owner.run(&mut retries, lost, stop.clone()).await;
+            let ended = tokio::select! {
+                ended = owner.run(&mut retries, lost, stop.clone()) => ended,
+                () = overdue(&stop) => {
+                    tracing::warn!("settlement's memory was not saved: the database does not answer; the next owner folds it from the log");
+                    Ended::Stopped
+                }
+            };
             watcher.abort();
             match ended {
                 Ended::Stopped => return,
@@ -151,7 +160,7 @@ impl Settlement {
     /// # Errors
     /// [`LogError::Database`].
     pub async fn parked(&self, after: (u64, &str), limit: u32) -> Result<Vec<ParkedWork>, LogError> {
-        self.store.parked(after, limit).await
+        in_time(self.store.parked(after, limit)).await
     }
 
     /// How many could not.
@@ -159,7 +168,7 @@ impl Settlement {
     /// # Errors
     /// [`LogError::Database`].
     pub async fn parked_count(&self) -> Result<u64, LogError> {
-        self.store.parked_count().await
+        in_time(self.store.parked_count()).await
     }
 
     /// Tries a parked order again, on the owner. Says whether it was parked; it stays so until it has left the line.
@@ -167,13 +176,20 @@ impl Settlement {
     /// # Errors
     /// [`LogError::Database`].
     pub async fn retry(&self, order: OrderId) -> Result<bool, LogError> {
-        let Some(position) = self.store.find_parked(order.as_str()).await? else { return Ok(false) };
+        let Some(position) = in_time(self.store.find_parked(order.as_str())).await? else { return Ok(false) };
         if self.retries.try_send(order.clone()).is_err() {
             // nobody here to take it: the note says so
-            self.store.park(order.as_str(), position, "LEASE_LOST", "settlement moved to another node while the order was to be retried").await?;
+            let message = "settlement moved to another node while the order was to be retried";
+            in_time(self.store.park(order.as_str(), position, "LEASE_LOST", message)).await?;
         }
         Ok(true)
     }
+}
+
+/// Returns when the node has been stopping for longer than the last save may take.
+async fn overdue(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(LAST_SAVE).await;
 }
 
 async fn tell_loss(mut lease: tokio::sync::watch::Receiver<Lease>, epoch: u64, lost: CancellationToken) {

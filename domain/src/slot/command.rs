@@ -68,11 +68,18 @@ pub enum SlotCommand {
         /// Which.
         hold_id: HoldId,
     },
-    /// Gives sold units back.
+    /// Gives back units that were sold to callers.
     CancelUnits {
         /// The hold under which they were sold; kept in the event for whoever reads it.
         hold_id: HoldId,
-        /// At least 1, at most what is confirmed.
+        /// At least 1, at most what is sold and not to orders.
+        quantity: u32,
+    },
+    /// Gives back what was sold to an order.
+    CancelForOrder {
+        /// Which.
+        order_id: OrderId,
+        /// At least 1, at most what is sold.
         quantity: u32,
     },
     /// Sets the capacity; it may fall below what is taken.

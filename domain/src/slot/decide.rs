@@ -16,7 +16,7 @@
 //! | 10 | | `SLOT_INSUFFICIENT_UNITS` | | | | | | | |
 //! | 11 | | `SLOT_HELD_BY_OTHERS` | | | | | | | |
 //!
-//! What is asked for an order (`HoldForOrder`, `ConfirmForOrder`, `ReleaseForOrder`) is refused as what callers ask is, but never with `HOLD_OF_ORDER`.
+//! What is asked for an order (`HoldForOrder`, `ConfirmForOrder`, `ReleaseForOrder`, `CancelForOrder`) is refused as what callers ask is, but never with `HOLD_OF_ORDER`.
 //! `ExpireHold` refuses nothing: a timer that comes too early or too late finds nothing to do. What is so already is not recorded
 //! again and not refused: suspending a suspended slot, resuming an open one, closing a closed one, a capacity or an expiry that stands.
 
@@ -42,7 +42,7 @@ const CLEARED_AT_ONCE: usize = 64;
 
 impl Decider for InventorySlot {
     const TYPE: &'static str = "InventorySlot";
-    const SNAPSHOT_VERSION: u32 = 3;
+    const SNAPSHOT_VERSION: u32 = 4;
     type Command = SlotCommand;
     type Event = SlotEvent;
     type Error = SlotError;
@@ -60,7 +60,8 @@ impl Decider for InventorySlot {
             SlotCommand::ConfirmForOrder { order_id } => self.confirm_hold(Holder::Order, &order_id.into(), now),
             SlotCommand::ReleaseForOrder { order_id } => self.release_hold(Holder::Order, &order_id.into(), now),
             SlotCommand::ExpireHold { hold_id } => Ok(self.expire_hold(hold_id, now)),
-            SlotCommand::CancelUnits { hold_id, quantity } => self.cancel_units(hold_id, *quantity),
+            SlotCommand::CancelUnits { hold_id, quantity } => self.cancel_units(Holder::Caller, hold_id, *quantity),
+            SlotCommand::CancelForOrder { order_id, quantity } => self.cancel_units(Holder::Order, &order_id.into(), *quantity),
             SlotCommand::AdjustCapacity { capacity } => self.adjust_capacity(*capacity),
             SlotCommand::SuspendSlot { reason } => self.suspend(reason),
             SlotCommand::ResumeSlot => self.resume(),
@@ -183,13 +184,20 @@ impl InventorySlot {
         lapsed.map(|hold| expired(hold_id, hold, &mut counts)).into_iter().collect()
     }
 
-    fn cancel_units(&self, hold_id: &HoldId, quantity: u32) -> Result<Vec<SlotEvent>, SlotError> {
+    /// A slot does not know who bought which unit, but how many orders did: a caller who gives back more than callers bought would take them from one.
+    fn cancel_units(&self, holder: Holder, hold_id: &HoldId, quantity: u32) -> Result<Vec<SlotEvent>, SlotError> {
         self.must_exist()?;
         check_quantity(quantity)?;
-        let confirmed = self.counts.confirmed;
-        let left = confirmed.checked_sub(quantity).ok_or(SlotError::CancelExceedsSold { requested: quantity, confirmed })?;
-        let counts = Counts { confirmed: left, ..self.counts };
-        Ok(vec![SlotEvent::UnitsCancelled { hold_id: hold_id.clone(), quantity, counts }])
+        let (confirmed, sold_to_orders) = (self.counts.confirmed, self.sold_to_orders);
+        let theirs = match holder {
+            Holder::Caller => confirmed.saturating_sub(sold_to_orders),
+            Holder::Order => confirmed,
+        };
+        if quantity > theirs {
+            return Err(SlotError::CancelExceedsSold { requested: quantity, confirmed, sold_to_orders });
+        }
+        let counts = Counts { confirmed: confirmed.saturating_sub(quantity), ..self.counts };
+        Ok(vec![SlotEvent::UnitsCancelled { hold_id: hold_id.clone(), quantity, holder, counts }])
     }
 
     fn adjust_capacity(&self, capacity: u32) -> Result<Vec<SlotEvent>, SlotError> {

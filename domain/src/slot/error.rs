@@ -113,12 +113,14 @@ pub enum SlotError {
         retry_at: Option<Timestamp>,
     },
     /// More than was sold.
-    #[error("{requested} units cannot be cancelled: {confirmed} are sold")]
+    #[error("{requested} units cannot be cancelled: {confirmed} are sold, {sold_to_orders} of them to orders, with which they come back")]
     CancelExceedsSold {
         /// As asked.
         requested: u32,
         /// Sold units.
         confirmed: u32,
+        /// Of them.
+        sold_to_orders: u32,
     },
 }
 
@@ -198,7 +200,9 @@ fn details(error: &SlotError) -> BTreeMap<String, String> {
         SlotError::HoldsExhausted { retry_at } => with_retry_at(facts([("max_live_holds", &MAX_LIVE_HOLDS)]), *retry_at),
         SlotError::SoldOut { room } | SlotError::InsufficientUnits { room } => room_facts(room),
         SlotError::HeldByOthers { room, retry_at } => with_retry_at(room_facts(room), *retry_at),
-        SlotError::CancelExceedsSold { requested, confirmed } => facts([("requested", requested), ("confirmed", confirmed)]),
+        SlotError::CancelExceedsSold { requested, confirmed, sold_to_orders } => {
+            facts([("requested", requested), ("confirmed", confirmed), ("sold_to_orders", sold_to_orders)])
+        }
     }
 }
 

@@ -78,6 +78,9 @@ pub enum SlotEvent {
         hold_id: HoldId,
         /// Units.
         quantity: u32,
+        /// To whom they had been sold; stored for orders only, as in `UnitsHeld`.
+        #[serde(default, skip_serializing_if = "Holder::is_caller")]
+        holder: Holder,
         /// After the event.
         counts: Counts,
     },

@@ -70,10 +70,10 @@ impl Holds {
         self.by_expiry.insert((hold.expires_at, id));
     }
 
-    pub(super) fn remove(&mut self, id: &HoldId) {
-        if let Some(hold) = self.by_id.remove(id) {
-            self.by_expiry.remove(&(hold.expires_at, id.clone()));
-        }
+    pub(super) fn remove(&mut self, id: &HoldId) -> Option<Hold> {
+        let hold = self.by_id.remove(id)?;
+        self.by_expiry.remove(&(hold.expires_at, id.clone()));
+        Some(hold)
     }
 
     pub(super) fn extend(&mut self, id: &HoldId, expires_at: Timestamp) {

@@ -5,6 +5,7 @@
 //!   what is held may still be confirmed.
 //! - An order's hold bears the order's id, and only commands of orders act on it; a caller's hold with that id is none of the order's.
 //! - A hold is good while `now < expires_at`. A lapsed hold's end is recorded before its units are used again.
+//! - A caller cancels no more than was sold to callers: what was sold to orders comes back with them alone.
 //! - The state is counters and live holds: it does not grow with units sold. Who owns a sold unit stands in the order.
 
 mod command;

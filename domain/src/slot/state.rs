@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Counts, Sale, SlotEvent, Window,
-    holds::{Hold, Holds},
+    holds::{Hold, Holder, Holds},
 };
 use crate::ids::{HoldId, PoolId};
 
@@ -43,6 +43,8 @@ pub struct InventorySlot {
     pub(super) window: Option<Window>,
     pub(super) counts: Counts,
     pub(super) holds: Holds,
+    /// Of the units sold. Sales of before holds said whose they are are in none of it; sold to orders they were even so.
+    pub(super) sold_to_orders: u32,
 }
 
 impl InventorySlot {
@@ -68,6 +70,12 @@ impl InventorySlot {
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Of the units sold, those that orders bought: they come back with their orders alone.
+    #[must_use]
+    pub fn sold_to_orders(&self) -> u32 {
+        self.sold_to_orders
     }
 
     /// The counts as they are at `now`: lapsed holds count as free. O(holds that lapsed).
@@ -124,10 +132,18 @@ impl InventorySlot {
                 self.holds.insert(hold_id.clone(), Hold { quantity: *quantity, expires_at: *expires_at, holder: *holder });
             }
             SlotEvent::HoldExtended { hold_id, expires_at } => self.holds.extend(hold_id, *expires_at),
-            SlotEvent::HoldConfirmed { hold_id, .. } | SlotEvent::HoldReleased { hold_id, .. } | SlotEvent::HoldExpired { hold_id, .. } => {
+            SlotEvent::HoldConfirmed { hold_id, quantity, .. } => {
+                if self.holds.remove(hold_id).is_some_and(|hold| hold.holder == Holder::Order) {
+                    self.sold_to_orders = self.sold_to_orders.saturating_add(*quantity);
+                }
+            }
+            SlotEvent::HoldReleased { hold_id, .. } | SlotEvent::HoldExpired { hold_id, .. } => {
                 self.holds.remove(hold_id);
             }
-            SlotEvent::UnitsCancelled { .. } | SlotEvent::CapacityAdjusted { .. } => {}
+            SlotEvent::UnitsCancelled { quantity, holder: Holder::Order, .. } => {
+                self.sold_to_orders = self.sold_to_orders.saturating_sub(*quantity);
+            }
+            SlotEvent::UnitsCancelled { holder: Holder::Caller, .. } | SlotEvent::CapacityAdjusted { .. } => {}
             SlotEvent::SlotSuspended { .. } => self.status = SlotStatus::Suspended,
             SlotEvent::SlotResumed { .. } => self.status = SlotStatus::Open,
             SlotEvent::SlotClosed { .. } => self.status = SlotStatus::Closed,

@@ -270,7 +270,9 @@ fn a_timer_that_comes_early_or_late_finds_nothing_to_expire() {
 
 #[test]
 fn no_more_units_are_cancelled_than_were_sold() {
-    let while_it = |sale, quantity, left| [E::UnitsCancelled { hold_id: id("sold"), quantity, counts: Counts { sale, ..counts(10, 0, left) } }];
+    let while_it = |sale, quantity, left| {
+        [E::UnitsCancelled { hold_id: id("sold"), quantity, holder: Holder::Caller, counts: Counts { sale, ..counts(10, 0, left) } }]
+    };
     slot(10, 5).when(t(0), &cancel(5)).then(&while_it(Sale::Open, 5, 0));
     slot(10, 5).done(t(0), &suspend()).when(t(0), &cancel(2)).then(&while_it(Sale::Suspended, 2, 3));
     slot(10, 5).done(t(0), &C::CloseSlot).when(t(START * 2), &cancel(2)).then(&while_it(Sale::Closed, 2, 3));
@@ -337,7 +339,7 @@ fn a_slot_suspended_before_events_said_so_is_suspended_all_the_same() {
     let crate::AnyEvent::InventorySlot(old) = crate::AnyEvent::decode("InventorySlot", "SlotSuspended", "1.0", old).unwrap() else { panic!() };
     assert_eq!(old.counts(), None, "what it does not say is not made up");
     slot.apply(&old);
-    slot.apply(&E::UnitsCancelled { hold_id: id("a"), quantity: 1, counts: counts(10, 0, 3) });
+    slot.apply(&E::UnitsCancelled { hold_id: id("a"), quantity: 1, holder: Holder::Caller, counts: counts(10, 0, 3) });
     assert_eq!((slot.status(), slot.counts()), (SlotStatus::Suspended, Counts { sale: Sale::Suspended, ..counts(10, 0, 3) }));
 }
 

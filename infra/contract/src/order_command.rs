@@ -49,7 +49,7 @@ pub struct LineRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Time")]
     pub starts_at: Option<Time>,
-    /// How many of what: 1 to 20, each unit once.
+    /// How many of what: 1 to 20; a unit that stands here more than once is summed.
     #[schemars(length(min = 1, max = 20))]
     pub units: Vec<UnitQuantity>,
 }
@@ -60,7 +60,7 @@ pub struct LineRequest {
 pub struct UnitQuantity {
     /// A unit of the option.
     pub unit_id: String,
-    /// 1 to 10,000.
+    /// 1 to 10,000, also in sum.
     pub quantity: Count,
 }
 

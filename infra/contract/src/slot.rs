@@ -190,7 +190,7 @@ pub(crate) fn told(id: &Arc<str>, event: &SlotEvent) -> Result<Told, Unfit> {
             let (hold_id, expired_at) = (hold_id.shared(), (*expired_at).into());
             tell(&HoldExpired { slot_id, hold_id, quantity: units(quantity)?, expired_at, counts: (*counts).try_into()? })
         }
-        SlotEvent::UnitsCancelled { hold_id, quantity, counts } => {
+        SlotEvent::UnitsCancelled { hold_id, quantity, holder: _, counts } => {
             tell(&UnitsCancelled { slot_id, hold_id: hold_id.shared(), quantity: units(quantity)?, counts: (*counts).try_into()? })
         }
         SlotEvent::CapacityAdjusted { counts } => tell(&CapacityAdjusted { slot_id, counts: (*counts).try_into()? }),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jari_domain::{AnyEvent, Refusal, StreamId};
+use jari_domain::{AnyEvent, Refusal, RefusalKind, StreamId};
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
@@ -61,6 +61,14 @@ pub struct CommandRow {
     pub digest: [u8; 16],
     /// Present when the outcome is a refusal.
     pub refusal: Option<Refusal>,
+}
+
+impl CommandRow {
+    /// Whether the outcome is kept under the id. Bad input is not: nothing was done, and whoever mends it may come back under the same id.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        self.refusal.as_ref().is_none_or(|refusal| refusal.kind != RefusalKind::InvalidArgument)
+    }
 }
 
 /// What one decision came to: events on its streams, or a refusal; and the streams that it was decided on.
@@ -216,7 +224,7 @@ impl Batch {
                 columns.lease = Some(&lease.name);
                 columns.lease_epoch = crate::record::signed(lease.epoch);
             }
-            if let Some(command) = &group.command {
+            if let Some(command) = group.command.as_ref().filter(|row| row.is_recorded()) {
                 columns.c_group.push(g);
                 columns.c_id.push(command.id);
                 columns.c_caller.push(&command.caller);

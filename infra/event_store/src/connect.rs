@@ -6,7 +6,7 @@ use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio_postgres::{Client, Config, Connection, Socket, tls::MakeTlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{Address, LogError};
+use crate::{Address, LogError, patience};
 
 /// How long the other end's system may leave what was sent, or a probe of an idle connection, without a sign of having got it.
 const SILENCE: Duration = Duration::from_secs(12);
@@ -74,6 +74,7 @@ impl Database {
             .wait_timeout(Some(settings.wait))
             .create_timeout(Some(settings.wait))
             .runtime(Runtime::Tokio1)
+            .post_recycle(patience::sign(address.tls.clone()))
             .build()
             .map_err(|e| LogError::Pool(e.to_string()))?;
         Ok(Self { address, pool })

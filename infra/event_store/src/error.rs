@@ -1,5 +1,7 @@
 //! What can go wrong between this program and its log.
 
+use std::time::Duration;
+
 use jari_domain::DecodeError;
 
 /// An error of the log.
@@ -11,6 +13,9 @@ pub enum LogError {
     /// No connection could be had.
     #[error("no database connection: {0}")]
     Pool(String),
+    /// A question was given up after so long.
+    #[error("the database said nothing for {} s", .0.as_secs())]
+    Silent(Duration),
     /// The schema could not be brought up to date.
     #[error("migration: {0}")]
     Migration(String),
@@ -41,8 +46,25 @@ impl LogError {
     pub fn is_connection_loss(&self) -> bool {
         match self {
             Self::Database(e) => e.is_closed() || e.as_db_error().is_none_or(|db| AWAY.iter().any(|class| db.code().code().starts_with(class))),
-            Self::Pool(_) => true,
+            Self::Pool(_) | Self::Silent(_) => true,
             Self::Migration(_) | Self::Unreadable { .. } | Self::NotDurable { .. } => false,
+        }
+    }
+
+    /// Whether the database cannot take a value for what it should be: a text that is none to it, a time or a number out of its bounds. The same again
+    /// is refused again.
+    #[must_use]
+    pub fn is_bad_value(&self) -> bool {
+        matches!(self, Self::Database(e) if e.code().is_some_and(|code| code.code().starts_with(BAD_VALUE)))
+    }
+
+    /// Whether what is stored is there and cannot be read: a page that is damaged, or bytes that are no text.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        let Self::Database(e) = self else { return false };
+        match e.code() {
+            Some(code) => code.code().starts_with(DAMAGED) || *code == tokio_postgres::error::SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+            None => std::error::Error::source(e).is_some_and(|cause| cause.is::<std::str::Utf8Error>()),
         }
     }
 
@@ -55,6 +77,12 @@ impl LogError {
 
 /// SQLSTATE classes that time mends: connection, read-only (a standby), rolled back for another's sake, resources, operator's intervention.
 const AWAY: &[&str] = &["08", "25006", "40", "53", "57"];
+
+/// The SQLSTATE class of data exceptions.
+const BAD_VALUE: &str = "22";
+
+/// The SQLSTATE class of internal errors, damaged pages and indexes among them.
+const DAMAGED: &str = "XX";
 
 /// tokio-postgres' own `Display` hides what the server said, and why it was not reached: that its certificate is another's, for one.
 fn describe(error: &tokio_postgres::Error) -> String {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Database, LogError,
+    patience::within,
     record::{signed, timestamp, unsigned},
 };
 
@@ -16,6 +17,9 @@ const RENEW: &str = include_str!("sql/renew_lease.sql");
 const RELEASE: &str = "UPDATE leases SET expires_at = clock_timestamp() WHERE name = $1 AND holder = $2 AND epoch = $3";
 const READ: &str = "SELECT holder, address, epoch, expires_at > clock_timestamp(), expires_at FROM leases WHERE name = $1";
 const LOOK: &str = "SELECT holder, address, epoch, expires_at > clock_timestamp() FROM leases WHERE name = $1";
+
+/// How long giving a lease back may take. It only spares the next owner a wait: a node that stops does not wait long for it.
+const GIVE_BACK: Duration = Duration::from_secs(2);
 
 /// Who holds a role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,11 +125,13 @@ impl Keeper {
             Lease::Mine(epoch) => Some(*epoch),
             Lease::Theirs(_) | Lease::Unknown => None,
         };
-        if let Some(epoch) = held
-            && let Ok(client) = self.database.connection().await
-        {
-            // If this fails the lease runs out by itself.
-            let _ = client.execute(RELEASE, &[&self.name, &self.holder, &signed(epoch)]).await;
+        if let Some(epoch) = held {
+            let give_back = async {
+                let client = self.database.connection().await?;
+                client.execute(RELEASE, &[&self.name, &self.holder, &signed(epoch)]).await.map_err(LogError::from)
+            };
+            // If this fails, or the database stands still, the lease runs out by itself.
+            let _ = within(GIVE_BACK, give_back).await;
         }
     }
 

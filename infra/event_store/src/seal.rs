@@ -23,6 +23,7 @@ const READ_SEAL: &str = "SELECT position, head FROM log_seal";
 const READ_BATCHES: &str = include_str!("sql/read_batches.sql");
 const READ_STORED: &str = include_str!("sql/read_stored.sql");
 const READ_HEAD_AT: &str = "SELECT chained_hash FROM batches WHERE first_position <= $1 AND first_position + event_count - 1 = $1 AND chained_hash IS NOT NULL ORDER BY first_position DESC LIMIT 1";
+const READ_STRAY: &str = include_str!("sql/read_stray.sql");
 const READ_NEWEST: &str = "SELECT first_position + event_count - 1, chained_hash FROM batches ORDER BY first_position DESC LIMIT 1";
 
 /// Batches, and about as many events, that are walked at once.
@@ -255,7 +256,27 @@ impl ChainWalk {
         Ok(batches)
     }
 
+    /// The digests of a range. What is damaged has none, so that its batch does not fit; it is narrowed down to, for the sake of what stands
+    /// around it.
     async fn digests(&self, after: u64, upto: u64) -> Result<Vec<DigestAt>, LogError> {
+        let (mut found, mut ranges) = (Vec::new(), vec![(after, upto)]);
+        // ends: each range that is put back is half of one that was taken out
+        while let Some((after, upto)) = ranges.pop() {
+            match self.stored(after, upto).await {
+                Ok(digests) => found.extend(digests),
+                Err(error) if error.is_damage() => {
+                    let middle = after + upto.saturating_sub(after) / 2;
+                    if middle > after {
+                        ranges.extend([(middle, upto), (after, middle)]);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    async fn stored(&self, after: u64, upto: u64) -> Result<Vec<DigestAt>, LogError> {
         let client = self.database.connection().await?;
         let statement = client.prepare_cached(READ_STORED).await?;
         let rows = client.query(&statement, &[&signed(after), &signed(upto)]).await?;
@@ -274,6 +295,15 @@ impl ChainWalk {
             })
             .collect()
     }
+}
+
+/// Events that stand where no walk comes by, and every reader of a stream takes them for its own. As sources and positions, at most a page.
+///
+/// # Errors
+/// [`LogError`].
+pub async fn stray_events(database: &Database) -> Result<Vec<(String, i64)>, LogError> {
+    let rows = database.connection().await?.query(READ_STRAY, &[&signed(PAGE as u64)]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
 struct DigestAt {

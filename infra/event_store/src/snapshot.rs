@@ -39,7 +39,8 @@ impl SnapshotWriter {
         let task = tokio::spawn(async move {
             // Ends with `stop`; each round writes one snapshot.
             while let Some(snapshot) = tokio::select! { s = waiting.recv() => s, () = stop.cancelled() => None } {
-                if let Err(error) = write(&database, &snapshot).await {
+                let written = tokio::select! { written = write(&database, &snapshot) => written, () = stop.cancelled() => return };
+                if let Err(error) = written {
                     tracing::warn!(stream = %snapshot.stream, %error, "a snapshot was not written; the stream is read from further back next time");
                 }
             }

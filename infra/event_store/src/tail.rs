@@ -183,7 +183,12 @@ impl Follower {
                 Some(()) = wake.recv() => false,
                 _ = poll.tick() => false,
             };
-            if !complete && let Err(error) = self.catch_up(&mut offered).await {
+            if complete {
+                continue;
+            }
+            // a database that stands still does not hold up the end
+            let read = tokio::select! { read = self.catch_up(&mut offered) => read, () = stop.cancelled() => return };
+            if let Err(error) = read {
                 tracing::debug!(%error, "the log could not be read; it is tried again at the next notice or poll");
             }
         }

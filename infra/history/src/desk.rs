@@ -3,13 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use jari_contract::Publisher;
-use jari_event_store::{Database, LogTail, Reader, RecordedEvent, StreamWatchers};
+use jari_event_store::{Database, LogTail, Reader, RecordedEvent, StreamWatchers, within};
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::refusal::HistoryError;
+
+/// How long one read may take: a page of an old log from a slow disk takes its time; a database that stands still would take for ever, and with it the
+/// few turns at it.
+const READ: Duration = Duration::from_secs(30);
 
 /// Bounds of the service on one node.
 #[derive(Debug, Clone, Copy)]
@@ -80,19 +84,19 @@ impl HistoryDesk {
     /// The log's head, as committed.
     pub(crate) async fn head(&self) -> Result<u64, HistoryError> {
         let _turn = self.turn().await?;
-        Ok(self.reader.head().await?)
+        Ok(within(READ, self.reader.head()).await?)
     }
 
     /// The last position that was recorded at or before `time`; 0 when there is none.
     pub(crate) async fn last_recorded_by(&self, time: Timestamp) -> Result<u64, HistoryError> {
         let _turn = self.turn().await?;
-        Ok(self.reader.last_recorded_by(time).await?)
+        Ok(within(READ, self.reader.last_recorded_by(time)).await?)
     }
 
     /// Up to `limit` events after `after` that are there now.
     pub(crate) async fn log(&self, after: u64, limit: usize) -> Result<Vec<RecordedEvent>, HistoryError> {
         let _turn = self.turn().await?;
-        Ok(self.reader.log_after(after, limit).await?)
+        Ok(within(READ, self.reader.log_after(after, limit)).await?)
     }
 
     /// As [`HistoryDesk::log`]; waits until there is one, and takes what is in memory from there.
@@ -100,19 +104,19 @@ impl HistoryDesk {
         // the sender is gone when the node ends
         self.tail.watch().wait_for(|head| *head > after).await.map_err(|_| HistoryError::ShuttingDown)?;
         let _turn = self.turn().await?;
-        Ok(self.tail.read_now(after, self.settings.page).await?)
+        Ok(within(READ, self.tail.read_now(after, self.settings.page)).await?)
     }
 
     /// Up to a page of the events of one stream after version `after`.
     pub(crate) async fn stream(&self, stream: &jari_domain::StreamId, after: u64) -> Result<Vec<RecordedEvent>, HistoryError> {
         let _turn = self.turn().await?;
-        Ok(self.reader.stream_after(stream, after, self.settings.page).await?)
+        Ok(within(READ, self.reader.stream_after(stream, after, self.settings.page)).await?)
     }
 
     /// Where the log stood when commands of this id were settled.
     pub(crate) async fn settled_at(&self, command_id: Uuid) -> Result<Vec<u64>, HistoryError> {
         let _turn = self.turn().await?;
-        Ok(self.reader.settled_at(command_id).await?)
+        Ok(within(READ, self.reader.settled_at(command_id)).await?)
     }
 
     /// A turn at the database. Waits in order of arrival, as long as the reads before it take.

@@ -60,6 +60,13 @@ impl Refusal {
     }
 }
 
+/// The id that always comes of these two.
+pub(crate) fn derived(of: &Uuid, name: &str) -> Uuid {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&blake3::Hasher::new().update(of.as_bytes()).update(name.as_bytes()).finalize().as_bytes()[..16]);
+    Uuid::new_v8(bytes)
+}
+
 /// Reads a record that was taken at `now`, when the ids of commands are remembered for `remembered`.
 ///
 /// What a refusal says quotes nothing of the value: what could not be read may hold anything.

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     RedriveError,
-    command::Refusal,
+    command::{Refusal, derived},
     error::{COMMAND_HEADERS_INVALID, COMMAND_PERSONAL_DATA, COMMAND_TYPE_UNKNOWN, COMMAND_UNREADABLE},
     record::Record,
 };
@@ -78,13 +78,6 @@ fn json_bytes(text: &str) -> usize {
 /// As ids of orders are: 1 to 64 characters of a small alphabet.
 fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
-}
-
-/// The id that always comes of these two.
-fn derived(of: &Uuid, name: &str) -> Uuid {
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&blake3::Hasher::new().update(of.as_bytes()).update(name.as_bytes()).finalize().as_bytes()[..16]);
-    Uuid::new_v8(bytes)
 }
 
 /// A refused command, as it stands on its topic.
@@ -159,7 +152,7 @@ fn read(cluster: &Cluster, from: i64, most: usize) -> Result<Page, RelayError> {
     let failed = || RelayError::kafka("reading refused commands");
     let consumer: BaseConsumer<Quiet> = cluster
         .client()
-        .set("group.id", "jari-refused-commands")
+        .set("group.id", cluster.topic("jari-refused-commands"))
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "earliest")
         .set("isolation.level", "read_committed")

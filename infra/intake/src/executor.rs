@@ -13,10 +13,11 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt;
+use uuid::Uuid;
 
 use crate::{
     IntakeError,
-    command::{Command, Known, Refusal},
+    command::{Command, Known, Refusal, derived},
     error::COMMAND_FAILED,
 };
 
@@ -24,6 +25,10 @@ use crate::{
 const TRY: Duration = Duration::from_secs(15);
 /// How long the settlement of an order is waited for: whoever sends its confirmation right behind it means the settled order.
 const SETTLED_WITHIN: Duration = Duration::from_secs(3);
+/// A confirmation whose order is not settled yet is sent again so many times, each time under another id, since the refusal is recorded under the one
+/// before. All of them are sent before it is refused for good, however little time there is: so a repeat of the record, which goes from the same id to
+/// the same next one, comes to the same end. With the pauses it is half a minute: settlement has a new owner after `settlement.lease_ms`, 5 s.
+const CONFIRMED_AGAIN: u32 = 8;
 /// Between two tries, when the server names no delay; and at most, when it does.
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -44,51 +49,72 @@ impl Executor {
         Ok(Self { orders: OrderServiceClient::new(endpoint.connect_lazy()), try_for })
     }
 
-    /// Executes a command: `None` when it was done, now or before; else why it was refused.
+    /// How long the commands of one order, of all that were read together, may wait for its settlement: long enough for a new owner of settlement, and
+    /// half of what one command may take. If each of them waited by itself, a sender of many could keep those of all other orders for hours.
+    pub fn patience(&self) -> Duration {
+        self.try_for / 2
+    }
+
+    /// Executes a command: `None` when it was done, now or before; else why it was refused. `patience` is what is left of [`Self::patience`] to the
+    /// commands of its order.
     ///
     /// # Errors
     /// [`IntakeError::NotTaken`] when nobody took it for too long: nothing is known of it.
-    pub async fn execute(&self, known: &Known) -> Result<Option<Refusal>, IntakeError> {
+    pub async fn execute(&self, known: &Known, patience: &mut Duration) -> Result<Option<Refusal>, IntakeError> {
         let until = Instant::now() + self.try_for;
-        // Ends with an answer that is one, or after `try_for`.
+        let (mut id, mut again) = (known.id, 0);
+        // Ends with an answer that is one, after `try_for`, or when all ids were tried.
         loop {
-            let tried = tokio::time::timeout(TRY, self.call(known)).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
+            let tried = tokio::time::timeout(TRY, self.call(known, id)).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
             let Err(status) = tried else { return Ok(None) };
-            if let Some(refusal) = refusal(&status) {
-                return Ok(Some(refusal));
-            }
-            let pause = retry_after(&status).unwrap_or(PAUSE).clamp(PAUSE, LONGEST_PAUSE);
-            if Instant::now() + pause > until {
-                let reason = format!("{} ({})", status.message(), reason(&status).unwrap_or_else(|| format!("{:?}", status.code())));
-                return Err(IntakeError::NotTaken { seconds: self.try_for.as_secs(), reason });
-            }
+            let pause = match refusal(&status) {
+                Some(refusal) if is_unsettled(&refusal) && again < CONFIRMED_AGAIN => {
+                    let pause = (PAUSE * 2_u32.pow(again)).min(LONGEST_PAUSE).min(*patience);
+                    *patience -= pause;
+                    again += 1;
+                    id = derived(&known.id, &format!("confirmed again {again}"));
+                    pause
+                }
+                Some(refusal) => return Ok(Some(refusal)),
+                None => {
+                    let pause = retry_after(&status).unwrap_or(PAUSE).clamp(PAUSE, LONGEST_PAUSE);
+                    if Instant::now() + pause > until {
+                        let reason = format!("{} ({})", status.message(), reason(&status).unwrap_or_else(|| format!("{:?}", status.code())));
+                        return Err(IntakeError::NotTaken { seconds: self.try_for.as_secs(), reason });
+                    }
+                    pause
+                }
+            };
             tokio::time::sleep(pause).await;
         }
     }
 
-    async fn call(&self, known: &Known) -> Result<(), Status> {
+    async fn call(&self, known: &Known, id: Uuid) -> Result<(), Status> {
         let mut orders = self.orders.clone();
-        let request_id = known.id.to_string();
+        let request_id = id.to_string();
         match known.command.clone() {
             Command::Place(pb::PlaceOrderCommand { order_id, customer, lines }) => {
                 let wait = prost_types::Duration::try_from(SETTLED_WITHIN).ok();
                 let request = pb::PlaceOrderRequest { request_id, order_id, customer, lines, wait, ..pb::PlaceOrderRequest::default() };
-                orders.place_order(from(known, request)).await.map(|_| ())
+                orders.place_order(from(known, id, request)).await.map(|_| ())
             }
             Command::Confirm(pb::ConfirmOrderCommand { order_id }) => {
-                orders.confirm_order(from(known, pb::ConfirmOrderRequest { request_id, order_id })).await.map(|_| ())
+                orders.confirm_order(from(known, id, pb::ConfirmOrderRequest { request_id, order_id })).await.map(|_| ())
             }
             Command::Cancel(pb::CancelOrderCommand { order_id, reason }) => {
-                orders.cancel_order(from(known, pb::CancelOrderRequest { request_id, order_id, reason })).await.map(|_| ())
+                orders.cancel_order(from(known, id, pb::CancelOrderRequest { request_id, order_id, reason })).await.map(|_| ())
             }
         }
     }
 }
 
-/// The request, with who sends it and the trace that it belongs to.
-fn from<T>(known: &Known, message: T) -> Request<T> {
+/// The request, with who sends it, the trace that it belongs to, and the sender's id for it when it goes under another: events answer by that.
+fn from<T>(known: &Known, id: Uuid, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("x-jari-caller", caller(&known.source));
+    if let Some(first) = Some(known.id).filter(|first| *first != id).and_then(|first| first.to_string().parse().ok()) {
+        request.metadata_mut().insert("x-jari-correlation-id", first);
+    }
     if let Some(trace) = known.trace.as_deref().and_then(|trace| trace.parse().ok()) {
         request.metadata_mut().insert("traceparent", trace);
     }
@@ -105,6 +131,11 @@ fn caller(source: &str) -> MetadataValue<Ascii> {
     name.parse().unwrap_or_else(|_| MetadataValue::from_static("source"))
 }
 
+/// Whether an order was refused its confirmation only because it is still in line: its sender cannot know, and means the settled order.
+fn is_unsettled(refusal: &Refusal) -> bool {
+    refusal.code == "ORDER_NOT_HELD" && refusal.details.get("status").is_some_and(|status| status == "PLACED")
+}
+
 /// What the server decided; `None` when it decided nothing, and another try can help.
 fn refusal(status: &Status) -> Option<Refusal> {
     let info = status.get_details_error_info();
@@ -114,6 +145,8 @@ fn refusal(status: &Status) -> Option<Refusal> {
         status.code(),
         Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted | Code::Unknown
     );
+    // what one node cannot read, another may: while nodes are brought up to date, a newer one writes what an older one does not know
+    let may_pass = may_pass || reason(status).is_some_and(|reason| reason == "STREAM_UNREADABLE");
     if decided.is_none() && may_pass {
         return None;
     }
@@ -146,13 +179,29 @@ mod tests {
         assert!(sold_out.retryable, "a decision, though it bears a status that overload has, too");
         let bad = refusal(&invalid(vec![("lines[0].units", "none")], "REQUEST_INVALID")).unwrap();
         assert_eq!(bad.details["lines[0].units"], "none");
-        for (code, kind) in [("ENGINE_BUSY", Code::ResourceExhausted), ("LOG_UNAVAILABLE", Code::Unavailable), ("CONTENTION", Code::Aborted)] {
+        let undecided = [
+            ("ENGINE_BUSY", Code::ResourceExhausted),
+            ("LOG_UNAVAILABLE", Code::Unavailable),
+            ("CONTENTION", Code::Aborted),
+            ("STREAM_UNREADABLE", Code::FailedPrecondition),
+        ];
+        for (code, kind) in undecided {
             assert_eq!(refusal(&refusal_status(code, kind, "later", BTreeMap::new(), None)), None, "{code}");
         }
         for transport in [Status::unknown("reset"), Status::unavailable("refused"), Status::cancelled("gone"), Status::deadline_exceeded("late")] {
             assert_eq!(refusal(&transport), None);
         }
         assert!(refusal(&Status::internal("a mistake")).unwrap().retryable, "poison does not stop the line, and may be sent again");
+    }
+
+    #[test]
+    fn a_confirmation_waits_for_an_order_in_line_and_for_no_other() {
+        let refused = |code: &str, status: &str| {
+            let details = BTreeMap::from([("retryable".to_owned(), "true".to_owned()), ("status".to_owned(), status.to_owned())]);
+            refusal(&refusal_status(code, Code::FailedPrecondition, "no", details, None)).unwrap()
+        };
+        assert!(is_unsettled(&refused("ORDER_NOT_HELD", "PLACED")));
+        assert!(!is_unsettled(&refused("ORDER_NOT_HELD", "CANCELLED")) && !is_unsettled(&refused("SLOT_SUSPENDED", "PLACED")));
     }
 
     #[test]

@@ -155,9 +155,9 @@ impl Worker {
             by_key.entry((record.partition, record.key.as_slice())).or_default().push(n);
         }
         let each = by_key.into_values().map(|chain| async move {
-            let mut refused = Vec::new();
+            let (mut refused, mut patience) = (Vec::new(), executor.patience());
             for n in chain {
-                if let Some(refusal) = self.execute_one(executor, &records[n]).await? {
+                if let Some(refusal) = self.execute_one(executor, &records[n], &mut patience).await? {
                     refused.push((n, refusal));
                 }
             }
@@ -170,10 +170,10 @@ impl Worker {
         Ok(refused.into_iter().map(|(n, refusal)| dead_letter::of(&records[n], refusal, self.settings.log_id, at)).collect())
     }
 
-    async fn execute_one(&self, executor: &Executor, record: &Record) -> Result<Option<Refusal>, IntakeError> {
+    async fn execute_one(&self, executor: &Executor, record: &Record, patience: &mut Duration) -> Result<Option<Refusal>, IntakeError> {
         let remembered = SignedDuration::try_from(self.settings.remembered).unwrap_or(SignedDuration::MAX);
         let done = match command::read(record, Timestamp::now(), remembered) {
-            Ok(known) => executor.execute(&known).await?,
+            Ok(known) => executor.execute(&known, patience).await?,
             Err(refusal) => Some(refusal),
         };
         if let Some(refusal) = &done {

@@ -1,6 +1,6 @@
 //! A customer's side of the contract, for `jari demo` and `jari load`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use jari_proto::{
@@ -18,6 +18,10 @@ use uuid::Uuid;
 
 /// How long a customer waits for the settlement.
 const WAIT_SECONDS: i64 = 20;
+/// How long a customer asks again who was not told what became of the order; a node that was killed, or its database, is back long before that.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Before asking again when the server names no delay.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections to a server.
 pub struct Shop {
@@ -30,6 +34,26 @@ pub struct Stock {
     pub products: Vec<String>,
     /// The slots, in the order of the products.
     pub slots: Vec<String>,
+}
+
+impl Stock {
+    /// One customer's wish for one seat of the `n`th product, counted round: a command under an id of its own.
+    pub fn wish(&self, n: u64) -> PlaceOrderRequest {
+        let product = &self.products[usize::try_from(n % self.products.len() as u64).unwrap_or(0)];
+        PlaceOrderRequest {
+            request_id: Uuid::now_v7().to_string(),
+            order_id: String::new(),
+            customer: format!("customer-{n}"),
+            lines: vec![LineRequest {
+                product_id: product.clone(),
+                option_id: "one".into(),
+                starts_at: None,
+                units: vec![UnitQuantity { unit_id: "seat".into(), quantity: 1 }],
+            }],
+            wait: Some(prost_types::Duration { seconds: WAIT_SECONDS, nanos: 0 }),
+            ..PlaceOrderRequest::default()
+        }
+    }
 }
 
 /// What a customer heard.
@@ -60,7 +84,7 @@ impl Answered {
     /// When to come back.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Refused(_, delay) => Some(delay.unwrap_or(Duration::from_millis(100))),
+            Self::Refused(_, delay) => Some(delay.unwrap_or(PAUSE)),
             Self::Held | Self::Rejected(_) | Self::Waiting => None,
         }
     }
@@ -132,22 +156,8 @@ impl Shop {
         Ok((name, opened.slot_id))
     }
 
-    /// One customer wants one seat of the `n`th slot, counted round, and waits for the answer.
-    pub async fn place(&self, stock: &Stock, n: u64, connection: usize) -> Answered {
-        let product = &stock.products[usize::try_from(n % stock.products.len() as u64).unwrap_or(0)];
-        let request = PlaceOrderRequest {
-            request_id: Uuid::now_v7().to_string(),
-            order_id: String::new(),
-            customer: format!("customer-{n}"),
-            lines: vec![LineRequest {
-                product_id: product.clone(),
-                option_id: "one".into(),
-                starts_at: None,
-                units: vec![UnitQuantity { unit_id: "seat".into(), quantity: 1 }],
-            }],
-            wait: Some(prost_types::Duration { seconds: WAIT_SECONDS, nanos: 0 }),
-            ..PlaceOrderRequest::default()
-        };
+    /// Asks once, and waits for the answer.
+    pub async fn place(&self, request: PlaceOrderRequest, connection: usize) -> Answered {
         match OrderServiceClient::new(self.channel(connection)).place_order(request).await {
             Ok(answer) => {
                 let order = answer.into_inner().order.unwrap_or_default();
@@ -159,5 +169,71 @@ impl Shop {
             }
             Err(status) => Answered::Refused(reason(&status).unwrap_or_else(|| format!("{:?}", status.code())), retry_after(&status)),
         }
+    }
+
+    /// Asks until it is told whether the order is held, each time with the same request: under a new id it would be another order, beside one
+    /// whose answer was lost.
+    pub async fn insist(&self, request: &PlaceOrderRequest, connection: usize) -> Answered {
+        let began = Instant::now();
+        // ends with an outcome, or with the customer's patience
+        loop {
+            let answer = self.place(request.clone(), connection).await;
+            if answer.is_outcome() || began.elapsed() > PATIENCE {
+                return answer;
+            }
+            tokio::time::sleep(answer.retry_after().unwrap_or(PAUSE)).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use jari_proto::order::v1::{
+        CancelOrderRequest, CancelOrderResponse, ConfirmOrderRequest, ConfirmOrderResponse, Order, PlaceOrderResponse,
+        order_service_server::{OrderService, OrderServiceServer},
+    };
+    use tonic::{Request, Response, Status};
+
+    use super::*;
+
+    /// Loses its first answers, as a node does that is killed after its commit. Notes the ids under which it is asked.
+    #[derive(Clone, Default)]
+    struct Forgetful(Arc<Mutex<Vec<String>>>);
+
+    #[async_trait::async_trait]
+    impl OrderService for Forgetful {
+        async fn place_order(&self, request: Request<PlaceOrderRequest>) -> Result<Response<PlaceOrderResponse>, Status> {
+            let mut asked = self.0.lock().unwrap();
+            asked.push(request.into_inner().request_id);
+            let state = match asked.len() {
+                1 => return Err(Status::unavailable("the answer is lost")),
+                2 => OrderState::Accepted,
+                _ => OrderState::Held,
+            };
+            Ok(Response::new(PlaceOrderResponse { order: Some(Order { state: state.into(), ..Order::default() }), position: 1 }))
+        }
+        async fn confirm_order(&self, _: Request<ConfirmOrderRequest>) -> Result<Response<ConfirmOrderResponse>, Status> {
+            Err(Status::unimplemented("nobody asks"))
+        }
+        async fn cancel_order(&self, _: Request<CancelOrderRequest>) -> Result<Response<CancelOrderResponse>, Status> {
+            Err(Status::unimplemented("nobody asks"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_customer_who_is_not_told_asks_again_under_the_same_request_id() {
+        let (server, listener) = (Forgetful::default(), tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let address = listener.local_addr().unwrap();
+        let router = tonic::transport::Server::builder().add_service(OrderServiceServer::new(server.clone()));
+        // ends with the test
+        tokio::spawn(router.serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener)));
+        let shop = Shop::connect(&address.to_string(), 1).await.unwrap();
+        let stock = Stock { products: vec!["seat".into()], slots: vec!["seat@stock".into()] };
+        let wish = stock.wish(7);
+        assert!(matches!(shop.insist(&wish, 0).await, Answered::Held));
+        assert_eq!(*server.0.lock().unwrap(), [&*wish.request_id; 3]);
+        assert_ne!(stock.wish(7).request_id, wish.request_id, "the next order is another one");
     }
 }

@@ -58,7 +58,8 @@ pub async fn open(config: &Config, private: Option<&Access>) -> anyhow::Result<S
         if config.keys.url.is_empty() && keys.masters.provide()? {
             tracing::warn!(
                 file = %path.display(),
-                "a master key for personal data was made. Back this file up, apart from the database: without it no contact and no name of a guest can be read any more"
+                "a master key for personal data was made. Back this file up, apart from the database: without it no contact and no name of a guest can be read any more. \
+                 And name another disk in keys.erasure_list: a copy of this folder, put back whole, brings erased persons back"
             );
         }
     }

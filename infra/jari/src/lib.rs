@@ -16,6 +16,7 @@ pub mod keys;
 mod metrics;
 pub mod node;
 mod operations;
+mod parts;
 pub mod proof;
 mod reach;
 pub mod relaying;

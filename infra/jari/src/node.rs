@@ -31,6 +31,7 @@ use crate::{
     intaking::{IntakeDesk, Taking},
     metrics::{self, Sources},
     operations::Operations,
+    parts::{self, Part},
     relaying::RelayDesk,
     subjects::Subjects,
 };
@@ -43,6 +44,11 @@ const OWN_CONNECTIONS: usize = 12;
 const PRUNE_ROWS: u64 = 200_000;
 /// How often it is seen whether everything runs.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long settlement, views, the relay and their like may take to end, all together: each has a shorter bound of its own for what it would still
+/// write, so that this is for what was forgotten there.
+const WORK_ENDS_WITHIN: Duration = Duration::from_secs(10);
+/// The same for what the server rested on: a little more than the engine gives what it has accepted.
+const ENGINE_ENDS_WITHIN: Duration = Duration::from_secs(25);
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
 /// Bytes on their way on one connection and on one call. The first also bounds how many small requests may be buffered at once: half of it,
@@ -69,8 +75,8 @@ pub struct Node {
     heads: watch::Sender<Option<LogHeadSigned>>,
     stop: Stop,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
-    work: Vec<JoinHandle<()>>,
-    foundation: Vec<JoinHandle<()>>,
+    work: Vec<Part>,
+    foundation: Vec<Part>,
     drain: Duration,
 }
 
@@ -108,16 +114,18 @@ impl Node {
         let (watchers, watching) = StreamWatchers::start(tail.clone(), stop.engine.clone());
         let (engine, deciding) = Engine::start(own.clone(), tail.clone(), snapshots, config.engine_settings(), stop.engine.clone()).await?;
         let settings = config.settlement_settings(&node_id);
-        let (settlement, mut work) = Settlement::start(own.clone(), engine.clone(), tail.clone(), settings, stop.work.clone());
+        let (settlement, tasks) = Settlement::start(own.clone(), engine.clone(), tail.clone(), settings, stop.work.clone());
+        let mut work: Vec<Part> = parts::all("settlement", tasks).collect();
         let mut views = None;
         if config.projections.enabled {
             let node = (node_id.clone(), config.advertised());
-            let (started, tasks) = Views::start(own.clone(), database.clone(), tail.clone(), node, config.view_settings(), stop.work.clone()).await?;
-            work.extend(tasks);
+            let (started, tasks) =
+                Views::start(own.clone(), database.clone(), (tail.clone(), engine.clock().clone()), node, config.view_settings(), stop.work.clone())
+                    .await?;
+            work.extend(parts::all("views", tasks));
             views = Some(started);
         }
-        // joined when the node stops; it ends with `stop.work`
-        work.push(tokio::spawn(prune(own.clone(), config.engine.retention_days, stop.work.clone())));
+        work.push(Part::start("forgetting old request ids", prune(own.clone(), config.engine.retention_days, stop.work.clone())));
         let context = WriteContext {
             engine: engine.clone(),
             digester: Digester::new(&identity),
@@ -145,8 +153,7 @@ impl Node {
                 intake: intake.clone(),
                 sealer: context.sealer.clone(),
             };
-            // joined when the node stops; it ends with `stop.work`
-            work.push(tokio::spawn(metrics::serve(listener, sources, stop.work.clone())));
+            work.push(Part::start("metrics", metrics::serve(listener, sources, stop.work.clone())));
         }
         let edges = (relay.clone(), intake.clone(), context.sealer.clone());
         let operations =
@@ -155,7 +162,8 @@ impl Node {
         let drain = Duration::from_secs(config.server.drain_seconds);
         // joined when the node stops, or when it fails
         let server = tokio::spawn(serve(config, listener, services, stop.server.clone()));
-        let foundation = vec![following, snapshotting, watching, deciding];
+        let foundation = [("tail of the log", following), ("snapshots", snapshotting), ("watchers", watching), ("engine", deciding)];
+        let foundation = foundation.into_iter().map(|(name, task)| Part::new(name, task)).collect();
         let heads = watch::Sender::new(None);
         Ok(Self { engine, identity, address, metrics, relay, intake, relaying, heads, stop, server, work, foundation, drain })
     }
@@ -169,7 +177,7 @@ impl Node {
         let (settings, log_id) = (config.relay_settings(brokers), self.identity.log_id);
         let heads = self.heads.subscribe();
         let (relay, tasks) = Relay::start(database.clone(), tail.clone(), log_id, node.clone(), settings, heads, self.stop.work.clone());
-        self.work.extend(tasks);
+        self.work.extend(parts::all("relay", tasks));
         self.relay.runs(relay);
     }
 
@@ -181,7 +189,7 @@ impl Node {
             let cluster = Cluster::new(settings.kafka.clone(), settings.patience);
             let claim = Claim::new(cluster, Reader::new(database.clone()), self.identity.log_id);
             let (intake, task) = Intake::start(settings.clone(), claim, self.stop.work.clone());
-            self.work.push(task);
+            self.work.push(Part::new("intake", task));
             self.intake.runs(Taking::new(intake, &settings));
         }
     }
@@ -191,7 +199,8 @@ impl Node {
         let Relaying { config, database, .. } = &self.relaying;
         if config.heads.enabled {
             let (settings, told) = (config.signer_settings(), self.heads.clone());
-            self.work.push(HeadSigner::start(database.clone(), self.identity.log_id, settings, told, self.stop.work.clone()));
+            let task = HeadSigner::start(database.clone(), self.identity.log_id, settings, told, self.stop.work.clone());
+            self.work.push(Part::new("signing heads", task));
         }
     }
 
@@ -202,7 +211,7 @@ impl Node {
     pub async fn failed(&mut self) -> anyhow::Result<()> {
         let is_broken = async {
             // looked at rather than awaited: each of them is joined once, when the node stops
-            while !self.foundation.iter().any(JoinHandle::is_finished) {
+            while !self.foundation.iter().any(Part::is_over) {
                 tokio::time::sleep(LOOK).await;
             }
         };
@@ -214,7 +223,7 @@ impl Node {
     }
 
     /// Stops: no new calls; those under way end, bounded; settlement and views save and give their leases back; the engine settles what it
-    /// has accepted.
+    /// has accepted. Each of the three is bounded, also while the database stands still: what has not ended by then is given up, as in a crash.
     pub async fn stop(mut self) {
         self.stop.server.cancel();
         // a server that ended by itself was waited for before
@@ -223,17 +232,9 @@ impl Node {
             self.server.abort();
         }
         self.stop.work.cancel();
-        join(self.work).await;
+        parts::join(self.work, WORK_ENDS_WITHIN).await;
         self.stop.engine.cancel();
-        join(self.foundation).await;
-    }
-}
-
-async fn join(tasks: Vec<JoinHandle<()>>) {
-    for task in tasks {
-        if let Err(error) = task.await {
-            tracing::error!(%error, "a task broke");
-        }
+        parts::join(self.foundation, ENGINE_ENDS_WITHIN).await;
     }
 }
 
@@ -285,6 +286,7 @@ async fn serve(config: Config, listener: TcpListener, services: Services, stop: 
         .max_concurrent_streams(Some(config.server.max_streams))
         .initial_connection_window_size(CONNECTION_WINDOW)
         .initial_stream_window_size(STREAM_WINDOW)
+        .layer(jari_proto::deadline::layer())
         .layer(jari_proto::limits::layer())
         .layer(DoorLayer(context.engine.clone()))
         .layer(ForwardLayer(OwnerRoute::new(settlement.watch())))
@@ -340,7 +342,8 @@ async fn prune(database: Database, retention_days: u32, stop: CancellationToken)
     while tokio::select! { _ = rounds.tick() => true, () = stop.cancelled() => false } {
         // Ends when nothing that is old enough is left: however many come in, as many go.
         loop {
-            match prune_commands(&database, retention_days.saturating_add(OUTCOMES_KEPT_BEYOND_DAYS), PRUNE_ROWS).await {
+            let round = prune_commands(&database, retention_days.saturating_add(OUTCOMES_KEPT_BEYOND_DAYS), PRUNE_ROWS);
+            match tokio::select! { pruned = round => pruned, () = stop.cancelled() => return } {
                 Ok(0) => break,
                 Ok(rows) => {
                     tracing::info!(rows, "old request ids were forgotten");

@@ -46,11 +46,12 @@ impl Proof {
             Body::Unreadable { .. } if event.aggregate_type == InventorySlot::TYPE => self.orders.slot_is_unreadable(&event.aggregate_id),
             Body::Unreadable { .. } | Body::Known(AnyEvent::Product(_)) => findings.extend(self.orders.group_is_over()),
             Body::Known(AnyEvent::InventorySlot(change)) => {
-                if is_readable {
+                let sold = is_readable.then(|| {
                     let ledger = self.slots.entry(event.aggregate_id.clone()).or_default();
                     ledger.note(change, |fault| findings.push(format!("position {}: slot {} {fault}", event.position, event.aggregate_id)));
-                }
-                findings.extend(self.orders.note_slot(event, change));
+                    ledger.sold()
+                });
+                findings.extend(self.orders.note_slot(event, change, sold));
             }
             Body::Known(AnyEvent::Order(change)) => {
                 findings.extend(self.orders.group_is_over());
@@ -93,6 +94,12 @@ impl Proof {
             self.found(format!("position {}: the event cannot be read", event.position));
         }
         is_readable
+    }
+
+    /// Takes an event that is there and cannot be had. Whose it was shows in the stream that lacks it.
+    pub fn damaged(&mut self, position: u64, why: &str) {
+        self.events = position;
+        self.found(format!("position {position}: the event cannot be read: {why}"));
     }
 
     fn forget(&mut self, event: &RecordedEvent) {

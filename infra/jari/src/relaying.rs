@@ -52,7 +52,10 @@ impl Config {
             }
         };
         put("security.protocol", &kafka.security_protocol);
-        put("ssl.ca.location", &kafka.ca_file);
+        // The OpenSSL that the client is built with looks where the machine it was built for keeps its authorities, which need not be where this one
+        // does: only when asked to does the client try the usual places.
+        let is_tls = kafka.security_protocol.to_ascii_lowercase().ends_with("ssl");
+        put("ssl.ca.location", if kafka.ca_file.is_empty() && is_tls { "probe" } else { &kafka.ca_file });
         put("ssl.certificate.location", &kafka.certificate_file);
         put("ssl.key.location", &kafka.key_file);
         put("sasl.mechanism", &kafka.sasl_mechanism);
@@ -66,5 +69,24 @@ impl Config {
             patience: Duration::from_millis(self.kafka.patience_ms),
             ..RelaySettings::new(settings)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_file_of_authorities_the_client_looks_for_the_systems() {
+        let told = |protocol: &str, ca_file: &str| {
+            let mut config = Config::default();
+            (config.kafka.security_protocol, config.kafka.ca_file) = (protocol.into(), ca_file.into());
+            config.relay_settings("127.0.0.1:9092").kafka.properties.get("ssl.ca.location").cloned()
+        };
+        for protocol in ["ssl", "sasl_ssl"] {
+            assert_eq!(told(protocol, "").as_deref(), Some("probe"), "{protocol}");
+            assert_eq!(told(protocol, "/etc/kafka/ca.pem").as_deref(), Some("/etc/kafka/ca.pem"), "{protocol}");
+        }
+        assert_eq!((told("", ""), told("sasl_plaintext", "")), (None, None), "without TLS there is nothing to look for");
     }
 }

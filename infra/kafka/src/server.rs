@@ -38,13 +38,15 @@ pub struct Settings {
     pub cache: PathBuf,
     /// A PEM file of a key and its certificates: then it listens with TLS as well.
     pub tls: Option<PathBuf>,
+    /// Further lines of its properties. What one says that is said already counts: it stands later.
+    pub properties: Vec<String>,
 }
 
 impl Settings {
     /// In `place`, with its programs in `cache`.
     #[must_use]
     pub fn new(place: Place, cache: impl Into<PathBuf>) -> Self {
-        Self { place, cache: cache.into(), tls: None }
+        Self { place, cache: cache.into(), tls: None, properties: Vec::new() }
     }
 }
 
@@ -211,6 +213,7 @@ fn configure(settings: &Settings, ports: Ports) -> Result<(), KafkaError> {
             lines.push(format!("ssl.keystore.type=PEM\nssl.keystore.location={}", key.display()));
         }
     }
+    lines.extend_from_slice(&settings.properties);
     for (path, text) in [(properties(place), lines.join("\n") + "\n"), (place.root().join("log4j2.properties"), LOGGING.to_owned())] {
         fs::write(&path, text).map_err(KafkaError::file("write", &path))?;
     }

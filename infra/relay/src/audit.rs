@@ -182,7 +182,11 @@ fn one(cluster: &Cluster, topic: Topic, mut events: Events) -> Result<TopicAudit
 fn read(cluster: &Cluster, topic: &str, isolation: &str, mut take: impl FnMut(&BorrowedMessage<'_>)) -> Result<(), RelayError> {
     let failed = || RelayError::kafka("reading a topic");
     let mut config = cluster.client();
-    config.set("group.id", "jari-audit").set("enable.auto.commit", "false").set("isolation.level", isolation).set("enable.partition.eof", "true");
+    config
+        .set("group.id", cluster.topic("jari-audit"))
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", isolation)
+        .set("enable.partition.eof", "true");
     let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet).map_err(failed())?;
     let metadata = consumer.fetch_metadata(Some(topic), WAIT).map_err(failed())?;
     let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -44,7 +44,7 @@ pub struct Cluster {
     pub(crate) settings: KafkaSettings,
     patience: Duration,
     /// What was said of topics that are not as stated: said once. At most a few sentences a topic.
-    pub(crate) said: Arc<Mutex<HashSet<String>>>,
+    said: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Cluster {
@@ -78,6 +78,16 @@ impl Cluster {
         Self { patience: self.patience.min(most), ..self.clone() }
     }
 
+    /// Notes that `sentence` is said; whether it was not before.
+    pub(crate) fn is_new(&self, sentence: String) -> bool {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(sentence)
+    }
+
+    /// Whether `sentence` was said.
+    pub(crate) fn was_said(&self, sentence: &str) -> bool {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).contains(sentence)
+    }
+
     /// Fences whoever relays to these topics, in whatever it is doing: as a node does that takes over. What was under way is aborted.
     ///
     /// # Errors
@@ -97,7 +107,7 @@ impl Cluster {
             let topic = cluster.topic(checkpoint::TOPIC);
             let consumer: BaseConsumer<Quiet> = cluster
                 .client()
-                .set("group.id", "jari-relay-checkpoint")
+                .set("group.id", cluster.topic("jari-relay-checkpoint"))
                 .set("enable.auto.commit", "false")
                 .set("isolation.level", "read_committed")
                 .set("enable.partition.eof", "true")

@@ -1,6 +1,6 @@
 //! The topics of a cluster: made when they are missing, and whether those that are there are as stated.
 
-use std::{collections::HashMap, sync::PoisonError};
+use std::{collections::HashMap, time::Duration};
 
 use jari_contract::Topic;
 use rdkafka::{
@@ -15,7 +15,15 @@ use crate::{
     cluster::{Cluster, Quiet, blocking},
 };
 
-/// How a topic is made.
+/// A broker may not know yet how a topic is kept that was made a moment ago: asked again after this, once.
+const LEARNS: Duration = Duration::from_secs(1);
+
+/// As whoever wrote them packed them: a broker that packs records anew may do it in a way that a reader cannot undo.
+const COMPRESSION: &str = "producer";
+/// Bytes of a partition: records go by their time alone, as integrators are told, and never because there are many.
+const BYTES: &str = "-1";
+
+/// How a topic is made. What a cluster has defaults for is stated all the same: they are somebody else's to change.
 struct Wanted {
     name: String,
     partitions: i32,
@@ -34,23 +42,26 @@ impl Wanted {
         if self.compacted { "compact" } else { "delete" }
     }
 
+    /// What is told has the time of its event; a command that of its arrival, which no sender can set.
+    fn times(&self) -> &'static str {
+        if self.arrives { "LogAppendTime" } else { "CreateTime" }
+    }
+
     fn settings(&self, replication: i32) -> NewTopic<'_> {
         let made = NewTopic::new(&self.name, self.partitions, TopicReplication::Fixed(replication));
         let made = made.set("cleanup.policy", self.cleanup()).set("retention.ms", &self.retention).set("segment.bytes", self.segment);
+        let made = made.set("retention.bytes", BYTES).set("compression.type", COMPRESSION).set("message.timestamp.type", self.times());
         let made = if self.compacted { made.set("min.cleanable.dirty.ratio", "0.1") } else { made };
-        let made = match self.segment_ms {
+        match self.segment_ms {
             Some(segment) => made.set("segment.ms", segment),
             None => made,
-        };
-        // what is told has the time of its event; a command that of its arrival, which no sender can set
-        if self.arrives { made.set("message.timestamp.type", "LogAppendTime") } else { made }
+        }
     }
 
     /// What of a topic that somebody made is otherwise, and hurts.
-    fn differences(&self, partitions: i32, config: &ConfigResource) -> Vec<String> {
+    fn differences(&self, partitions: i32, value: impl Fn(&str) -> String) -> Vec<String> {
         let mut found = Vec::new();
         let mut say = |what: &str, is: &str, stated: &str, hurts: &str| found.push(format!("its {what} is {is} and not {stated}: {hurts}"));
-        let value = |key: &str| config.get(key).and_then(|entry| entry.value.clone()).unwrap_or_default();
         if partitions != self.partitions {
             say("number of partitions", &partitions.to_string(), &self.partitions.to_string(), "integrators rely on what is stated");
         }
@@ -60,17 +71,30 @@ impl Wanted {
         } else if !self.compacted && !self.arrives && kept(&retention) < kept(&self.retention) {
             say("retention.ms", &retention, &self.retention, "records go earlier than integrators are told");
         }
-        let times = value("message.timestamp.type");
-        if self.arrives && times != "LogAppendTime" {
-            say("message.timestamp.type", &times, "LogAppendTime", "senders date their own commands");
+        let bytes = value("retention.bytes");
+        if !self.compacted && kept(&bytes) != u64::MAX {
+            say("retention.bytes", &bytes, BYTES, "records go when there are many, before their time is over");
+        }
+        let compression = value("compression.type");
+        if compression != COMPRESSION {
+            say("compression.type", &compression, COMPRESSION, "records are packed anew, in a way that a reader may not know");
+        }
+        let (times, stated) = (value("message.timestamp.type"), self.times());
+        if times != stated {
+            let hurts = if self.arrives {
+                "senders date their own commands"
+            } else {
+                "records have the time at which they were told, not that of their event"
+            };
+            say("message.timestamp.type", &times, stated, hurts);
         }
         found
     }
 }
 
-/// Milliseconds; -1 is for ever.
-fn kept(retention_ms: &str) -> u64 {
-    retention_ms.parse().unwrap_or(u64::MAX)
+/// Milliseconds or bytes; -1 is without end.
+fn kept(retention: &str) -> u64 {
+    retention.parse().unwrap_or(u64::MAX)
 }
 
 impl Cluster {
@@ -116,9 +140,10 @@ impl Cluster {
             return Ok(());
         }
         for (topic, config) in there.iter().zip(self.configs(&names).await?) {
-            for difference in topic.differences(found[&topic.name], &config) {
-                let is_new = self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(format!("{} {difference}", topic.name));
-                if is_new {
+            let Some(config) = config else { continue };
+            let value = |key: &str| config.get(key).and_then(|entry| entry.value.clone()).unwrap_or_default();
+            for difference in topic.differences(found[&topic.name], value) {
+                if self.is_new(format!("{} {difference}", topic.name)) {
                     tracing::warn!(topic = topic.name, "a topic is not as it is stated: {difference}");
                 }
             }
@@ -157,17 +182,40 @@ impl Cluster {
         .await
     }
 
-    /// How topics are kept, as the cluster says; by the names, in their order.
+    /// How topics are kept, as the cluster says; by the names, in their order. `None` of one that this user may not ask about, which is said once: the
+    /// right to ask is one that many clusters give to nobody, and without it everything works but the comparison.
     ///
     /// # Errors
     /// [`RelayError::Kafka`].
-    pub async fn configs(&self, topics: &[String]) -> Result<Vec<ConfigResource>, RelayError> {
+    pub async fn configs(&self, topics: &[String]) -> Result<Vec<Option<ConfigResource>>, RelayError> {
+        let unseen = |found: &[Option<ConfigResource>]| {
+            let topics = topics.iter().zip(found).filter(|(_, config)| config.is_none()).map(|(topic, _)| topic);
+            topics.filter(|topic| !self.was_said(&format!("{topic} unseen"))).cloned().collect::<Vec<_>>()
+        };
+        let mut found = self.describe(topics).await?;
+        if !unseen(&found).is_empty() {
+            tokio::time::sleep(LEARNS).await;
+            found = self.describe(topics).await?;
+        }
+        for topic in unseen(&found) {
+            tracing::warn!(topic, "nobody compares how this topic is kept with what is stated: the right to ask (DESCRIBE_CONFIGS) is missing");
+            self.is_new(format!("{topic} unseen"));
+        }
+        Ok(found)
+    }
+
+    async fn describe(&self, topics: &[String]) -> Result<Vec<Option<ConfigResource>>, RelayError> {
         const DOING: &str = "asking how topics are kept";
         let admin: AdminClient<Quiet> = self.client().create_with_context(Quiet).map_err(RelayError::kafka("connecting"))?;
         let named: Vec<ResourceSpecifier<'_>> = topics.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
         let options = AdminOptions::new().request_timeout(Some(self.patience()));
         let found = admin.describe_configs(&named, &options).await.map_err(RelayError::kafka(DOING))?;
-        found.into_iter().map(|found| found.map_err(|code| RelayError::Kafka { doing: DOING, source: KafkaError::AdminOp(code) })).collect()
+        let known = |config: ConfigResource| Some(config).filter(|config| !config.entries.is_empty());
+        // the client keeps a broker's refusal to itself: what comes back is a topic without a single setting
+        found
+            .into_iter()
+            .map(|found| found.map(known).map_err(|code| RelayError::Kafka { doing: DOING, source: KafkaError::AdminOp(code) }))
+            .collect()
     }
 
     /// A checkpoint in another partition than the one that is read, or deleted when it is old, would have everything told again.
@@ -176,8 +224,10 @@ impl Cluster {
         let unknown =
             || RelayError::Kafka { doing: "looking for the topic of checkpoints", source: KafkaError::AdminOp(RDKafkaErrorCode::UnknownTopic) };
         let partitions = self.partitions().await?.get(&topic).copied().ok_or_else(unknown)?;
-        let configs = self.configs(std::slice::from_ref(&topic)).await?;
-        let policy = configs.first().and_then(|config| config.get("cleanup.policy")?.value.clone()).unwrap_or_default();
+        let config = self.configs(std::slice::from_ref(&topic)).await?.into_iter().flatten().next();
+        // what nobody lets us see is what whoever made the topic answers for, who was told of it
+        let policy = config
+            .map_or_else(|| "compact".to_owned(), |config| config.get("cleanup.policy").and_then(|entry| entry.value.clone()).unwrap_or_default());
         if partitions == 1 && policy == "compact" { Ok(()) } else { Err(RelayError::CheckpointTopic { topic, partitions, policy }) }
     }
 
@@ -197,5 +247,47 @@ impl Cluster {
             Ok(None)
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KafkaSettings;
+
+    fn cluster() -> Cluster {
+        let settings = KafkaSettings { brokers: "127.0.0.1:1".into(), topic_prefix: String::new(), replication: 1, properties: Default::default() };
+        Cluster::new(settings, Duration::from_secs(1))
+    }
+
+    /// What is said of the topics when `of` is `is` in each, and all else as stated.
+    fn said(of: &str, is: &str) -> Vec<(String, Vec<String>)> {
+        let topics = cluster().wanted();
+        let value = |topic: &Wanted, key: &str| match key {
+            key if key == of => is.to_owned(),
+            "cleanup.policy" => topic.cleanup().to_owned(),
+            "retention.ms" => topic.retention.clone(),
+            "retention.bytes" => BYTES.to_owned(),
+            "compression.type" => COMPRESSION.to_owned(),
+            "message.timestamp.type" => topic.times().to_owned(),
+            key => panic!("{key} is compared and not stated"),
+        };
+        let said = |topic: Wanted| (topic.name.clone(), topic.differences(topic.partitions, |key| value(&topic, key)));
+        topics.into_iter().map(said).filter(|(_, differences)| !differences.is_empty()).collect()
+    }
+
+    #[test]
+    fn a_topic_that_is_kept_otherwise_than_stated_is_said_with_what_that_hurts() {
+        assert_eq!(said("", ""), []);
+        let names = |said: Vec<(String, Vec<String>)>| said.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(said("compression.type", "zstd")).len(), 8, "all of them");
+        let dated = names(said("message.timestamp.type", "LogAppendTime"));
+        assert!(
+            dated.len() == 7 && !dated.iter().any(|topic| topic == Topic::OrderCommand.name()),
+            "{dated:?}: commands bear the time of their arrival"
+        );
+        let many = said("retention.bytes", "1048576");
+        assert_eq!(many.len(), 6, "of a compacted topic nothing goes by its bytes: {many:?}");
+        assert!(many[0].1[0].starts_with("its retention.bytes is 1048576 and not -1"), "{many:?}");
     }
 }

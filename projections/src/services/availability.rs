@@ -1,6 +1,6 @@
 //! `AvailabilityService`.
 
-use std::time::SystemTime;
+use std::{ops::RangeInclusive, time::SystemTime};
 
 use jari_domain::{
     Decider,
@@ -33,6 +33,8 @@ use crate::{
 
 /// Days of a list.
 const MOST_DAYS: i32 = 31;
+/// Years that a date may name, as its four digits do; the database's own calendar begins elsewhere than ours.
+const YEARS: RangeInclusive<i16> = 1..=9_999;
 /// Slots of a page when the caller does not say.
 const USUAL_SLOTS: i32 = 200;
 
@@ -84,7 +86,7 @@ impl AvailabilityService for AvailabilityQueries {
     async fn get_slot(&self, request: Request<GetSlotRequest>) -> Result<Response<GetSlotResponse>, Status> {
         let wanted = self.views.wanted(request.get_ref().min_position, request.metadata())?;
         let id = SlotId::parse(&request.get_ref().slot_id).map_err(|e| QueryError::id("slot_id", &e))?;
-        let answer = self.views.read(&Availability, wanted, GET_SLOT, &[&id.as_str(), &instant(Timestamp::now())]).await?;
+        let answer = self.views.read(&Availability, wanted, GET_SLOT, &[&id.as_str(), &instant(self.views.now())]).await?;
         answer.must_be_whole(InventorySlot::TYPE)?;
         let rows = answer.rows()?;
         let row = rows.first().ok_or_else(|| QueryError::domain(&SlotError::NotFound))?;
@@ -123,11 +125,14 @@ impl AvailabilityQueries {
     ) -> Result<ListAvailabilityResponse, QueryError> {
         let after: Option<(i64, String)> = paging::after(query, token)?;
         let (after_at, after_id) = match after {
-            Some((micros, id)) => (Timestamp::from_microsecond(micros).unwrap_or(from), id),
+            Some((micros, id)) => {
+                let at = Timestamp::from_microsecond(micros).ok().filter(|at| (from..to).contains(at));
+                (at.ok_or_else(paging::not_ours)?, id)
+            }
             None => (from, String::new()),
         };
         let [from_text, to_text] = [from, to].map(|at| at.strftime("%Y%m%dT%H%M%SZ").to_string());
-        let (from, to, after_at, now) = (instant(from), instant(to), instant(after_at), instant(Timestamp::now()));
+        let (from, to, after_at, now) = (instant(from), instant(to), instant(after_at), instant(self.views.now()));
         let limit = i64::from(size) + 1;
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 10] =
             [&query.1, &query.2, &from, &to, &after_at, &after_id, &now, &limit, &from_text, &to_text];
@@ -141,7 +146,7 @@ impl AvailabilityQueries {
 
     async fn stock(&self, query: &Query, size: i32, token: &str, wanted: Wanted) -> Result<ListAvailabilityResponse, QueryError> {
         let after: String = paging::after(query, token)?.unwrap_or_default();
-        let (now, limit) = (instant(Timestamp::now()), i64::from(size) + 1);
+        let (now, limit) = (instant(self.views.now()), i64::from(size) + 1);
         let answer = self.views.read(&Availability, wanted, LIST_STOCK, &[&query.1, &query.2, &after, &now, &limit]).await?;
         page(&answer, size, |row| Ok(paging::token(query, &row.get::<&str>(0)?)))
     }
@@ -191,7 +196,7 @@ fn dates(field: &'static str, what: &str) -> QueryError {
 /// From the first instant of the first day to the first after the last day, in `zone`. A day there may have 23 or 25 hours.
 fn days(first: &str, last: &str, zone: &TimeZone) -> Result<(Timestamp, Timestamp), QueryError> {
     let read = |field, text: &str| -> Result<Date, QueryError> {
-        let date: Option<Date> = text.parse().ok().filter(|date: &Date| date.to_string() == text);
+        let date: Option<Date> = text.parse().ok().filter(|date: &Date| date.to_string() == text && YEARS.contains(&date.year()));
         date.ok_or_else(|| dates(field, "must be a date, YYYY-MM-DD"))
     };
     let from = read("first_date", first)?;
@@ -229,9 +234,18 @@ mod tests {
     fn date_ranges_that_make_no_sense_are_refused() {
         let utc = TimeZone::UTC;
         assert!(days("2026-12-01", "2026-12-31", &utc).is_ok());
-        for (first, last) in
-            [("", ""), ("2026-12-01", "2027-01-01"), ("2026-12-02", "2026-12-01"), ("20261201", ""), ("2026-13-01", ""), ("9999-12-31", "")]
-        {
+        assert!(days("0001-01-01", "", &utc).is_ok() && days("9999-12-01", "9999-12-29", &utc).is_ok());
+        for (first, last) in [
+            ("", ""),
+            ("2026-12-01", "2027-01-01"),
+            ("2026-12-02", "2026-12-01"),
+            ("20261201", ""),
+            ("2026-13-01", ""),
+            ("9999-12-31", ""),
+            ("-005000-01-01", ""),
+            ("0000-12-31", ""),
+            ("-000001-12-31", "0001-01-02"),
+        ] {
             let refusal = Status::from(days(first, last, &utc).unwrap_err());
             assert_eq!(jari_proto::status::reason(&refusal).as_deref(), Some("DATE_RANGE_INVALID"), "{first} {last}");
         }

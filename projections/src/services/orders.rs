@@ -67,7 +67,7 @@ impl OrderQueryService for OrderQueries {
         let size = usize::try_from(size).unwrap_or(0);
         let more = rows.len() > size;
         rows.truncate(size);
-        let now = jiff::Timestamp::now();
+        let now = self.views.now();
         let mut orders = Vec::with_capacity(rows.len());
         for row in rows {
             orders.push(opened(&self.sealer, order(row, now)?).await);
@@ -98,7 +98,7 @@ pub(super) async fn find(views: &Views, sealer: &Sealer, id: &OrderId, wanted: W
     answer.must_be_whole(Order::TYPE)?;
     let rows = answer.rows()?;
     let row = rows.first().ok_or_else(|| QueryError::domain(&OrderError::NotFound))?;
-    Ok((opened(sealer, order(*row, jiff::Timestamp::now())?).await, answer.position))
+    Ok((opened(sealer, order(*row, views.now())?).await, answer.position))
 }
 
 /// Columns in the order of `get_order.sql`. A held order whose time has come is expired, whether or not that is recorded yet.

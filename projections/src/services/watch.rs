@@ -103,7 +103,8 @@ impl Follower {
 
     /// Until there is news of the order, or the time comes at which its holds lapse.
     async fn wait(&mut self) -> Result<(), QueryError> {
-        let lapse = self.sent.as_ref().filter(|order| order.state() == OrderState::Held).and_then(|order| order.hold_expires_at).map(until);
+        let lapse = self.sent.as_ref().filter(|order| order.state() == OrderState::Held).and_then(|order| order.hold_expires_at);
+        let lapse = lapse.map(|at| self.views.inner.clock.until(Timestamp::new(at.seconds, at.nanos).unwrap_or(Timestamp::MAX)));
         let lapsed = async {
             match lapse {
                 Some(left) => tokio::time::sleep(left + AFTER_EXPIRY).await,
@@ -132,11 +133,6 @@ impl Follower {
         }
         Ok(())
     }
-}
-
-fn until(at: prost_types::Timestamp) -> Duration {
-    let end = Timestamp::new(at.seconds, at.nanos).unwrap_or(Timestamp::MAX);
-    Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or_default()
 }
 
 fn reached(order: &Order, until: WatchUntil) -> bool {

@@ -3,6 +3,7 @@
 pub mod given;
 pub mod history;
 mod nodes;
+mod odd;
 mod pages;
 mod place;
 mod quarantine;

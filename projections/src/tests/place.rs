@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use jari_domain::{AnyEvent, StreamId, Timestamp};
-use jari_event_store::{Appender, Batch, Database, Group, LogTail, Metadata, PoolSettings, StreamUse, StreamWatchers, TailSettings, migrate};
+use jari_event_store::{Appender, Batch, Clock, Database, Group, LogTail, Metadata, PoolSettings, StreamUse, StreamWatchers, TailSettings, migrate};
 use jari_postgres::{Lifetime, Place, PrivatePostgres, Settings};
 use tokio::{sync::OnceCell, task::JoinHandle};
 use tokio_postgres::{Config, NoTls};
@@ -81,12 +81,16 @@ pub struct Node {
 
 impl Node {
     pub async fn start(database: &Database, name: &str, settings: ViewSettings) -> Self {
+        Self::by(Clock::new(Timestamp::now()), database, name, settings).await
+    }
+
+    pub async fn by(clock: Clock, database: &Database, name: &str, settings: ViewSettings) -> Self {
         let stop = CancellationToken::new();
         let tailing = TailSettings { poll: Duration::from_millis(50), ..TailSettings::default() };
         let (tail, following) = LogTail::start(database.clone(), tailing, stop.clone()).await.unwrap();
         let (watchers, watching) = StreamWatchers::start(tail.clone(), stop.clone());
         let node = (name.to_owned(), format!("{name}:50051"));
-        let (views, mut tasks) = Views::start(database.clone(), database.clone(), tail, node, settings, stop.clone()).await.unwrap();
+        let (views, mut tasks) = Views::start(database.clone(), database.clone(), (tail, clock), node, settings, stop.clone()).await.unwrap();
         tasks.extend([following, watching]);
         let (products, availability) = (ProductQueries::new(views.clone()), AvailabilityQueries::new(views.clone()));
         let orders = OrderQueries::new(views.clone(), watchers, jari_sealing::Sealer::off("no keys in these tests"));

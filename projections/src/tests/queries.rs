@@ -10,6 +10,7 @@ use jari_domain::{
     product::{Product, ProductCommand, SaleMode},
     slot::{Holder, InventorySlot, SlotCommand, Window},
 };
+use jari_event_store::Clock;
 use jari_proto::{
     availability::v1::{GetSlotRequest, ListAvailabilityRequest, ListAvailabilityResponse, Slot, availability_service_server::AvailabilityService},
     order::v1::{GetOrderRequest, OrderState, WatchOrderRequest, WatchUntil, order_query_service_server::OrderQueryService},
@@ -73,18 +74,33 @@ async fn units_of_lapsed_holds_are_free_before_anybody_records_it() {
     let node = Node::start(&database, "one", settings()).await;
     let mut pencil = Pencil::new(&database).await;
     let id = open(&mut pencil, "gallery", None, 10).await;
-    let (soon, late) = (Timestamp::now() + SignedDuration::from_millis(700), Timestamp::now() + seconds(600));
+    let (soon, late) = (Timestamp::now() + SignedDuration::from_millis(1_500), Timestamp::now() + seconds(600));
     pencil.say(&id, vec![hold("a", 3, soon, 3, 10), hold("b", 4, late, 7, 10)]).await;
     node.caught_up().await;
     let before = slot(&node, &id).await;
     let counts = before.counts.unwrap();
     assert_eq!((counts.held, counts.available), (7, 3));
     assert_eq!(before.earliest_hold_expires_at.unwrap().seconds, soon.as_second());
-    tokio::time::sleep(Duration::from_millis(800)).await;
+    tokio::time::sleep(Duration::from_millis(1_600)).await;
     let after = slot(&node, &id).await;
     let counts = after.counts.unwrap();
     assert_eq!((counts.held, counts.available), (4, 6));
     assert_eq!(after.earliest_hold_expires_at.unwrap().seconds, late.as_second());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_ahead_of_its_database_tells_of_holds_by_the_databases_clock() {
+    let database = database().await;
+    let ahead = Clock::new(Timestamp::now() - seconds(600));
+    let node = Node::by(ahead, &database, "ahead", settings()).await;
+    let mut pencil = Pencil::new(&database).await;
+    let id = open(&mut pencil, "gallery", None, 10).await;
+    let (over, good) = (Timestamp::now() - seconds(660), Timestamp::now() - seconds(60));
+    pencil.say(&id, vec![hold("a", 3, over, 3, 10), hold("b", 4, good, 7, 10)]).await;
+    node.caught_up().await;
+    let counts = slot(&node, &id).await.counts.unwrap();
+    assert_eq!((counts.held, counts.available), (4, 6));
     node.stop().await;
 }
 
@@ -130,7 +146,10 @@ async fn a_product_s_slots_are_listed_by_its_own_days_and_by_option() {
     let invalid = (Code::InvalidArgument, "DATE_RANGE_INVALID".to_owned());
     assert_eq!(refused(days(&node, "museum", "", "", "", "").await), invalid);
     assert_eq!(refused(days(&node, "poster", "", "2126-12-24", "", "").await), invalid);
-    assert_eq!(refused(days(&node, "museum", "", "2126-12-25", "", &day.next_page_token).await).1, "PAGE_TOKEN_INVALID");
+    for (option, first, last) in [("", "2126-12-25", ""), ("", "2126-12-24", "2126-12-25"), ("entry", "2126-12-24", "")] {
+        let other = days(&node, "museum", option, first, last, &day.next_page_token).await;
+        assert_eq!(refused(other).1, "PAGE_TOKEN_INVALID", "{option} {first} {last}");
+    }
     assert_eq!(refused(days(&node, "nowhere", "", "2126-12-24", "", "").await), (Code::NotFound, "PRODUCT_NOT_FOUND".into()));
     assert_eq!(refused(days(&node, "museum", "boat", "2126-12-24", "", "").await), (Code::NotFound, "OPTION_NOT_FOUND".into()));
 
@@ -139,6 +158,57 @@ async fn a_product_s_slots_are_listed_by_its_own_days_and_by_option() {
     node.caught_up().await;
     assert!(days(&node, "museum", "", "2126-12-24", "", "").await.is_ok());
     assert_eq!(refused(days(&node, "museum", "", "2126-12-25", "", "").await).1, "VIEW_STREAM_QUARANTINED");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn units_of_lapsed_holds_are_free_in_lists_by_day_and_of_stock() {
+    let database = database().await;
+    let node = Node::start(&database, "one", settings()).await;
+    let mut pencil = Pencil::new(&database).await;
+    let museum = [draft("museum", SaleMode::Reservation, "UTC"), ProductCommand::DefineOption(option("entry", &["gallery"]))];
+    pencil.say(&ProductId::parse("museum").unwrap(), first::<Product>(&museum, Timestamp::now())).await;
+    let poster = [draft("poster", SaleMode::Realtime, "UTC"), ProductCommand::DefineOption(option("a2", &["poster"]))];
+    pencil.say(&ProductId::parse("poster").unwrap(), first::<Product>(&poster, Timestamp::now())).await;
+    let dated = open(&mut pencil, "gallery", Some("2126-12-24T05:00:00Z".parse().unwrap()), 10).await;
+    let stock = open(&mut pencil, "poster", None, 10).await;
+    let (past, late) = (Timestamp::now() - seconds(1), Timestamp::now() + seconds(600));
+    for id in [&dated, &stock] {
+        pencil.say(id, vec![hold("a", 3, past, 3, 10), hold("b", 4, late, 7, 10)]).await;
+    }
+    node.caught_up().await;
+    for (product, day) in [("museum", "2126-12-24"), ("poster", "")] {
+        let listed = days(&node, product, "", day, "", "").await.unwrap().slots.remove(0);
+        let counts = listed.counts.unwrap();
+        assert_eq!((counts.held, counts.available), (4, 6), "{product}");
+        assert_eq!(listed.earliest_hold_expires_at.unwrap().seconds, late.as_second(), "{product}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stock_of_several_pools_is_listed_in_pages_and_none_is_left_out_in_silence() {
+    let database = database().await;
+    let node = Node::start(&database, "one", settings()).await;
+    let mut pencil = Pencil::new(&database).await;
+    let set = [draft("set", SaleMode::Realtime, "UTC"), ProductCommand::DefineOption(option("all", &["a", "b", "c"]))];
+    pencil.say(&ProductId::parse("set").unwrap(), first::<Product>(&set, Timestamp::now())).await;
+    let mut ids = Vec::new();
+    for pool in ["a", "b", "c", "elsewhere"] {
+        ids.push(open(&mut pencil, pool, None, 5).await);
+    }
+    node.caught_up().await;
+    let names = |page: &ListAvailabilityResponse| page.slots.iter().map(|slot| slot.slot_id.clone()).collect::<Vec<_>>();
+    let two = days(&node, "set", "", "", "", "").await.unwrap();
+    assert_eq!(names(&two), ["a@stock", "b@stock"]);
+    let rest = days(&node, "set", "", "", "", &two.next_page_token).await.unwrap();
+    assert_eq!((names(&rest), rest.next_page_token.as_str()), (vec!["c@stock".to_owned()], ""));
+    for (id, is_ours) in [(&ids[3], false), (&ids[1], true)] {
+        pencil.scrawl(id, "SlotPainted", "{}").await;
+        node.caught_up().await;
+        let told = days(&node, "set", "", "", "", "").await.map_err(|status| jari_proto::status::reason(&status).unwrap());
+        assert_eq!(told.err().as_deref(), is_ours.then_some("VIEW_STREAM_QUARANTINED"), "{id}");
+    }
     node.stop().await;
 }
 

@@ -213,5 +213,5 @@ impl Model {
 }
 
 pub fn key_of(group: &Group) -> Option<CommandKey> {
-    group.command.as_ref().map(|row| CommandKey { caller: row.caller.clone(), id: row.id })
+    group.command.as_ref().filter(|row| row.is_recorded()).map(|row| CommandKey { caller: row.caller.clone(), id: row.id })
 }

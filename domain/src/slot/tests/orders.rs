@@ -50,6 +50,28 @@ fn an_order_takes_no_hold_where_a_caller_has_a_live_one_under_its_id() {
 }
 
 #[test]
+fn what_orders_bought_comes_back_with_them_alone() {
+    let back = |hold_id, holder, quantity, counts| [E::UnitsCancelled { hold_id: id(hold_id), quantity, holder, counts }];
+    let cancel_for = |order_id, quantity| C::CancelForOrder { order_id: order(order_id), quantity };
+    let past = slot(10, 3).done(t(0), &hold_for("o", 5, t(60))).done(t(1), &confirm_for("o"));
+    past.when(t(2), &cancel(3)).then(&back("sold", Holder::Caller, 3, counts(10, 0, 5)));
+    let refused = past.when(t(2), &cancel(4)).refused("SLOT_CANCEL_EXCEEDS_SOLD");
+    assert_eq!((&*refused["confirmed"], &*refused["sold_to_orders"]), ("8", "5"));
+    let none_left = past.clone().done(t(2), &cancel(3));
+    none_left.when(t(3), &cancel(1)).refused("SLOT_CANCEL_EXCEEDS_SOLD");
+    none_left.when(t(3), &cancel_for("o", 5)).then(&back("o", Holder::Order, 5, counts(10, 0, 0)));
+    let without = past.done(t(2), &cancel_for("o", 5));
+    assert_eq!(without.state.sold_to_orders(), 0);
+    without.when(t(3), &cancel(4)).refused("SLOT_CANCEL_EXCEEDS_SOLD");
+    without.when(t(3), &cancel(3)).then(&back("sold", Holder::Caller, 3, counts(10, 0, 0)));
+    // what lapsed or was given back was never sold
+    let given_back = slot(10, 3).done(t(0), &hold_for("o", 5, t(60))).done(t(1), &release_for("o"));
+    assert_eq!(given_back.state.sold_to_orders(), 0);
+    let lapsed = slot(10, 3).done(t(0), &hold_for("o", 5, t(60))).done(t(60), &expire("o"));
+    assert_eq!(lapsed.state.sold_to_orders(), 0);
+}
+
+#[test]
 fn an_event_from_before_holders_reads_as_a_callers_hold_and_the_order_still_reaches_it() {
     let old = serde_json::to_string(&held("o", 4, t(60), counts(10, 4, 0))).unwrap();
     assert!(!old.contains("holder"), "what callers hold costs no byte more: {old}");
@@ -62,9 +84,11 @@ fn an_event_from_before_holders_reads_as_a_callers_hold_and_the_order_still_reac
 
 #[test]
 fn a_snapshot_remembers_which_holds_are_orders() {
-    let past = slot(10, 0).done(t(0), &hold_for("o", 4, t(60))).done(t(0), &hold("a", 1, t(60)));
+    let bought = slot(10, 0).done(t(0), &hold_for("b", 2, t(60))).done(t(0), &confirm_for("b"));
+    let past = bought.done(t(0), &hold_for("o", 4, t(60))).done(t(0), &hold("a", 1, t(60)));
     let stored = serde_json::to_string(&past.state).unwrap();
     let read: InventorySlot = serde_json::from_str(&stored).unwrap();
     assert_eq!(read, past.state);
+    assert_eq!(read.sold_to_orders(), 2);
     assert_eq!((read.hold(&id("o")).unwrap().holder, read.hold(&id("a")).unwrap().holder), (Holder::Order, Holder::Caller));
 }

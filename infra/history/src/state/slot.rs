@@ -28,6 +28,9 @@ pub(super) fn told(id: &SlotId, slot: &InventorySlot, at: Timestamp) -> Option<w
         window: slot.window().map(|w| Window { starts_at: Some(timestamp(w.starts_at)), ends_at: Some(timestamp(w.ends_at)) }),
         state: state.into(),
         counts: Some(Counts { capacity, held, confirmed, available }),
-        earliest_hold_expires_at: slot.earliest_live_expiry(at).map(timestamp),
+        // as the view keeps it; in events of before ends were cut at the door there are nanoseconds
+        earliest_hold_expires_at: slot
+            .earliest_live_expiry(at)
+            .map(|end| timestamp(Timestamp::from_microsecond(end.as_microsecond()).unwrap_or(end))),
     })
 }

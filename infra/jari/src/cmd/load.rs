@@ -88,7 +88,8 @@ pub async fn run(config: &Config, options: &Load) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Each client sends its next order when the last one is answered, or after the delay that a refusal names.
+/// Each client sends its next order when the last one is answered, or after the delay that a refusal names. One that was refused, or whose answer
+/// was lost, is counted as such and not repeated: the next one is another order.
 async fn closed_loop(shop: &Arc<Shop>, stock: &Arc<Stock>, clients: u32, lasts: Duration) -> anyhow::Result<Tally> {
     let over = Arc::new(AtomicBool::new(false));
     let mut tasks = JoinSet::new();
@@ -99,7 +100,7 @@ async fn closed_loop(shop: &Arc<Shop>, stock: &Arc<Stock>, clients: u32, lasts: 
             let mut n = u64::from(client);
             while !over.load(Ordering::Relaxed) {
                 let due = Instant::now();
-                let answer = shop.place(&stock, n, client as usize).await;
+                let answer = shop.place(stock.wish(n), client as usize).await;
                 tally.count(&answer, due.elapsed());
                 n = n.wrapping_add(u64::from(clients));
                 if let Some(delay) = answer.retry_after() {
@@ -135,7 +136,7 @@ async fn open_loop(shop: &Arc<Shop>, stock: &Arc<Stock>, rate: u32, lasts: Durat
         };
         let (shop, stock) = (shop.clone(), stock.clone());
         tasks.spawn(async move {
-            let answer = shop.place(&stock, n, usize::try_from(n).unwrap_or(0)).await;
+            let answer = shop.place(stock.wish(n), usize::try_from(n).unwrap_or(0)).await;
             drop(place);
             (answer, due.elapsed())
         });

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use super::print;
 use crate::{
@@ -16,6 +17,8 @@ use crate::{
     node::Node,
 };
 
+/// The exit code of a process that did not wait for its own end.
+const AT_ONCE: i32 = 1;
 /// How long after Kafka could not be had it is tried again.
 const FIND_AGAIN: Duration = Duration::from_secs(300);
 
@@ -25,8 +28,9 @@ const FIND_AGAIN: Duration = Duration::from_secs(300);
 /// What keeps it from starting, or ends it.
 pub async fn run(config: &Config, options: &Serve) -> anyhow::Result<()> {
     // heard from now on: a stop during the start is a stop, too
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = CancellationToken::new();
+    // ends with the process, or is aborted just before: until then a second signal finds somebody who hears it, whatever is waited for here
+    let hearing = tokio::spawn(hear(signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, stop.clone()));
     let mut home = database::open(config).await?;
     let private = home.private.take();
     home.migrate().await?;
@@ -46,8 +50,7 @@ pub async fn run(config: &Config, options: &Serve) -> anyhow::Result<()> {
     // Ends with a signal, or with the server. Kafka may come minutes later: nobody waits for it.
     let failed = loop {
         tokio::select! {
-            _ = interrupt.recv() => break None,
-            _ = terminate.recv() => break None,
+            () = stop.cancelled() => break None,
             failed = node.failed() => break Some(failed),
             found = &mut finding, if broker.is_none() => match found? {
                 Ok(found) => {
@@ -69,7 +72,7 @@ pub async fn run(config: &Config, options: &Serve) -> anyhow::Result<()> {
         }
     };
     finding.abort();
-    tracing::info!("stopping: calls under way end, what was accepted is settled");
+    tracing::info!("stopping: calls under way end, what was accepted is settled; a second signal ends the process at once");
     node.stop().await;
     drop(home);
     if let Some(kafka) = broker.and_then(|broker| broker.private) {
@@ -78,8 +81,19 @@ pub async fn run(config: &Config, options: &Serve) -> anyhow::Result<()> {
     if let Some(private) = private {
         tokio::task::spawn_blocking(move || private.stop()).await?;
     }
+    hearing.abort();
     tracing::info!("stopped; everything is kept");
     failed.unwrap_or(Ok(()))
+}
+
+/// The first signal stops the node; the second ends the process, in whatever it is: the log is whole after it, as after a crash.
+async fn hear(mut interrupt: Signal, mut terminate: Signal, stop: CancellationToken) {
+    let mut told = async || tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} };
+    told().await;
+    stop.cancel();
+    told().await;
+    tracing::warn!("a second signal: the process ends at once. What was answered is kept; the next start finds what was under way, as after a crash");
+    std::process::exit(AT_ONCE);
 }
 
 /// Where Kafka is, looked for after `pause`; or why nothing is relayed, and what to do about it.

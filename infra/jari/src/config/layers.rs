@@ -73,7 +73,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub(super) fn from_layers(file: Option<(PathBuf, String)>, variables: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let mut table: Table = DEFAULT.parse().expect("the default document is TOML: a test reads it");
+        let defaults: Table = DEFAULT.parse().expect("the default document is TOML: a test reads it");
+        let mut table = defaults.clone();
         let unknown = |origin: String| |UnknownKey { key, nearest }: UnknownKey| ConfigError::UnknownKey { origin, key, nearest };
         if let Some((path, text)) = &file {
             let over = text.parse::<Table>().map_err(|error| {
@@ -85,7 +86,7 @@ impl Config {
         for (name, value) in variables {
             // Other variables of ours, such as JARI_CONFIG, hold no `__`.
             if let Some((section, key)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once("__")) {
-                table::set(&mut table, &section.to_lowercase(), &key.to_lowercase(), &value).map_err(unknown(name.clone()))?;
+                table::set(&mut table, &defaults, &section.to_lowercase(), &key.to_lowercase(), &value).map_err(unknown(name.clone()))?;
             }
         }
         let config: Config = table.try_into().map_err(|error: toml::de::Error| ConfigError::Invalid(error.to_string().trim().replace('\n', " ")))?;

@@ -2,12 +2,21 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
 
 /// A text that no log, error or debug print shows.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
+
+/// By hand: a derived one says what stood there instead of a text, such as a password of digits without quotes.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer) {
+            Ok(toml::Value::String(text)) => Ok(Self(text)),
+            Ok(_) | Err(_) => Err(D::Error::custom("must be a text in quotes; what stands there is not shown, since it is a secret")),
+        }
+    }
+}
 
 impl Secret {
     /// The text itself: only for who needs it to connect.

@@ -47,14 +47,14 @@ pub(super) fn lay_over(base: &mut Table, over: Table) -> Result<(), UnknownKey> 
     Ok(())
 }
 
-/// Sets `section.key` from a text, read as the type that stands there.
-pub(super) fn set(base: &mut Table, section: &str, key: &str, text: &str) -> Result<(), UnknownKey> {
+/// Sets `section.key` from a text, read as the type that it has in `defaults`: what a file put there may be of a wrong one.
+pub(super) fn set(base: &mut Table, defaults: &Table, section: &str, key: &str, text: &str) -> Result<(), UnknownKey> {
     let Some(value) = base.get_mut(section).and_then(Value::as_table_mut).and_then(|inside| inside.get_mut(key)) else {
         return Err(unknown(base, format!("{section}.{key}")));
     };
-    let read = match value {
-        Value::Integer(_) => text.replace('_', "").parse().ok().map(Value::Integer),
-        Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
+    let read = match defaults.get(section).and_then(|inside| inside.get(key)) {
+        Some(Value::Integer(_)) => text.replace('_', "").parse().ok().map(Value::Integer),
+        Some(Value::Boolean(_)) => text.parse().ok().map(Value::Boolean),
         _ => None,
     };
     // What cannot be read stays text: whoever reads the whole says what was expected.

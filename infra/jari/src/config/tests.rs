@@ -78,3 +78,23 @@ fn secrets_are_shown_neither_whole_nor_in_part() {
     let shown = format!("{config:?} {} {:?}", config.database.url, config.database.owner_url);
     assert!(!shown.contains("hunter2") && shown.contains("[redacted]"), "{shown}");
 }
+
+#[test]
+fn a_secret_that_is_no_text_is_named_by_its_key_and_not_shown() {
+    let wrong = ["12345678", "1234.5678", "true", "[12345678]", "{ it = 12345678 }", "[\"hunter2\"]"];
+    let secrets = ["database.url", "database.owner_url", "kafka.password", "keys.url", "keys.master", "keys.former_masters"];
+    for (secret, value) in secrets.iter().flat_map(|secret| wrong.map(|value| (secret, value))) {
+        let (section, key) = secret.split_once('.').unwrap();
+        let error = from(&format!("[{section}]\n{key} = {value}\n"), &[]).unwrap_err();
+        assert!(error.contains(secret) && error.contains("must be a text in quotes"), "{error}");
+        assert!(["1234", "5678", "hunter2", "true"].iter().all(|part| !error.contains(part)), "{error}");
+        // a variable is text, whatever it looks like, also over what is none
+        let variable = format!("JARI_{}__{}", section.to_uppercase(), key.to_uppercase());
+        for file in [String::new(), format!("[{section}]\n{key} = {value}\n")] {
+            let config = from(&file, &[(&variable, "12345678")]).unwrap();
+            let Config { database, kafka, keys, .. } = config;
+            let all = [database.url, database.owner_url, kafka.password, keys.url, keys.master, keys.former_masters];
+            assert_eq!(all.iter().filter(|secret| secret.reveal() == "12345678").count(), 1, "{variable}");
+        }
+    }
+}

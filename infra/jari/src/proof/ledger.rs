@@ -43,6 +43,11 @@ impl SlotLedger {
         self.is_unreadable
     }
 
+    /// Units that are sold.
+    pub fn sold(&self) -> u64 {
+        self.sold
+    }
+
     /// A hold whose end is not recorded.
     pub fn hold(&self, id: &HoldId) -> Option<Hold> {
         self.holds.get(id).copied()

@@ -70,6 +70,8 @@ pub(super) struct OrderBook {
     /// Orders that had been parked, and were decided after some that came later.
     pub passed: u64,
     standing: HashMap<Arc<str>, Standing>,
+    /// For each slot what orders that are not over have bought of it.
+    bought: HashMap<Arc<str>, u64>,
     /// For each slot the position of the order that was decided there last.
     decided: BTreeMap<SlotId, u64>,
     group: Option<Group>,
@@ -106,7 +108,7 @@ impl OrderBook {
             findings.extend(self.keep_line(event, &order));
         }
         if after(change).is_final() {
-            self.standing.remove(&*event.aggregate_id);
+            self.forget(&event.aggregate_id);
         }
         findings
     }
@@ -129,18 +131,42 @@ impl OrderBook {
         findings
     }
 
-    /// Takes the next event of a slot. Says when it holds units for an order that the same group rejected.
-    pub fn note_slot(&mut self, event: &RecordedEvent, change: &SlotEvent) -> Option<String> {
+    /// Takes the next event of a slot of which so many are sold after it, if that is known. Says when it takes back what an order bought, and when it holds
+    /// units for an order that the same group rejected.
+    pub fn note_slot(&mut self, event: &RecordedEvent, change: &SlotEvent, sold: Option<u64>) -> Option<String> {
         let (hold_id, units) = units_of(change)?;
+        self.move_units(event, change, hold_id, units);
+        if let (SlotEvent::UnitsCancelled { .. }, Some(sold), Some(bought)) = (change, sold, self.bought.get(&*event.aggregate_id))
+            && *bought > sold
+        {
+            return Some(format!(
+                "position {}: slot {} takes back what orders bought: {sold} are sold, and {bought} were to them",
+                event.position, event.aggregate_id
+            ));
+        }
+        self.settle_due(event, change, hold_id, units)
+    }
+
+    /// What an order bought of a slot, or gave back.
+    fn move_units(&mut self, event: &RecordedEvent, change: &SlotEvent, hold_id: &HoldId, units: u32) {
         if let Some(standing) = self.standing.get_mut(hold_id.as_str())
             && let Some(draw) = standing.draws.iter_mut().find(|draw| draw.slot.as_str() == &*event.aggregate_id)
         {
+            let before = draw.sold;
             match change {
                 SlotEvent::HoldConfirmed { .. } => draw.sold = draw.sold.saturating_add(units),
                 SlotEvent::UnitsCancelled { .. } => draw.sold = draw.sold.saturating_sub(units),
                 _ => {}
             }
+            if draw.sold != before {
+                let bought = self.bought.entry(event.aggregate_id.clone()).or_default();
+                *bought = bought.saturating_sub(before.into()).saturating_add(draw.sold.into());
+            }
         }
+    }
+
+    /// Crosses off what the last event of an order asked for.
+    fn settle_due(&mut self, event: &RecordedEvent, change: &SlotEvent, hold_id: &HoldId, units: u32) -> Option<String> {
         let group = self.group.as_mut().filter(|group| group.order.as_str() == hold_id.as_str())?;
         let (slot, due) = group.slots.iter().find(|(slot, _)| slot.as_str() == &*event.aggregate_id)?;
         let (slot, due) = (slot.clone(), *due);
@@ -166,9 +192,14 @@ impl OrderBook {
         }
     }
 
-    /// Nothing more is known of an order with an event that cannot be read.
+    /// Nothing more is asked of an order: it is over, or has an event that cannot be read.
     pub fn forget(&mut self, order_id: &str) {
-        self.standing.remove(order_id);
+        let Some(standing) = self.standing.remove(order_id) else { return };
+        for draw in standing.draws.iter().filter(|draw| draw.sold > 0) {
+            if let Some(bought) = self.bought.get_mut(draw.slot.as_str()) {
+                *bought = bought.saturating_sub(draw.sold.into());
+            }
+        }
     }
 
     /// No more events of slots follow on the last event of an order: what is missing now.

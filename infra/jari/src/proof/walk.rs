@@ -1,6 +1,6 @@
 //! The proof of all of a log, from the database: its events, and the chain over them.
 
-use jari_event_store::{ChainWalk, Database, Reader};
+use jari_event_store::{ChainWalk, Database, Reader, stray_events};
 
 use super::Proof;
 
@@ -24,10 +24,23 @@ impl Walk {
         let reader = Reader::new(database.clone());
         let head = reader.head().await?;
         let mut proof = Proof::default();
-        let mut position = 0;
-        // ends at the head of a moment ago
+        let (mut position, mut size) = (0, PAGE);
+        // ends at the head of a moment ago: each turn comes further, or asks for less than the one before
         while position < head {
-            let page = reader.log_after(position, PAGE).await?;
+            let page = match reader.log_after(position, size).await {
+                Ok(page) => page,
+                Err(error) if error.is_damage() && size > 1 => {
+                    size /= 2;
+                    continue;
+                }
+                Err(error) if error.is_damage() => {
+                    position += 1;
+                    proof.damaged(position, &error.to_string());
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            size = (size * 2).min(PAGE);
             // a page may reach beyond, and end within a batch; the head is the end of one, so that no group is judged by a part of it
             let known = page.partition_point(|event| event.position <= head);
             let Some(last) = page[..known].last() else { break };
@@ -40,6 +53,13 @@ impl Walk {
         // ends at the log's head: a page takes its batches from those after the one before it
         while let Some(broken) = chain.step().await? {
             broken.iter().for_each(|broken| proof.found(broken.to_string()));
+        }
+        match stray_events(database).await {
+            Ok(stray) => stray.iter().for_each(|(table, position)| {
+                proof.found(format!("position {position}: stands in {table}, where the log has no place for it"));
+            }),
+            Err(error) if error.is_damage() => proof.found(format!("whether there are events outside the log cannot be seen: {error}")),
+            Err(error) => return Err(error.into()),
         }
         let chained = chain.at().position;
         if chained < position {

@@ -1,6 +1,9 @@
-//! The time by which is decided: this machine's, held back to the database's.
+//! The time by which is decided and answered: this machine's, held back to the database's.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
 
 use jari_domain::Timestamp;
 
@@ -10,21 +13,51 @@ const AHEAD: Duration = Duration::from_millis(500);
 /// The database's clock was set back when it is so far behind what was made of its last word.
 const SET_BACK: Duration = Duration::from_secs(30);
 
+/// What a node goes by: decisions, timers and answers of a node that is ahead of its database would contradict each other by different clocks.
+/// Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Clock(Arc<RwLock<Heard>>);
+
+impl Clock {
+    /// The database said that it was `database` just now.
+    #[must_use]
+    pub fn new(database: Timestamp) -> Self {
+        Self(Arc::new(RwLock::new(Heard::new(database))))
+    }
+
+    /// It said so again.
+    pub fn hear(&self, database: Timestamp) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).hear(database);
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).now(Timestamp::now())
+    }
+
+    /// How long until then; zero when it has come.
+    #[must_use]
+    pub fn until(&self, then: Timestamp) -> Duration {
+        Duration::try_from(then.duration_since(self.now())).unwrap_or_default()
+    }
+}
+
 /// Knows the database's clock from what it stamped last, and goes on from there by a clock that nobody sets.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
+struct Heard {
     database: Timestamp,
     heard: Instant,
 }
 
-impl Clock {
+impl Heard {
     /// The database said that it was `database` just now.
-    pub fn new(database: Timestamp) -> Self {
+    fn new(database: Timestamp) -> Self {
         Self { database, heard: Instant::now() }
     }
 
     /// It said so again. What it says is old by the way that it came; so the later of this and what the last word has become counts.
-    pub fn hear(&mut self, database: Timestamp) {
+    fn hear(&mut self, database: Timestamp) {
         let becomes = self.database();
         let is_set_back = becomes.duration_since(database).unsigned_abs() > SET_BACK;
         if database >= becomes || is_set_back {
@@ -37,15 +70,9 @@ impl Clock {
     }
 
     /// Now, when this machine's clock says `machine`.
-    pub fn now(&self, machine: Timestamp) -> Timestamp {
+    fn now(&self, machine: Timestamp) -> Timestamp {
         machine.min(self.database().saturating_add(AHEAD).unwrap_or(Timestamp::MAX))
     }
-}
-
-/// What PostgreSQL keeps of a time. Rounded up, so that time in a stream does not run backwards by less than that.
-pub(super) fn to_microseconds(now: Timestamp) -> Timestamp {
-    let ceiling = now.as_nanosecond().div_euclid(1_000) + i128::from(now.as_nanosecond().rem_euclid(1_000) != 0);
-    i64::try_from(ceiling).ok().and_then(|micros| Timestamp::from_microsecond(micros).ok()).unwrap_or(now)
 }
 
 #[cfg(test)]
@@ -56,7 +83,7 @@ mod tests {
     #[test]
     fn a_machine_that_is_ahead_is_held_back_and_one_that_is_behind_is_believed() {
         let database = Timestamp::from_second(1_800_000_000).unwrap();
-        let mut clock = Clock::new(database);
+        let mut clock = Heard::new(database);
         let hour = SignedDuration::from_hours(1);
         assert!(clock.now(database + hour) < database + SignedDuration::from_secs(60), "an hour ahead is not believed");
         assert_eq!(clock.now(database - hour), database - hour);

@@ -1,0 +1,79 @@
+//! The parts of a node that go on beside its server: each has a name, and is joined within a bound.
+
+use std::{future::Future, time::Duration};
+
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+
+/// A task of the node.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// As an operator knows it.
+    name: &'static str,
+    task: JoinHandle<()>,
+}
+
+impl Part {
+    pub fn new(name: &'static str, task: JoinHandle<()>) -> Self {
+        Self { name, task }
+    }
+
+    /// Starts one.
+    pub fn start(name: &'static str, work: impl Future<Output = ()> + Send + 'static) -> Self {
+        // joined by [`join`]; what ends it is the work's own affair
+        Self::new(name, tokio::spawn(work))
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
+}
+
+/// Several of the same name.
+pub(crate) fn all(name: &'static str, tasks: Vec<JoinHandle<()>>) -> impl Iterator<Item = Part> {
+    tasks.into_iter().map(move |task| Part::new(name, task))
+}
+
+/// Waits until all have ended, which they were told to. Those that have not ended after `bound`, all together, are given up: each of them waits for
+/// something that does not come, as from a database that stands still, and the next start finds what it had under way, as after a crash.
+pub(crate) async fn join(parts: Vec<Part>, bound: Duration) {
+    let end = Instant::now() + bound;
+    for Part { name, mut task } in parts {
+        match timeout_at(end, &mut task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(part = name, %error, "a part of the node broke"),
+            Err(_) => {
+                task.abort();
+                tracing::warn!(part = name, seconds = bound.as_secs(), "a part of the node did not end in time, and was given up");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio_util::sync::CancellationToken;
+
+    #[tokio::test]
+    async fn a_part_that_does_not_end_is_given_up_and_the_others_are_joined() {
+        let (dropped, ended) = (CancellationToken::new(), CancellationToken::new());
+        let (guard, done) = (dropped.clone().drop_guard(), ended.clone());
+        let stuck = Part::start("stuck", async move {
+            let _guard = guard;
+            std::future::pending::<()>().await;
+        });
+        let slow = Part::start("slow", async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            done.cancel();
+        });
+        let broken = Part::start("broken", async { panic!("as it should in this test") });
+        let began = Instant::now();
+        join(vec![stuck, slow, broken], Duration::from_millis(500)).await;
+        assert!(began.elapsed() >= Duration::from_millis(500) && began.elapsed() < Duration::from_secs(30));
+        assert!(ended.is_cancelled());
+        tokio::time::timeout(Duration::from_secs(30), dropped.cancelled()).await.expect("what is given up goes on no more");
+    }
+}

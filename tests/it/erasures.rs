@@ -1,0 +1,112 @@
+//! What was erased stays erased, by key and by list; and what was not erased is never told to be.
+
+use jari_proto::{
+    order::v1::PersonalDataState,
+    status::{reason, retry_after},
+    subject::v1::EraseSubjectRequest,
+};
+use jari_sealing::{ErasureList, Opened, Place, Subject};
+use tokio_postgres::{Client, NoTls};
+use tonic::Code;
+use uuid::Uuid;
+
+use crate::{
+    harness::{database, eventually},
+    keys::{Keys, only, personal, readable},
+    serving::id,
+};
+
+/// How the program adds a key.
+const ADD_KEY: &str = include_str!("../../infra/sealing/src/sql/add_key.sql");
+
+/// Where a value stands.
+pub const PLACE: Place<'_> = Place { aggregate_type: "Order", aggregate_id: "order", field: "personal" };
+
+async fn connected(keys: &Keys) -> Client {
+    let (client, connection) = keys.config.connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_cannot_be_written_leaves_the_person_and_asks_to_come_again() {
+    let (keys, log) = (Keys::new().await, database().await);
+    let shop = keys.serve(log).await;
+    shop.on_sale("poster", 10).await;
+    let order_id = shop.place(personal("poster", "customer-1")).await;
+    std::fs::create_dir(keys.list()).unwrap();
+    let erase = EraseSubjectRequest { request_id: id(), subject: "customer-1".into() };
+    let refused = shop.subjects().erase_subject(erase.clone()).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_deref()), (Code::Unavailable, Some("KEYS_FILE_UNUSABLE")));
+    assert!(retry_after(&refused).is_some());
+    assert_eq!(shop.persons(&order_id).await, Some(readable()), "what is on no list is not destroyed: a backup would bring it back");
+    std::fs::remove_dir(keys.list()).unwrap();
+    assert!(shop.subjects().erase_subject(erase).await.unwrap().into_inner().had_personal_data);
+    assert_eq!(shop.persons(&order_id).await, Some(only(PersonalDataState::Erased)));
+    assert_eq!(ErasureList::new(keys.list()).read().unwrap().len(), 1);
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_was_lost_is_made_anew_with_each_erasure_once() {
+    let keys = Keys::new().await;
+    let sealer = keys.sealer().await;
+    for person in ["customer-1", "customer-2"] {
+        sealer.seal(&Subject::of(person), &PLACE, b"a name").await.unwrap();
+        assert!(sealer.erase(&Subject::of(person), "privacy", Uuid::now_v7()).await.unwrap().had_key);
+    }
+    let list = ErasureList::new(keys.list());
+    let written = list.read().unwrap();
+    assert_eq!(written.len(), 2);
+    std::fs::remove_file(keys.list()).unwrap();
+    for _ in 0..2 {
+        keys.sealer().await;
+        assert_eq!(list.read().unwrap(), written);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_whose_key_is_not_in_a_restored_backup_is_not_told_to_be_erased() {
+    let (keys, log) = (Keys::new().await, database().await);
+    let shop = keys.serve(log.clone()).await;
+    shop.on_sale("poster", 10).await;
+    let early = shop.place(personal("poster", "customer-1")).await;
+    shop.node.stop().await;
+    let backup = keys.backup().await;
+    let shop = keys.serve(log.clone()).await;
+    let late = shop.place(personal("poster", "customer-2")).await;
+    shop.node.stop().await;
+    let restored = Keys { config: backup, folder: keys.folder };
+    let shop = restored.serve(log).await;
+    assert_eq!(shop.persons(&early).await, Some(readable()));
+    assert_eq!(shop.persons(&late).await, Some(only(PersonalDataState::Unavailable)), "a newer backup would have its key");
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_waits_for_the_key_that_a_closed_master_key_is_just_wrapping() {
+    let keys = Keys::new().await;
+    let sealer = keys.sealer().await;
+    let (sealed, _) = sealer.seal(&Subject::of("customer-1"), &PLACE, b"a name").await.unwrap();
+    let (mut adding, operator) = (connected(&keys).await, connected(&keys).await);
+    // the same key, as if it were just being added
+    let taken = "DELETE FROM keys.subject_keys RETURNING key_id, subject, wrapped, master_id";
+    let key = operator.query_one(taken, &[]).await.unwrap();
+    let (key_id, subject, wrapped): (Uuid, Vec<u8>, Vec<u8>) = (key.get(0), key.get(1), key.get(2));
+    let transaction = adding.transaction().await.unwrap();
+    assert_eq!(transaction.execute(ADD_KEY, &[&key_id, &subject, &wrapped, &key.get::<_, String>(3)]).await.unwrap(), 1);
+    keys.masters().add_new().unwrap();
+    let (store, masters) = (keys.store(), keys.masters().read().unwrap());
+    let rotation = tokio::spawn(async move { store.rotate(&masters, |_| {}).await });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("it waits, or has not waited", || async {
+        rotation.is_finished() || operator.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) > 0
+    })
+    .await;
+    transaction.commit().await.unwrap();
+    let rotated = rotation.await.unwrap().unwrap();
+    assert_eq!((rotated.keys, rotated.retired.len()), (1, 1), "the key was missed, and is lost with its master key");
+    keys.masters().drop_retired(&rotated.retired).unwrap();
+    let Opened::Readable(clear) = keys.sealer().await.open(&PLACE, &sealed).await else { panic!("it opens under the new master key") };
+    assert_eq!(*clear, b"a name");
+}
