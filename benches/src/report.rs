@@ -109,7 +109,10 @@ impl Report {
             let Cell { system, slots, clients, connections } = cell;
             let connections = connections.map_or(String::new(), |n| n.to_string());
             let (per_second, p50, p99) = (of(|m| m.per_second), of(|m| m.p50_ms), of(|m| m.p99_ms));
-            let _ = writeln!(text, "| {system} | {slots} | {clients} | {connections} | {per_second:.0} | {p50:.2} | {p99:.2} |");
+            // what has no latency of its own says none
+            let shown = |ms: f64| if ms > 0.0 { format!("{ms:.2}") } else { String::new() };
+            let (p50, p99) = (shown(p50), shown(p99));
+            let _ = writeln!(text, "| {system} | {slots} | {clients} | {connections} | {per_second:.0} | {p50} | {p99} |");
         }
         text.push('\n');
         for note in &self.notes {
