@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use crate::{
     harness::in_seconds,
-    serving::{Serving, id, order, wire, won},
+    serving::{Serving, draft, id, order, wire, won},
 };
 
 /// The refusals so far; each is looked at where it comes.
@@ -301,16 +301,7 @@ async fn a_bad_command_to_a_product_is_refused_by_name_and_leaves_no_trace() {
     shop.draft("draft").await;
     shop.on_sale("poster", 1).await;
     let create = |change: fn(&mut CreateProductRequest)| {
-        let mut request = CreateProductRequest {
-            request_id: id(),
-            product_id: "new".into(),
-            title: "New".into(),
-            sale_mode: SaleMode::Realtime.into(),
-            time_zone: "Asia/Seoul".into(),
-            currency: "KRW".into(),
-            hold_seconds: 60,
-            cut_off_seconds: 0,
-        };
+        let mut request = draft("new");
         change(&mut request);
         request
     };

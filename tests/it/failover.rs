@@ -5,17 +5,14 @@ use std::{sync::Arc, time::Duration};
 use jari_commands::engine::EngineSettings;
 use jari_event_store::{Database, PoolSettings, migrate};
 use jari_postgres::{Lifetime, PrivatePostgres};
-use jari_proto::{
-    order::v1::OrderState,
-    product::v1::{CreateProductRequest, SaleMode, product_service_client::ProductServiceClient},
-};
+use jari_proto::{order::v1::OrderState, product::v1::product_service_client::ProductServiceClient};
 use tokio_postgres::Client;
 
 use crate::{
     harness::{Node, command, database, eventually, hold},
     processes::{Folder, channel, free_address, start},
     raw::client,
-    serving::{Serving, id, order},
+    serving::{Serving, draft, order},
 };
 
 /// What the log is on another server that had got another last event.
@@ -75,18 +72,9 @@ async fn a_process_whose_engine_has_ended_by_itself_ends_with_an_error() {
     let (database, folder, address) = (database().await, Folder::new(), free_address());
     let rest = format!("[server]\nlisten = \"{address}\"\n[relay]\nenabled = false\n[intake]\nenabled = false\n");
     let mut program = start(&folder.config("serve", &database, &rest), &["serve"]);
-    let draft = CreateProductRequest {
-        request_id: id(),
-        product_id: "poster".into(),
-        title: "A product".into(),
-        sale_mode: SaleMode::Realtime.into(),
-        time_zone: "Asia/Seoul".into(),
-        currency: "KRW".into(),
-        hold_seconds: 60,
-        cut_off_seconds: 0,
-    };
+    let poster = draft("poster");
     let products = ProductServiceClient::new(channel(&address));
-    eventually("it serves", || async { products.clone().create_product(draft.clone()).await.is_ok() }).await;
+    eventually("it serves", || async { products.clone().create_product(poster.clone()).await.is_ok() }).await;
     let standby = client(&database).await;
     standby.batch_execute(OTHER_END).await.unwrap();
     cut_off(&standby).await;

@@ -13,7 +13,7 @@ use jari_proto::{
         order_service_client::OrderServiceClient,
     },
     product::v1::{
-        CreateProductRequest, DefineOptionRequest, EndProductRequest, LaunchProductRequest, Option as ProductOption, ResumeProductRequest, SaleMode,
+        CreateProductRequest, DefineOptionRequest, EndProductRequest, LaunchProductRequest, Option as ProductOption, ResumeProductRequest,
         SuspendProductRequest, Unit, WithdrawOptionRequest,
     },
     status::{facts, reason, retry_after},
@@ -25,7 +25,7 @@ use crate::{
     keys::{Keys, personal, readable},
     processes::{Folder, channel, free_address, start},
     raw,
-    serving::{Serving, id, order, wire, won},
+    serving::{Serving, draft, id, order, wire, won},
 };
 
 /// The call lacks nothing but its id, is refused for that, and says so.
@@ -73,16 +73,7 @@ async fn a_command_without_a_request_id_is_refused_at_every_write_and_does_nothi
         resume_slot: ResumeSlotRequest { request_id: none(), slot_id: slot() },
         close_slot: CloseSlotRequest { request_id: none(), slot_id: slot() },
     ]);
-    let create = CreateProductRequest {
-        request_id: none(),
-        product_id: "new".into(),
-        title: "New".into(),
-        sale_mode: SaleMode::Realtime.into(),
-        time_zone: "Asia/Seoul".into(),
-        currency: "KRW".into(),
-        hold_seconds: 60,
-        cut_off_seconds: 0,
-    };
+    let create = CreateProductRequest { request_id: none(), ..draft("new") };
     let (draft, poster) = (|| "draft".to_owned(), || "poster".to_owned());
     let units = vec![Unit { unit_id: "piece".into(), title: "Piece".into(), price: Some(won(1)), heads: 1 }];
     let option = ProductOption { option_id: "one".into(), title: "One".into(), units, draws: Vec::new() };

@@ -138,18 +138,23 @@ impl Serving {
 
     /// A draft that differs from the usual one.
     pub async fn draft_with(&self, product: &str, change: impl FnOnce(&mut CreateProductRequest)) {
-        let mut create = CreateProductRequest {
-            request_id: id(),
-            product_id: product.into(),
-            title: "A product".into(),
-            sale_mode: SaleMode::Realtime.into(),
-            time_zone: "Asia/Seoul".into(),
-            currency: "KRW".into(),
-            hold_seconds: 60,
-            cut_off_seconds: 0,
-        };
+        let mut create = draft(product);
         change(&mut create);
         self.products().create_product(create).await.unwrap();
+    }
+}
+
+/// A product that sells from stock, as it is asked for.
+pub fn draft(product: &str) -> CreateProductRequest {
+    CreateProductRequest {
+        request_id: id(),
+        product_id: product.into(),
+        title: "A product".into(),
+        sale_mode: SaleMode::Realtime.into(),
+        time_zone: "Asia/Seoul".into(),
+        currency: "KRW".into(),
+        hold_seconds: 60,
+        cut_off_seconds: 0,
     }
 }
 
