@@ -111,9 +111,12 @@ impl Driver {
             tokio::time::sleep(DRAIN).await;
         };
         tokio::pin!(drained);
-        let mut closed = false;
+        let (mut closed, mut is_lull) = (false, false);
         // Ends as the method's comment says; each turn takes what has come and lets go what can go.
         loop {
+            // one turn that brings nothing is enough to know
+            let looks = !is_lull && self.core.awaits_company();
+            is_lull = false;
             tokio::select! {
                 biased;
                 Some((number, result)) = self.appends.next(), if !self.appends.is_empty() => self.appended(number, result),
@@ -125,6 +128,8 @@ impl Driver {
                     self.look_at_link();
                     self.look_at_health();
                 }
+                // comes back when everybody else has had a turn, and the sockets were looked at
+                () = tokio::task::yield_now(), if looks => is_lull = true,
                 () = stop.cancelled(), if self.core.units.is_empty() => return,
                 () = &mut drained => {
                     tracing::warn!(units = self.core.units.len(), "stopped with work under way; it is settled or found again under its ids");
@@ -138,6 +143,7 @@ impl Driver {
             for Submission { work, origin, reply } in arrivals.drain(..) {
                 self.core.submit(work, origin, reply, now);
             }
+            self.core.flight.is_lull = is_lull;
             self.carry_out(now);
         }
     }
@@ -148,6 +154,8 @@ impl Driver {
 
     fn appended(&mut self, number: u64, result: Result<Appended, AppendFailure>) {
         self.departed.pop_front();
+        // at once: whoever is answered now may ask again before the next pulse
+        self.look_at_health();
         if let Ok(appended) = &result
             && !appended.stale
         {
@@ -192,6 +200,7 @@ impl Driver {
             }
             Answer::LookedUp(number, (asked, found)) => {
                 self.lookups.remove(&number);
+                self.look_at_health();
                 self.core.looked_up(&asked, found, now);
             }
             Answer::Linked(Link::OtherHistory { known }) => {

@@ -13,6 +13,8 @@ use super::{
 /// Batches on their way at once. Two keep the server busy while the answer travels; a third would find nothing to do, and the order in
 /// which batches that did nothing are put back relies on there being one at most.
 const PIPELINE: usize = 2;
+/// A second batch is at least such a part of the one before it, or its commit costs more than the wait that it saves.
+const PART: usize = 4;
 
 /// A batch that was sent.
 struct Sent {
@@ -34,6 +36,8 @@ pub(super) struct Flight {
     pub rollback_needed: bool,
     /// The connection is gone: nothing is sent until [`Core::reconnected`].
     pub disconnected: bool,
+    /// Everybody has come who was about to: a turn in which others had time to come brought nobody.
+    pub is_lull: bool,
     last_number: u64,
 }
 
@@ -86,16 +90,26 @@ impl Core {
             return Some(self.send(groups.into(), true));
         }
         let flight = &self.flight;
-        if flight.sent.len() >= PIPELINE || self.pending.is_empty() {
-            return None;
-        }
-        // A second batch leaves when it is as large as the one before it: a small one would cost a commit of its own, and those who
-        // wait for it ride in the next one anyway, which leaves when the one under way has landed.
-        if flight.sent.back().is_some_and(|before| self.pending.len() < before.units.len()) {
+        let under_way = flight.sent.back().map_or(0, |before| before.units.len());
+        if flight.sent.len() >= PIPELINE || self.pending.len() < self.company(under_way) {
             return None;
         }
         let groups = self.fill();
         Some(self.send(groups, false))
+    }
+
+    /// How many leave together, at least, behind a batch of `before` that is under way.
+    ///
+    /// Callers who are answered soon ask again, all of them at about the same time. Who leaves behind a batch waits until they have come, or would leave
+    /// them a batch of their own later, and with it the server an idle moment. Where they never cease to come, twice as many are enough.
+    fn company(&self, before: usize) -> usize {
+        let wanted = if self.flight.is_lull { before.div_ceil(PART) } else { 2 * before };
+        wanted.clamp(1, self.limits.batch.groups.max(1))
+    }
+
+    /// Whether some wait only for others who may come.
+    pub fn awaits_company(&self) -> bool {
+        !self.pending.is_empty() && self.flight.sent.len() == 1 && !self.flight.disconnected
     }
 
     /// Takes from the line what fits into one batch; groups under two epochs of a lease never share one.

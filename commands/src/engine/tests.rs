@@ -219,3 +219,34 @@ fn streams_in_memory_never_outgrow_their_bound_and_one_that_is_waited_for_stays(
     assert!(core.depart(at(1)).is_some(), "its answer still has somewhere to go");
     drop(waits);
 }
+
+/// A loop with a batch of `first` holds under way, and `more` that have come since.
+fn behind_a_batch(first: u128, more: u128) -> (Core, Departure) {
+    let mut core = core(32);
+    let mut submitted = (0..first).map(|n| submit(&mut core, hold("seats", &format!("hold-{n}")), key(n))).collect::<Vec<_>>();
+    load(&mut core, opened("seats", 0));
+    let batch = core.depart(at(1)).expect("nobody waits behind nothing");
+    assert_eq!(batch.batch.groups.len() as u128, first);
+    submitted.extend((first..first + more).map(|n| submit(&mut core, hold("seats", &format!("hold-{n}")), key(n))));
+    (core, batch)
+}
+
+#[test]
+fn who_leaves_behind_a_batch_waits_for_company_while_others_come() {
+    let left = |more: u128, is_lull: bool| {
+        let (mut core, _under_way) = behind_a_batch(8, more);
+        core.flight.is_lull = is_lull;
+        core.depart(at(1)).map(|batch| batch.batch.groups.len())
+    };
+    assert_eq!([1, 2, 8].map(|more| left(more, true)), [None, Some(2), Some(8)], "nobody else comes, and they are enough for a commit");
+    assert_eq!([2, 8, 15, 16].map(|more| left(more, false)), [None, None, None, Some(16)], "others may come");
+}
+
+#[test]
+fn who_waited_for_company_leaves_when_the_batch_before_has_landed() {
+    let (mut core, batch) = behind_a_batch(8, 1);
+    assert!(core.depart(at(1)).is_none());
+    let (number, landed) = land(batch, 9);
+    core.appended(number, landed, at(1));
+    assert_eq!(core.depart(at(1)).unwrap().batch.groups.len(), 1);
+}

@@ -187,6 +187,8 @@ impl Node {
     }
 
     fn carry_out(&mut self, model: &Model, now: Timestamp) {
+        // turns of both kinds
+        self.core.flight.is_lull = model.log.len().is_multiple_of(2);
         while let Some(departure) = self.core.depart(now) {
             self.under_way.push_back((departure.number, departure.batch.clone()));
             if self.cut {
