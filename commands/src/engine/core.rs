@@ -94,6 +94,8 @@ pub(super) struct Unit {
     /// It is not decided again, only looked up once more: what its callers are told when its id was never recorded.
     pub verdict: Option<Result<Outcome, ExecuteError>>,
     replies: Vec<Reply>,
+    /// How many of them came before its id was last looked up.
+    asked: usize,
 }
 
 /// The loop's state.
@@ -166,7 +168,7 @@ impl Core {
         }
         let touches = work.touches();
         let own = touches.len();
-        let unit = Unit { work, origin: Arc::new(origin), touches, own, lookup, attempts: 0, verdict: None, replies: vec![reply] };
+        let unit = Unit { work, origin: Arc::new(origin), touches, own, lookup, attempts: 0, verdict: None, replies: vec![reply], asked: 1 };
         self.units.insert(number, unit);
         self.line_up(number, now);
         self.wake(now);
@@ -336,20 +338,27 @@ impl Core {
 
     /// Takes what became of ids that were looked up; those that are not in `found` were never recorded.
     pub fn looked_up(&mut self, asked: &[CommandKey], found: Vec<(CommandKey, RecordedCommand)>, now: Timestamp) {
-        for (key, outcome) in found {
-            self.recent.put(key, outcome, now);
-        }
+        let found: FxHashMap<CommandKey, RecordedCommand> = found.into_iter().collect();
         for key in asked {
             let Some(number) = self.by_key.get(key).copied() else { continue };
             let Some(unit) = self.units.get_mut(&number).filter(|u| u.lookup == Lookup::Pending) else { continue };
             unit.lookup = Lookup::Done;
-            if let Some(known) = self.recent.get(key) {
+            if let Some(known) = found.get(key).or_else(|| self.recent.get(key)) {
                 let result = repeat(known, &unit.origin);
                 self.finish(number, result);
                 continue;
             }
-            if let Some(verdict) = unit.verdict.take() {
-                self.finish(number, verdict);
+            if let Some(verdict) = unit.verdict.clone() {
+                // who came since may have heard from another node that it was done there meanwhile: for them it is looked up once more
+                let since = unit.replies.split_off(unit.asked);
+                for reply in std::mem::replace(&mut unit.replies, since) {
+                    answer(reply, verdict.clone());
+                }
+                if unit.replies.is_empty() {
+                    self.finish(number, verdict);
+                } else {
+                    self.ask_again(number);
+                }
                 continue;
             }
             match unit.touches.first() {
@@ -358,6 +367,10 @@ impl Core {
             }
         }
         self.wake(now);
+        // after the answers: more may have been found than are remembered
+        for (key, outcome) in found {
+            self.recent.put(key, outcome, now);
+        }
     }
 
     /// Sends units whose outcome is unknown back into line; their ids are looked up first.
@@ -366,6 +379,7 @@ impl Core {
             && let Some(key) = &unit.origin.key
         {
             unit.lookup = Lookup::Pending;
+            unit.asked = unit.replies.len();
             self.effects.lookups.push(key.clone());
         }
     }

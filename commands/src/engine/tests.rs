@@ -34,12 +34,23 @@ fn key(n: u128) -> CommandKey {
     CommandKey { caller: "c".into(), id: Uuid::from_u128(n) }
 }
 
-fn submit(core: &mut Core, work: impl UnitOfWork, key: CommandKey) -> Answer {
+/// Asks; its id is looked up first.
+fn ask(core: &mut Core, work: impl UnitOfWork, key: CommandKey) -> Answer {
     let (to, answer) = oneshot::channel();
-    core.submit(Arc::new(work), Origin { key: Some(key.clone()), ..Origin::default() }, Reply { to, place: None }, at(1));
+    core.submit(Arc::new(work), Origin { key: Some(key), ..Origin::default() }, Reply { to, place: None }, at(1));
+    answer
+}
+
+/// The same, and it is not found.
+fn submit(core: &mut Core, work: impl UnitOfWork, key: CommandKey) -> Answer {
+    let answer = ask(core, work, key.clone());
     core.effects.lookups.clear();
     core.looked_up(&[key], vec![], at(1));
     answer
+}
+
+fn recorded(position: u64) -> RecordedCommand {
+    RecordedCommand { digest: [0; 16], position, refusal: None }
 }
 
 fn slot(pool: &str) -> SlotId {
@@ -133,13 +144,13 @@ fn a_repeat_found_at_the_last_attempt_gives_its_recorded_outcome() {
     load(&mut core, opened("seats", 0));
     let (number, fallen) = fall(core.depart(at(1)).unwrap(), true);
     core.appended(number, fallen, at(1));
-    core.looked_up(&[key(1)], vec![(key(1), RecordedCommand { digest: [0; 16], position: 7, refusal: None })], at(1));
+    core.looked_up(&[key(1)], vec![(key(1), recorded(7))], at(1));
     assert_eq!(answer.try_recv().unwrap(), Ok(Outcome { position: 7, refusal: None, events: Vec::new() }));
 }
 
 #[test]
 fn a_command_that_fell_too_often_is_looked_up_before_it_hears_that_nothing_was_done() {
-    for recorded in [false, true] {
+    for was_done in [false, true] {
         let mut core = core(1);
         let mut answer = submit(&mut core, hold("seats", "mine"), key(1));
         load(&mut core, opened("seats", 0));
@@ -147,10 +158,10 @@ fn a_command_that_fell_too_often_is_looked_up_before_it_hears_that_nothing_was_d
         core.appended(number, fallen, at(1));
         assert!(answer.try_recv().is_err());
         assert_eq!(core.effects.lookups, [key(1)]);
-        let outcome = RecordedCommand { digest: [0; 16], position: 7, refusal: None };
-        core.looked_up(&[key(1)], if recorded { vec![(key(1), outcome)] } else { vec![] }, at(1));
+        let outcome = recorded(7);
+        core.looked_up(&[key(1)], if was_done { vec![(key(1), outcome)] } else { vec![] }, at(1));
         let expected =
-            if recorded { Ok(Outcome { position: 7, refusal: None, events: Vec::new() }) } else { Err(ExecuteError::Contention { attempts: 1 }) };
+            if was_done { Ok(Outcome { position: 7, refusal: None, events: Vec::new() }) } else { Err(ExecuteError::Contention { attempts: 1 }) };
         assert_eq!(answer.try_recv().unwrap(), expected);
     }
 }
@@ -249,4 +260,33 @@ fn who_waited_for_company_leaves_when_the_batch_before_has_landed() {
     let (number, landed) = land(batch, 9);
     core.appended(number, landed, at(1));
     assert_eq!(core.depart(at(1)).unwrap().batch.groups.len(), 1);
+}
+
+#[test]
+fn more_outcomes_than_are_remembered_are_told_when_they_are_found_together() {
+    let mut core = Core::new(CoreLimits { recent_outcomes: 1, ..CoreLimits::default() }, at(0));
+    let mut answers = [1, 2, 3].map(|n| ask(&mut core, hold("seats", "mine"), key(n)));
+    let found = [1, 2, 3].map(|n| (key(n), recorded(n as u64)));
+    core.looked_up(&[1, 2, 3].map(key), found.into(), at(1));
+    let positions = answers.each_mut().map(|answer| answer.try_recv().unwrap().unwrap().position);
+    assert_eq!(positions, [1, 2, 3]);
+}
+
+#[test]
+fn who_asks_while_bad_input_is_looked_up_is_told_after_a_look_of_its_own() {
+    let mut core = core(32);
+    let too_late = SlotCommand::HoldUnits { hold_id: HoldId::parse("mine").unwrap(), quantity: 1, expires_at: at(0) };
+    let late = || OneStream::<InventorySlot>::on("hold", &slot("seats"), too_late.clone());
+    let mut first = submit(&mut core, late(), key(1));
+    load(&mut core, opened("seats", 0));
+    let (number, landed) = land(core.depart(at(1)).unwrap(), 9);
+    core.appended(number, landed, at(1));
+    assert_eq!(std::mem::take(&mut core.effects.lookups), [key(1)], "another node may have done it in time");
+    let mut second = ask(&mut core, late(), key(1));
+    core.looked_up(&[key(1)], vec![], at(1));
+    assert!(first.try_recv().unwrap().unwrap().refusal.is_some());
+    assert!(second.try_recv().is_err(), "by now it may have been done");
+    assert_eq!(core.effects.lookups, [key(1)]);
+    core.looked_up(&[key(1)], vec![(key(1), recorded(7))], at(1));
+    assert_eq!(second.try_recv().unwrap().unwrap(), Outcome { position: 7, refusal: None, events: Vec::new() });
 }
