@@ -1,7 +1,7 @@
 //! Streams that a view could not read on: recorded, shown, and read again when somebody has repaired what stood in the way.
 
 use jari_domain::StreamId;
-use jari_event_store::{Body, Database, LogError, Reader, RecordedEvent, in_time};
+use jari_event_store::{Body, Database, LogError, Reader, RecordedEvent};
 use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
 
@@ -150,7 +150,7 @@ pub(crate) async fn list(database: &Database, page: &QuarantinePage) -> Result<V
 /// The checkpoint's row is locked first, as by every writer: nobody moves the view meanwhile, and whoever writes next finds that the
 /// quarantine has changed. Events are read in pages; the transaction lasts as long as the stream is, and each step of it has a bound.
 pub(crate) async fn retry(database: &Database, view: &'static dyn Projection, build: Build, stream: &StreamId) -> Result<u64, RetryError> {
-    let mut pen = in_time(Pen::connect(database, build.clone())).await?;
+    let mut pen = database.in_time(Pen::connect(database, build.clone())).await?;
     match refold(database, view, &build, &mut pen, stream).await {
         Ok(position) => Ok(position),
         Err(Failed::With(error)) => Err(error),
@@ -158,7 +158,7 @@ pub(crate) async fn retry(database: &Database, view: &'static dyn Projection, bu
             let told = recordable(&error);
             let parameters: [&(dyn ToSql + Sync); 4] = [&build.number, &stream.aggregate_type, &&*stream.aggregate_id, &told];
             let noted = async { Ok::<_, LogError>(database.connection().await?.execute(STILL, &parameters).await?) };
-            in_time(noted).await?;
+            database.in_time(noted).await?;
             Err(RetryError::Still(error))
         }
     }
@@ -189,8 +189,8 @@ impl From<Fault> for Failed {
 async fn refold(database: &Database, view: &'static dyn Projection, build: &Build, pen: &mut Pen, stream: &StreamId) -> Result<u64, Failed> {
     let key: [&(dyn ToSql + Sync); 3] = [&build.number, &stream.aggregate_type, &&*stream.aggregate_id];
     let reader = Reader::new(database.clone());
-    let transaction = in_time(pen.begin()).await?;
-    let locked = in_time(async {
+    let transaction = database.in_time(pen.begin()).await?;
+    let locked = database.in_time(async {
         let Some(row) = transaction.query_opt(LOCK, &[&build.number]).await? else { return Err(RetryError::Switched) };
         let position = unsigned(row.try_get(0)?);
         let Some(row) = transaction.query_opt(HELD, &key).await? else { return Err(RetryError::NotQuarantined(stream.clone())) };
@@ -199,18 +199,18 @@ async fn refold(database: &Database, view: &'static dyn Projection, build: &Buil
     let (position, mut read) = locked.await?;
     // Ends with the stream, or where the view stands.
     loop {
-        let page = in_time(reader.stream_after(stream, read, PAGE)).await?;
+        let page = database.in_time(reader.stream_after(stream, read, PAGE)).await?;
         let events: Vec<&RecordedEvent> = page.iter().take_while(|event| event.position <= position).collect();
         for event in &events {
             if let Body::Unreadable { error, .. } = &event.body {
                 return Err(Failed::On(error.to_string()));
             }
         }
-        in_time(write_again(&transaction, build, &view.fold(&events))).await?;
+        database.in_time(write_again(&transaction, build, &view.fold(&events))).await?;
         let Some(last) = events.last().filter(|_| events.len() == PAGE) else { break };
         read = last.sequence;
     }
-    let let_go = in_time(async {
+    let let_go = database.in_time(async {
         transaction.execute(RELEASE, &key).await?;
         transaction.execute(CHANGED, &[&build.number]).await?;
         Ok::<_, LogError>(transaction.commit().await?)

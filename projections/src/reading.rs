@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jari_event_store::{LogError, in_time};
+use jari_event_store::LogError;
 use jari_proto::deadline;
 use tokio::time::Instant;
 use tokio_postgres::{Row, error::SqlState, types::ToSql};
@@ -66,7 +66,7 @@ impl Views {
             let mut all: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(parameters.len() + 1);
             all.push(&build.number);
             all.extend(parameters);
-            let rows = in_time(async {
+            let rows = self.inner.reads.in_time(async {
                 let client = self.inner.reads.connection().await?;
                 let statement = client.prepare_cached(&build.sql(sql)).await?;
                 Ok::<_, LogError>(client.query(&statement, &all).await?)
@@ -81,7 +81,7 @@ impl Views {
                 Err(LogError::Database(error)) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => {}
                 Err(error) => return Err(error.into()),
             }
-            in_time(state.refresh(&self.inner.database)).await?;
+            self.inner.database.in_time(state.refresh(&self.inner.database)).await?;
         }
         Err(QueryError::NotReady { view: view.name() })
     }

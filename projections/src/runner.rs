@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jari_domain::{StreamId, Timestamp};
-use jari_event_store::{Clock, Database, Lease, LeaseKeeper, LogError, LogTail, RecordedEvent, in_time};
+use jari_event_store::{Clock, Database, Lease, LeaseKeeper, LogError, LogTail, RecordedEvent};
 use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -117,7 +117,7 @@ impl Views {
     /// # Errors
     /// [`LogError::Database`].
     pub async fn status(&self) -> Result<Vec<ProjectionStatus>, LogError> {
-        let mut all = in_time(status::read(&self.inner.database, &self.inner.tail)).await?;
+        let mut all = self.inner.database.in_time(status::read(&self.inner.database, &self.inner.tail)).await?;
         for (status, state) in all.iter_mut().zip(&self.inner.states) {
             status.trouble = state.trouble();
         }
@@ -153,7 +153,7 @@ impl Views {
     /// # Errors
     /// [`LogError::Database`].
     pub async fn quarantined(&self, page: &QuarantinePage) -> Result<Vec<QuarantinedStream>, LogError> {
-        in_time(quarantine::list(&self.inner.database, page)).await
+        self.inner.database.in_time(quarantine::list(&self.inner.database, page)).await
     }
 
     /// Ends every stream of those who watch, with `SHUTTING_DOWN`; everything else goes on. For a server that takes no more calls.
@@ -167,7 +167,7 @@ impl Views {
     /// [`RetryError`].
     pub async fn retry_quarantined(&self, view: &str, stream: &StreamId) -> Result<u64, RetryError> {
         let state = self.inner.states.iter().find(|state| state.view.name() == view).ok_or_else(|| RetryError::ViewUnknown(view.into()))?;
-        in_time(state.refresh(&self.inner.database)).await?;
+        self.inner.database.in_time(state.refresh(&self.inner.database)).await?;
         let build = state.standing().build.ok_or(RetryError::Switched)?;
         quarantine::retry(&self.inner.database, state.view, build, stream).await
     }

@@ -74,14 +74,14 @@ impl History {
 impl Serving {
     /// The history, once no order waits in line.
     pub async fn settled(&self) -> History {
-        for _ in 0..600 {
+        for _ in 0..2_400 {
             let history = History::of(self.log().await);
             if history.orders().all(|(_, order)| order.status() != OrderStatus::Placed) {
                 return history;
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        panic!("orders still wait after 30 s");
+        panic!("orders still wait after two minutes");
     }
 
     /// The history once no order waits in line, after all of this file has been held against it. Nothing else may be under way.

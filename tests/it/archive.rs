@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use jari_commands::engine::EngineSettings;
 use jari_domain::{Timestamp, slot::InventorySlot};
 use jari_event_store::{Appender, Archiver, Database, Reader, TailSettings, archive_horizon};
 use tokio_postgres::error::SqlState;
 
 use crate::{
-    harness::{Node, database, hold},
+    harness::{Node, database, hold, patient},
     raw::{INSERT, batch, client, group, stream, values, write},
     seal::walk,
 };
@@ -33,7 +32,7 @@ async fn count(database: &Database, table: &str) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_of_which_most_has_moved_reads_decides_and_proves_as_before() {
-    let node = Node::on(database().await, EngineSettings::default()).await;
+    let node = Node::on(database().await, patient()).await;
     let slot = node.open_stock("seats", 100).await;
     for n in 0..60 {
         node.run(hold(&slot, &format!("h-{n}"), 1)).await;
@@ -49,7 +48,7 @@ async fn a_log_of_which_most_has_moved_reads_decides_and_proves_as_before() {
     assert_eq!(archive(&database, 1_000_000).await, 10, "but for the last of its stream");
     let horizon = archive_horizon(&database).await.unwrap();
     assert_eq!((horizon.upto, horizon.moved_to), (61, 61));
-    let node = Node::on(database, EngineSettings::default()).await;
+    let node = Node::on(database, patient()).await;
     assert_eq!((format!("{:?}", node.log().await), node.state::<InventorySlot>(&slot).await), before);
     assert_eq!(walk(&node.database).await, proved);
     for limit in [1, 7, 60] {
@@ -118,7 +117,7 @@ async fn a_batch_is_checked_for_its_group_that_knows_least() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_knows_nothing_of_what_has_moved_decides_again_on_all_of_it() {
     let deaf = TailSettings { poll: Duration::from_secs(86_400), ..TailSettings::default() };
-    let node = Node::following(database().await, EngineSettings::default(), deaf).await;
+    let node = Node::following(database().await, patient(), deaf).await;
     let slot = node.open_stock("seats", 5).await;
     let rows: Vec<String> = (2..=9).map(|n| values(&slot.to_string(), n + 1).replace(&format!("', {}, '", n + 1), &format!("', {n}, '"))).collect();
     client(&node.database).await.batch_execute(&format!("{INSERT} {}", rows.join(", "))).await.unwrap();
@@ -202,7 +201,7 @@ async fn only_the_archiver_takes_rows_out_and_only_what_stands_in_the_archive() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bookings_go_on_while_their_own_history_moves_and_an_archiver_is_killed() {
-    let node = std::sync::Arc::new(Node::on(database().await, EngineSettings::default()).await);
+    let node = std::sync::Arc::new(Node::on(database().await, patient()).await);
     let slot = node.open_stock("seats", 100_000).await;
     let callers: Vec<_> = (0..8)
         .map(|caller| {

@@ -42,7 +42,7 @@ impl<'a> Refusals<'a> {
 
     /// The call is refused with `code`, for which there is a page.
     async fn expect<T: std::fmt::Debug>(&self, code: &str, what: &str, call: impl Future<Output = Result<Response<T>, Status>>) {
-        let status = tokio::time::timeout(Duration::from_secs(20), call).await.unwrap_or_else(|_| panic!("{what}: no answer"));
+        let status = tokio::time::timeout(Duration::from_secs(120), call).await.unwrap_or_else(|_| panic!("{what}: no answer"));
         let status = status.map(|answer| panic!("{what}: taken: {answer:?}")).unwrap_err();
         assert!(!matches!(status.code(), Code::Internal | Code::Unknown | Code::Unimplemented), "{what}: {status:?}");
         assert_eq!(reason(&status).as_deref(), Some(code), "{what}: {status:?}");
@@ -187,7 +187,7 @@ async fn a_bad_order_is_refused_by_name_and_leaves_no_trace() {
 async fn a_bad_command_to_a_slot_is_refused_by_name_and_leaves_no_trace() {
     let shop = Serving::start().await;
     let slot = shop.on_sale("seat", 5).await;
-    let soon = || Some(wire(in_seconds(60)));
+    let soon = || Some(wire(in_seconds(3_000)));
     let hold = |hold: &str, quantity, expires_at| HoldUnitsRequest {
         request_id: id(),
         slot_id: "seat@stock".into(),
@@ -406,7 +406,7 @@ async fn bad_words_to_operators_commands_are_refused_by_name() {
 async fn an_id_stands_for_one_command_and_for_as_long_as_it_is_remembered() {
     let shop = Serving::start().await;
     let slot_id = shop.on_sale("seat", 5).await;
-    let hold = HoldUnitsRequest { request_id: id(), slot_id, hold_id: "a".into(), quantity: 1, expires_at: Some(wire(in_seconds(60))) };
+    let hold = HoldUnitsRequest { request_id: id(), slot_id, hold_id: "a".into(), quantity: 1, expires_at: Some(wire(in_seconds(3_000))) };
     let answer = shop.inventory().hold_units(hold.clone()).await.unwrap().into_inner();
     let place = order(&[("seat", 1)]);
     shop.orders().place_order(place.clone()).await.unwrap();

@@ -57,17 +57,7 @@ impl Callers {
                             return;
                         }
                         let (name, id) = (format!("c{caller}-{n}"), id(n / 2));
-                        let outcome = loop {
-                            match node.engine.execute(hold(&slot, &name, 1), command(id)).await {
-                                Ok(outcome) => break outcome,
-                                Err(ExecuteError::LogUnavailable { retry_after }) => {
-                                    assert!(retry_after > Duration::ZERO);
-                                    tokio::time::sleep(Duration::from_millis(20)).await;
-                                }
-                                Err(ExecuteError::OutcomePending { .. }) => {}
-                                Err(other) => panic!("{name}: {other}"),
-                            }
-                        };
+                        let outcome = outcome(&node, &slot, &name, id).await;
                         told.lock().unwrap().push((name, id, outcome));
                     }
                 })
@@ -97,6 +87,21 @@ impl Callers {
     }
 }
 
+/// What becomes of a hold: asked for under its id for as long as nobody knows.
+async fn outcome(node: &Node, slot: &SlotId, name: &str, id: Uuid) -> Outcome {
+    loop {
+        match node.engine.execute(hold(slot, name, 1), command(id)).await {
+            Ok(outcome) => return outcome,
+            Err(ExecuteError::LogUnavailable { retry_after }) => {
+                assert!(retry_after > Duration::ZERO);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(ExecuteError::OutcomePending { .. }) => {}
+            Err(other) => panic!("{name}: {other}"),
+        }
+    }
+}
+
 /// Somebody new comes every few milliseconds, asks for nothing in particular, and soon leaves: those inside may all wait for the same answer.
 async fn newcome(node: Arc<Node>, slot: SlotId, sent_away: Arc<AtomicUsize>, stop: Arc<AtomicBool>) {
     let nothing = || on_slot(&slot, SlotCommand::ExpireHold { hold_id: HoldId::parse("nobody").unwrap() });
@@ -122,11 +127,11 @@ pub async fn prove(node: &Node, slots: &[SlotId], told: &[Told]) {
     assert_eq!(taken, told.iter().filter(|(_, _, outcome)| outcome.refusal.is_none()).count(), "nothing is lost, nothing is doubled");
     assert_eq!(recorded_commands(node).await, told.len() + slots.len());
     let ledgers = &ledgers;
-    let asked_again = futures::stream::iter(told).for_each_concurrent(256, |(name, id, outcome)| async move {
+    let asked_again = futures::stream::iter(told).for_each_concurrent(256, |(name, id, first)| async move {
         let caller: usize = name[1..name.find('-').unwrap()].parse().unwrap();
         let at = caller % slots.len();
-        ledgers[at].check(name, 1, outcome);
-        assert_eq!(node.engine.execute(hold(&slots[at], name, 1), command(*id)).await.unwrap(), *outcome);
+        ledgers[at].check(name, 1, first);
+        assert_eq!(outcome(node, &slots[at], name, *id).await, *first);
     });
     asked_again.await;
     node.log().await;

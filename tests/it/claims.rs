@@ -67,7 +67,7 @@ async fn topics_are_taken_before_the_first_event_and_whoever_comes_second_distur
     // long enough for the second to try again in between
     for _ in 0..40 {
         first.book("poster", 1).await;
-        assert_eq!(first.relay().await.state(), RelayState::Running);
+        assert_ne!(first.relay().await.state(), RelayState::Halted);
         tokio::time::sleep(std::time::Duration::from_millis(60)).await;
     }
     first.until_relayed().await;

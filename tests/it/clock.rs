@@ -9,7 +9,7 @@ use jari_domain::{
 use jari_event_store::LoadRequest;
 
 use crate::{
-    harness::{Node, database, eventually, hold_until, in_seconds, on_slot},
+    harness::{Node, database, eventually, hold_until, in_seconds, on_slot, patient},
     ledger::Ledger,
     raw::{INSERT, client, values},
 };
@@ -63,7 +63,7 @@ async fn a_date_that_no_clock_says_does_not_hold_a_streams_time_for_years() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_time_of_a_stream_outlives_a_restart_also_in_a_snapshot() {
     let limits = CoreLimits { snapshot_every: 2, ..CoreLimits::default() };
-    let settings = EngineSettings { limits, ..EngineSettings::default() };
+    let settings = EngineSettings { limits, ..patient() };
     let node = Node::on(database().await, settings).await;
     let slot = node.open_stock("seat", 2).await;
     assert_eq!(code(&node, hold_until(&slot, "first", 1, in_seconds(600))).await, None);

@@ -31,7 +31,7 @@ fn flip(file: &Path, at: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_changed_byte_on_the_disk_is_named_by_its_batches_and_the_rest_is_proved() {
     let server = PrivatePostgres::temporary(true, Lifetime::Owned).await.unwrap();
-    let database = Database::new(server.access().superuser.clone(), PoolSettings::default()).unwrap();
+    let database = Database::new(server.access().superuser.clone(), PoolSettings::patient()).unwrap();
     migrate(&database, None).await.unwrap();
     let psql = client(&database).await;
     let rows: Vec<String> = (1..=EVENTS).map(|n| values("a", n)).collect();

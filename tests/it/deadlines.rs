@@ -12,12 +12,12 @@ use tokio::{net::TcpStream, time::Instant};
 use tonic::{Code, Status};
 
 use crate::{
-    harness::database,
+    harness::{database, eventually},
     serving::{Serving, order},
 };
 
 /// Fails rather than hangs.
-const AT_MOST: Duration = Duration::from_secs(60);
+const AT_MOST: Duration = Duration::from_secs(100);
 
 /// What such a caller hears.
 #[derive(Debug)]
@@ -66,18 +66,41 @@ pub fn is_exceeded(heard: &Heard) {
     assert_eq!((heard.status.code(), reason(&heard.status).as_deref()), (Code::DeadlineExceeded, Some("DEADLINE_EXCEEDED")), "{heard:?}");
 }
 
+/// A stream that its caller gives 0.7 s, or longer on a machine that says nothing within that.
+async fn until_over(address: SocketAddr, path: &str, request: &impl Message) -> Heard {
+    for timeout in ["700m", "5S"] {
+        let heard = call(address, path, timeout, request).await;
+        is_exceeded(&heard);
+        if heard.bytes > 0 {
+            return heard;
+        }
+    }
+    let heard = call(address, path, "40S", request).await;
+    is_exceeded(&heard);
+    heard
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_whose_time_is_over_hears_so_with_a_code_and_its_command_is_done_all_the_same() {
     let shop = Serving::on(database().await, |config| config.settlement.enabled = false).await;
     shop.on_sale("seat", 3).await;
-    for (n, timeout) in ["1n", "1m", "20m", "700m"].into_iter().enumerate() {
-        let place = PlaceOrderRequest { order_id: format!("order-{n}"), ..order(&[("seat", 1)]) };
-        let heard = call(shop.node.address, "/reservation.order.v1.OrderService/PlaceOrder", timeout, &place).await;
+    let place = async |request: &PlaceOrderRequest, timeout: &str| {
+        let heard = call(shop.node.address, "/reservation.order.v1.OrderService/PlaceOrder", timeout, request).await;
         is_exceeded(&heard);
-        assert!(heard.after < Duration::from_secs(15), "nobody settles, and it would wait for 20 s: {heard:?}");
+        assert!(heard.after < Duration::from_secs(60), "nobody settles, and it would wait for two minutes: {heard:?}");
+    };
+    for timeout in ["1n", "1m", "20m"] {
+        place(&order(&[("seat", 1)]), timeout).await;
     }
-    let get = GetOrderRequest { order_id: "order-3".into(), min_position: i64::try_from(shop.log().await.len()).unwrap() };
-    shop.order_queries().get_order(get).await.expect("it was accepted before its caller's time was over");
+    // on a slow machine its time may be over before it was read: then it is sent again
+    let last = PlaceOrderRequest { order_id: "last".into(), ..order(&[("seat", 1)]) };
+    eventually("it is done", || async {
+        place(&last, "700m").await;
+        shop.log().await.iter().any(|event| &*event.aggregate_id == "last")
+    })
+    .await;
+    let get = GetOrderRequest { order_id: "last".into(), min_position: i64::try_from(shop.log().await.len()).unwrap() };
+    shop.order_queries().get_order(get).await.expect("it is done though nobody waits for it");
     shop.node.stop().await;
 }
 
@@ -88,12 +111,10 @@ async fn a_stream_whose_time_is_over_ends_with_a_code_after_what_it_had_to_say()
     let placed = shop.orders().place_order(order(&[("seat", 1)])).await.unwrap().into_inner();
     let order_id = placed.order.unwrap().order_id;
     let watch = WatchOrderRequest { order_id, until: WatchUntil::Final.into(), min_position: placed.position };
-    let heard = call(shop.node.address, "/reservation.order.v1.OrderQueryService/WatchOrder", "700m", &watch).await;
-    is_exceeded(&heard);
+    let heard = until_over(shop.node.address, "/reservation.order.v1.OrderQueryService/WatchOrder", &watch).await;
     assert!(heard.bytes > 0, "the order as it stands came before: {heard:?}");
     let follow = ReadLogRequest { follow: true, ..ReadLogRequest::default() };
-    let heard = call(shop.node.address, "/reservation.history.v1.HistoryService/ReadLog", "700m", &follow).await;
-    is_exceeded(&heard);
+    let heard = until_over(shop.node.address, "/reservation.history.v1.HistoryService/ReadLog", &follow).await;
     assert!(heard.bytes > 0, "the log so far came before: {heard:?}");
     // one that ends before its time ends as ever
     let watch = WatchOrderRequest { until: WatchUntil::Settled.into(), ..watch };

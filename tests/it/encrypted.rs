@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 use crate::{
     harness::eventually,
+    processes::free_address,
     serving::{Serving, order},
 };
 
@@ -48,7 +49,7 @@ impl Networked {
         let access = made.access().clone();
         made.stop();
         prepare(&folder, &data);
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_address().parse::<std::net::SocketAddr>().unwrap().port();
         let owner = fs::metadata(&data).unwrap();
         let mut command = Command::new(program);
         command.arg("-D").arg(&data).current_dir(&data).stdout(Stdio::null()).stderr(Stdio::null());
@@ -77,7 +78,7 @@ impl Networked {
 
     async fn try_at(&self, host: &str, parameters: &str) -> Result<bool, String> {
         let address: Address = self.url("jari", host, parameters).parse().unwrap();
-        let database = Database::new(address, PoolSettings::default()).unwrap();
+        let database = Database::new(address, PoolSettings::patient()).unwrap();
         let client = database.dedicated().await.map_err(|error| error.to_string())?;
         Ok(client.query_one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[]).await.unwrap().get(0))
     }
@@ -121,7 +122,7 @@ fn certify(folder: &Path, data: &Path) {
 async fn bookings_go_over_tls_to_a_server_whose_certificate_was_checked() {
     let server = Networked::encrypted().await;
     let checked = format!("sslmode=verify-full&{}", server.root("ca.pem"));
-    let database = |role: &str| Database::new(server.url(role, "localhost", &checked).parse::<Address>().unwrap(), PoolSettings::default()).unwrap();
+    let database = |role: &str| Database::new(server.url(role, "localhost", &checked).parse::<Address>().unwrap(), PoolSettings::patient()).unwrap();
     jari_event_store::migrate(&database("jari_owner"), Some("jari")).await.unwrap();
     let shop = Serving::on(database("jari"), |_| {}).await;
     shop.on_sale("poster", 10).await;
@@ -190,7 +191,7 @@ async fn whoever_shows_a_certificate_whose_key_it_does_not_hold_is_refused_in_ea
             for (key, is_refused) in [(&own, false), (&other, true)] {
                 let port = shows(certificate.der().clone(), key, version);
                 let address: Address = format!("postgresql://jari@127.0.0.1:{port}/jari?{mode}").parse().unwrap();
-                let why = Database::new(address, PoolSettings::default()).unwrap().dedicated().await.unwrap_err().to_string();
+                let why = Database::new(address, PoolSettings::patient()).unwrap().dedicated().await.unwrap_err().to_string();
                 assert_eq!(why.contains("BadSignature"), is_refused, "{version:?} {mode}: {why}");
             }
         }

@@ -7,7 +7,7 @@ use jari_domain::slot::InventorySlot;
 use uuid::Uuid;
 
 use crate::{
-    harness::{Node, command, database, hold, in_seconds},
+    harness::{Node, command, database, hold, in_seconds, patient},
     raw::{INSERT, client, values},
 };
 
@@ -47,7 +47,7 @@ async fn a_repeated_command_gives_the_recorded_outcome() {
         assert_eq!(node.engine.execute(hold(&slot, "b", 1), command(second)).await.unwrap(), refused);
     }
     let database = node.stop().await;
-    let node = Node::on(database, Default::default()).await;
+    let node = Node::on(database, patient()).await;
     assert_eq!(node.engine.execute(hold(&slot, "a", 1), command(first)).await.unwrap(), sold, "also after a restart");
     assert_eq!(node.engine.execute(hold(&slot, "b", 1), command(second)).await.unwrap(), refused, "refusals too");
     let other = jari_commands::engine::Origin { digest: [1; 16], ..command(first) };
@@ -60,7 +60,7 @@ async fn a_repeated_command_gives_the_recorded_outcome() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_on_one_slot_never_oversell() {
     let one = Arc::new(Node::start().await);
-    let two = Arc::new(Node::on(one.database.clone(), Default::default()).await);
+    let two = Arc::new(Node::on(one.database.clone(), patient()).await);
     let slot = one.open_stock("seats", 300).await;
     let tasks: Vec<_> = (0..800)
         .map(|n| {
@@ -90,7 +90,7 @@ async fn two_nodes_on_one_slot_never_oversell() {
 async fn what_others_write_to_a_stream_is_known_before_the_next_decision_on_it() {
     // one try: who decides on a state that is old by now falls, and is told so
     let limits = CoreLimits { attempts: 1, ..CoreLimits::default() };
-    let node = Node::on(database().await, EngineSettings { limits, ..EngineSettings::default() }).await;
+    let node = Node::on(database().await, EngineSettings { limits, ..patient() }).await;
     let (slot, beside) = (node.open_stock("seats", 10).await, node.open_stock("beside", 10).await);
     assert_eq!(node.run(hold(&slot, "before", 1)).await.refusal, None);
     // versions 3 and 4: suspended, and resumed

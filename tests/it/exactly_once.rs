@@ -7,18 +7,14 @@ use uuid::Uuid;
 
 use crate::{
     callers::{Callers, id, prove, recorded_commands},
-    harness::{Node, command, database, eventually, hold, hold_until, in_seconds},
+    harness::{Node, command, database, eventually, hold, hold_until, in_seconds, patient},
     ledger::Ledger,
     raw::client,
     wire::{Cut, Wire},
 };
 
 fn settings() -> EngineSettings {
-    EngineSettings {
-        limits: CoreLimits { attempts: 100_000, ..CoreLimits::default() },
-        answer_within: Duration::from_secs(30),
-        ..EngineSettings::default()
-    }
+    EngineSettings { limits: CoreLimits { attempts: 100_000, ..CoreLimits::default() }, ..patient() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,10 +95,11 @@ async fn bad_input_leaves_its_id_free_and_what_was_done_is_told_also_when_it_mak
     assert_eq!(mended.refusal, None);
     assert_eq!(one.engine.execute(hold_until(&slot, "a", 1, in_seconds(-5)), bad).await, Err(ExecuteError::CommandIdReused));
 
-    let ends = jari_domain::Timestamp::now() + jiff::SignedDuration::from_millis(700);
+    let ends = in_seconds(10);
     let done = one.engine.execute(hold_until(&slot, "b", 1, ends), command(done_id)).await.unwrap();
     assert_eq!(done.refusal, None);
-    tokio::time::sleep(Duration::from_millis(800)).await;
+    let over = ends.duration_since(jari_domain::Timestamp::now()) + jiff::SignedDuration::from_millis(100);
+    tokio::time::sleep(Duration::try_from(over).unwrap_or_default()).await;
     assert_eq!(two.engine.execute(hold_until(&slot, "b", 1, ends), command(done_id)).await, Ok(done), "its end has passed, and it was done");
 }
 

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     archive::archive,
     export_killed::Folder,
-    harness::{Node, command, database, eventually, hold},
+    harness::{Node, command, database, eventually, hold, patient},
     history::{cancel, confirm, place, read},
     serving::Serving,
 };
@@ -212,7 +212,7 @@ async fn another_log_or_one_that_was_restored_is_never_mixed_in() {
     assert_eq!(refused.code(), "EXPORT_OTHER_LOG", "{refused}");
     other.stop().await;
 
-    let restored = Node::on(pretender(&node.database).await, Default::default()).await;
+    let restored = Node::on(pretender(&node.database).await, patient()).await;
     let refused = run(&restored.database, &folder.0, SMALL).await.unwrap_err();
     assert!(matches!(refused, ExportError::LogBehind { exported, head: 0 } if exported == done.position), "{refused}");
     let slot = restored.open_stock("poster", 999).await;
@@ -301,7 +301,7 @@ pub fn address(config: &Config) -> String {
 }
 
 pub fn reach(address: &str) -> Database {
-    Database::new(address.parse::<jari_event_store::Address>().unwrap(), PoolSettings::default()).unwrap()
+    Database::new(address.parse::<jari_event_store::Address>().unwrap(), PoolSettings::patient()).unwrap()
 }
 
 /// So many holds at once: batches of many events.

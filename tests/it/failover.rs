@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use jari_commands::engine::EngineSettings;
-use jari_event_store::{Database, PoolSettings, migrate};
-use jari_postgres::{Lifetime, PrivatePostgres};
+use jari_event_store::{Database, PoolSettings};
 use jari_proto::{order::v1::OrderState, product::v1::product_service_client::ProductServiceClient};
 use tokio_postgres::Client;
 
 use crate::{
     harness::{Node, command, database, eventually, hold},
+    outage::stocked,
     processes::{Folder, channel, free_address, start},
     raw::client,
     serving::{Serving, draft, order},
@@ -100,11 +100,10 @@ async fn require_standby(client: &Client, name: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_standby_has_is_told_to_nobody_even_when_its_connection_is_cut() {
-    let server = PrivatePostgres::temporary(true, Lifetime::Owned).await.unwrap();
+    let (server, mut slots) = stocked(&[("seat", 10)]).await;
+    let slot = slots.remove(0);
     let database = Database::new(server.access().superuser.clone(), PoolSettings::default()).unwrap();
-    migrate(&database, None).await.unwrap();
     let node = Arc::new(Node::on(database, EngineSettings::default()).await);
-    let slot = node.open_stock("seat", 10).await;
     let operator = client(&node.database).await;
     require_standby(&operator, "nobody").await;
     let id = uuid::Uuid::now_v7();
@@ -133,16 +132,23 @@ async fn what_no_standby_has_is_told_to_nobody_even_when_its_connection_is_cut()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_takes_nothing_is_not_stormed_and_is_used_again_when_it_does() {
-    let node = Node::start().await;
-    let slot = node.open_stock("seat", 10).await;
+    let first = Node::start().await;
+    let slot = first.open_stock("seat", 10).await;
+    // its bound is ten seconds
+    let node = Node::on(first.stop().await, EngineSettings::default()).await;
     let operator = client(&node.database).await;
     let name = node.database.config().get_dbname().unwrap().to_owned();
     operator.batch_execute(&format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = on")).await.unwrap();
     cut_off(&operator).await;
     let sent = node.engine.status().batches;
     let id = uuid::Uuid::now_v7();
-    let first = node.engine.execute(hold(&slot, "first", 1), command(id)).await;
-    assert!(first.is_err(), "{first:?}");
+    let began = tokio::time::Instant::now();
+    // whoever asks after the node has seen the cut hears so at once, and asks again
+    while began.elapsed() < Duration::from_secs(10) {
+        let first = node.engine.execute(hold(&slot, "first", 1), command(id)).await;
+        assert!(first.is_err(), "{first:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let tries = node.engine.status().batches - sent;
     assert!((1..40).contains(&tries), "{tries} tries while it was asked for ten seconds");
     operator.batch_execute(&format!("ALTER DATABASE \"{name}\" RESET default_transaction_read_only")).await.unwrap();

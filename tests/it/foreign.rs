@@ -20,13 +20,13 @@ use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use crate::{
-    harness::{Node, command, database, eventually, hold, in_seconds, on_slot},
+    harness::{Node, command, database, eventually, hold, in_seconds, on_slot, patient},
     ledger::Ledger,
     raw::{INSERT, client, values},
 };
 
 fn settings(attempts: u32) -> EngineSettings {
-    EngineSettings { limits: CoreLimits { attempts, ..CoreLimits::default() }, answer_within: Duration::from_secs(30), ..EngineSettings::default() }
+    EngineSettings { limits: CoreLimits { attempts, ..CoreLimits::default() }, ..patient() }
 }
 
 /// Decides on what stands in the log and inserts the seven columns; says which version of the stream it was, or that another was first.
@@ -184,10 +184,10 @@ async fn a_conflict_on_one_stream_fails_nobody_on_the_streams_beside_it() {
 async fn a_command_that_is_always_beaten_hears_so_after_its_attempts_and_has_done_nothing() {
     let node = Arc::new(Node::on(database().await, settings(3)).await);
     let slot = node.open_stock("seats", 10).await;
-    // two writers take turns at the log's lock: while one commits, the other waits for it, so that the engine always comes to a moved stream
+    // three writers take turns at the log's lock: while one commits, others wait for it, so that the engine always comes to a moved stream
     let next = Arc::new(tokio::sync::Mutex::new(1));
     let done = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = (0..2)
+    let writers: Vec<_> = (0..3)
         .map(|_| {
             let (database, id, next, done) = (node.database.clone(), slot.to_string(), next.clone(), done.clone());
             tokio::spawn(async move {
@@ -200,7 +200,7 @@ async fn a_command_that_is_always_beaten_hears_so_after_its_attempts_and_has_don
                     // from version 2 on: suspended at even ones, resumed at odd ones
                     let event = values(&id, *version + 1).replace(&format!("', {}, '", *version + 1), &format!("', {}, '", *version));
                     transaction.batch_execute(&format!("{INSERT} {event}")).await.unwrap();
-                    tokio::time::sleep(Duration::from_millis(25)).await;
+                    tokio::time::sleep(Duration::from_millis(250)).await;
                     transaction.commit().await.unwrap();
                 }
             })

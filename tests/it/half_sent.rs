@@ -1,6 +1,6 @@
 //! Calls that begin and do not go on.
 
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
 
 use jari_proto::{
     order::v1::{PlaceOrderRequest, PlaceOrderResponse},
@@ -31,16 +31,22 @@ async fn calls_that_are_never_finished_keep_nobody_out_for_long() {
             client.client_streaming(Request::new(futures::stream::pending()), path, codec).await
         })
     };
-    let halves = [begun(), begun()];
+    let halves = Mutex::new(Vec::new());
+    // a half has its place for a few seconds only, in which this may come too late on a slow machine
     let busy = || async {
+        halves.lock().unwrap().extend([begun(), begun()]);
         let answer = shop.orders().place_order(order(&[("poster", 1)])).await;
         answer.err().and_then(|status| reason(&status)).as_deref() == Some("ENGINE_BUSY")
     };
     eventually("they have the two places", busy).await;
-    for half in halves {
+    let mut ends = Vec::new();
+    for half in halves.into_inner().unwrap() {
         let ended = tokio::time::timeout(Duration::from_secs(60), half).await.expect("it is ended").unwrap();
-        assert_eq!(reason(&ended.unwrap_err()).as_deref(), Some("REQUEST_MALFORMED"));
+        ends.push(reason(&ended.unwrap_err()).unwrap());
     }
+    // those that found no place are sent away like anybody else
+    assert!(ends.iter().all(|code| code == "REQUEST_MALFORMED" || code == "ENGINE_BUSY"), "{ends:?}");
+    assert!(ends.iter().filter(|code| *code == "REQUEST_MALFORMED").count() >= 2, "{ends:?}");
     shop.orders().place_order(order(&[("poster", 1)])).await.unwrap();
     shop.node.stop().await;
 }

@@ -191,7 +191,7 @@ async fn a_time_is_taken_for_the_last_event_that_was_recorded_by_then() {
 async fn a_hold_that_had_lapsed_is_not_counted_though_nobody_had_recorded_it() {
     let shop = Serving::on(crate::harness::database().await, |config| config.settlement.enabled = false).await;
     let slot_id = shop.on_sale("seat", 3).await;
-    let expires_at = in_seconds(2);
+    let expires_at = in_seconds(10);
     let hold = HoldUnitsRequest { request_id: id(), slot_id: slot_id.clone(), hold_id: "a".into(), quantity: 2, expires_at: Some(wire(expires_at)) };
     let position = shop.inventory().hold_units(hold).await.unwrap().into_inner().position;
     eventually("it has lapsed", || async { jari_domain::Timestamp::now() > expires_at }).await;

@@ -262,7 +262,7 @@ async fn a_command_of_a_transaction_that_was_given_up_is_none() {
     shop.on_sale("poster", 10).await;
     running(&shop).await;
     let sender = Sender::with(&brokers, &prefix, &[("transactional.id", &format!("{prefix}kiosk"))]);
-    let patience = Duration::from_secs(20);
+    let patience = Duration::from_secs(60);
     sender.producer.init_transactions(patience).unwrap();
     sender.producer.begin_transaction().unwrap();
     sender.place(&id(), "o-1", "poster", 1).await;
@@ -326,7 +326,8 @@ async fn nodes_that_are_killed_while_they_take_commands_lose_none_and_do_none_tw
     let topic_is_there = || async {
         let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
         let topic = format!("{prefix}{}", Topic::OrderCommand.name());
-        admin.inner().fetch_metadata(None, Duration::from_secs(10)).unwrap().topics().iter().any(|known| known.name() == topic)
+        let known = admin.inner().fetch_metadata(None, Duration::from_secs(10));
+        known.is_ok_and(|known| known.topics().iter().any(|known| known.name() == topic))
     };
     eventually("a node has made the topic", topic_is_there).await;
     let (sender, mut wrong) = (Sender::new(&brokers, &prefix), BTreeSet::new());

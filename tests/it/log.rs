@@ -13,7 +13,7 @@ use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use crate::{
-    harness::{Node, command, database, empty_database, hold},
+    harness::{Node, command, database, empty_database, hold, patient},
     raw::{INSERT, client, values},
 };
 
@@ -204,14 +204,14 @@ async fn nodes_that_start_at_once_migrate_once_and_again_changes_nothing() {
     let config = empty_database().await;
     let nodes: Vec<_> = (0..6)
         .map(|_| {
-            let database = Database::new(config.clone(), PoolSettings::default()).unwrap();
+            let database = Database::new(config.clone(), PoolSettings::patient()).unwrap();
             tokio::spawn(async move { migrate(&database, Some("jari_server")).await })
         })
         .collect();
     for node in nodes {
         node.await.unwrap().unwrap();
     }
-    let database = Database::new(config, PoolSettings::default()).unwrap();
+    let database = Database::new(config, PoolSettings::patient()).unwrap();
     let reader = client(&database).await;
     let count = "SELECT count(*), count(DISTINCT version), (SELECT log_id FROM log_identity) FROM refinery_schema_history";
     let before = reader.query_one(count, &[]).await.unwrap();
@@ -219,7 +219,7 @@ async fn nodes_that_start_at_once_migrate_once_and_again_changes_nothing() {
     let after = reader.query_one(count, &[]).await.unwrap();
     assert_eq!(before.get::<_, i64>(0), before.get::<_, i64>(1), "each once");
     assert_eq!((before.get::<_, i64>(0), before.get::<_, Uuid>(2)), (after.get(0), after.get(2)));
-    let node = Node::on(database, Default::default()).await;
+    let node = Node::on(database, patient()).await;
     let slot = node.open_stock("seats", 1).await;
     assert!(node.engine.execute(hold(&slot, "a", 1), command(Uuid::now_v7())).await.unwrap().refusal.is_none());
 }

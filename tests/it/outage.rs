@@ -9,18 +9,30 @@ use jari_postgres::{Lifetime, PrivatePostgres};
 
 use crate::{
     callers::{Callers, prove},
-    harness::{Node, command, eventually, hold},
+    harness::{Node, command, eventually, hold, patient},
 };
+
+/// A server of this test's own with a log in it, in which stock is open. That is made with patience: short bounds are for what comes after.
+pub async fn stocked(pools: &[(&str, u32)]) -> (PrivatePostgres, Vec<SlotId>) {
+    let server = PrivatePostgres::temporary(true, Lifetime::Owned).await.unwrap();
+    let database = Database::new(server.access().superuser.clone(), PoolSettings::patient()).unwrap();
+    migrate(&database, None).await.unwrap();
+    let node = Node::on(database, patient()).await;
+    let mut slots = Vec::new();
+    for (pool, capacity) in pools {
+        slots.push(node.open_stock(pool, *capacity).await);
+    }
+    node.stop().await;
+    (server, slots)
+}
 
 /// A server of this test's own, and a node on it.
 async fn own_server() -> (PrivatePostgres, Arc<Node>, Vec<SlotId>) {
-    let server = PrivatePostgres::temporary(true, Lifetime::Owned).await.unwrap();
+    let (server, slots) = stocked(&[("many", 1_000_000), ("few", 500)]).await;
     let database = Database::new(server.access().superuser.clone(), PoolSettings::default()).unwrap();
-    migrate(&database, None).await.unwrap();
     let limits = CoreLimits { attempts: 1_000, ..CoreLimits::default() };
     let settings = EngineSettings { limits, answer_within: Duration::from_secs(2), ..EngineSettings::default() };
     let node = Arc::new(Node::on(database, settings).await);
-    let slots = vec![node.open_stock("many", 1_000_000).await, node.open_stock("few", 500).await];
     (server, node, slots)
 }
 

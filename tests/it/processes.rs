@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -120,9 +121,21 @@ fn url(config: &tokio_postgres::Config) -> String {
     format!("host='{host}' port={} user='{user}' dbname='{name}'{password}", config.get_ports()[0])
 }
 
-/// A free address of this machine.
+/// The lowest of the ports that are given out here; the highest is well below those that a system takes for connections by itself.
+const LOWEST_PORT: u32 = 20_000;
+const PORTS: u32 = 10_000;
+
+/// A free address of this machine, which nobody else of this run is told: it stays free until the program takes it.
 pub fn free_address() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..PORTS {
+        let port = LOWEST_PORT + std::process::id().wrapping_mul(101).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        let address = format!("127.0.0.1:{port}");
+        if std::net::TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no port is free");
 }
 
 /// Connections to whoever serves there, now or later. A call that gets no answer (for its server stands still) ends after a few seconds.

@@ -12,6 +12,8 @@ pub const INSERT: &str = "INSERT INTO events (aggregate_type, aggregate_id, sequ
 pub async fn client(database: &Database) -> Client {
     let (client, connection) = database.config().connect(NoTls).await.unwrap();
     tokio::spawn(connection);
+    // what a test holds it holds for as long as the machine needs
+    client.batch_execute("SET idle_in_transaction_session_timeout = 0").await.unwrap();
     client
 }
 

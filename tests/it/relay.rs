@@ -1,6 +1,13 @@
 //! The relay, on a real Kafka: one server for all tests but those that break it, topics of its own for each.
 
-use std::{path::PathBuf, sync::Mutex, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use jari_event_store::{Database, PoolSettings, Reader};
 use jari_kafka::PrivateKafka;
@@ -42,7 +49,7 @@ pub async fn relaying(database: Database, brokers: &str, prefix: &str) -> Servin
     let mut shop = Serving::on(database, |config| {
         config.kafka.topic_prefix = prefix;
         config.kafka.patience_ms = 5_000;
-        config.relay.lease_ms = 1_000;
+        config.relay.lease_ms = 15_000;
     })
     .await;
     shop.node.relay_to(brokers);
@@ -52,6 +59,7 @@ pub async fn relaying(database: Database, brokers: &str, prefix: &str) -> Servin
 pub fn cluster(brokers: &str, prefix: &str) -> Cluster {
     let mut config = jari::config::Config::default();
     config.kafka.topic_prefix = prefix.to_owned();
+    config.kafka.patience_ms = 60_000;
     let settings = config.relay_settings(brokers);
     Cluster::new(settings.kafka, settings.patience)
 }
@@ -84,7 +92,7 @@ impl Serving {
 
     /// The position of the newest signed head that was relayed.
     async fn newest_told_head(&self, brokers: &str, prefix: &str) -> Option<i64> {
-        let checkpoint = cluster(brokers, prefix).newest_checkpoint().await.unwrap()?;
+        let checkpoint = cluster(brokers, prefix).newest_checkpoint().await.ok().flatten()?;
         let checkpoint: Checkpoint = serde_json::from_slice(&checkpoint).unwrap();
         Some(i64::try_from(checkpoint.head).unwrap())
     }
@@ -153,7 +161,7 @@ async fn signed_heads_follow_the_events_that_they_stand_for_and_are_told_once() 
     let start = async |database| {
         let mut shop = Serving::on(database, |config| {
             config.kafka.topic_prefix.clone_from(&prefix);
-            config.relay.lease_ms = 1_000;
+            config.relay.lease_ms = 15_000;
             config.heads.every_seconds = 1;
             config.heads.file = folder.path().join("heads.jsonl");
             config.heads.key_file = folder.path().join("heads.key");
@@ -191,27 +199,32 @@ async fn relays_that_take_over_from_each_other_again_and_again_repeat_and_lose_n
     let (brokers, prefix) = (kafka().await, prefix());
     let shop = relaying(database().await, &brokers, &prefix).await;
     shop.on_sale("poster", 1_000_000).await;
-    let mut customers = tokio::task::JoinSet::new();
+    let (mut customers, enough) = (tokio::task::JoinSet::new(), Arc::new(AtomicBool::new(false)));
     for _ in 0..8 {
-        let mut orders = shop.orders();
+        let (mut orders, enough) = (shop.orders(), enough.clone());
         customers.spawn(async move {
-            for _ in 0..200 {
+            let mut placed = 0;
+            while placed < 200 || !enough.load(Ordering::Relaxed) {
                 orders.place_order(order(&[("poster", 1)])).await.unwrap();
+                placed += 1;
             }
+            placed
         });
     }
     // Each of these fences whoever relays now, in whatever it is doing, as a node does whose lease another took while it was paused.
-    let mut takeovers = 0;
+    let (mut takeovers, mut placed) = (0, 0);
     while !customers.is_empty() {
         cluster(&brokers, &prefix).fence().await.unwrap();
         takeovers += 1;
+        enough.store(takeovers >= 5, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(300)).await;
-        while customers.try_join_next().transpose().unwrap().is_some() {}
+        while let Some(customer) = customers.try_join_next() {
+            placed += customer.unwrap();
+        }
     }
-    assert!(takeovers > 2, "it was under load");
     shop.until_relayed().await;
     let audits = shop.audited(&brokers, &prefix).await;
-    assert_eq!(audits[2].records, 3_200, "{audits:?}");
+    assert_eq!(audits[2].records, 2 * placed, "{audits:?}");
     shop.node.stop().await;
 }
 
@@ -223,7 +236,7 @@ async fn when_the_relaying_node_stops_another_goes_on_where_it_ended() {
     one.book("poster", 20).await;
     one.until_relayed().await;
     let other = relaying(one.database.clone(), &brokers, &prefix).await;
-    assert_eq!(other.relay().await.state(), RelayState::Standby, "one relays at a time");
+    eventually("one relays at a time", || async { other.relay().await.state() == RelayState::Standby }).await;
     one.book("poster", 20).await;
     one.node.stop().await;
     other.book("poster", 20).await;
@@ -282,9 +295,10 @@ async fn copy_of(database: &Database) -> Database {
     // nobody may be connected to what is copied
     let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{from}'");
     client.batch_execute(&end).await.unwrap();
-    client.batch_execute(&format!("CREATE DATABASE {to} TEMPLATE {from}")).await.unwrap();
+    // those that were told to end may take a moment
+    eventually("the copy is made", || async { client.batch_execute(&format!("CREATE DATABASE {to} TEMPLATE {from}")).await.is_ok() }).await;
     config.dbname(&to);
-    Database::new(config, PoolSettings::default()).unwrap()
+    Database::new(config, PoolSettings::patient()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -350,27 +364,27 @@ async fn a_cluster_that_speaks_tls_is_relayed_to_and_one_with_a_wrong_certificat
     let (ours, another) = (made("ours"), made("another"));
     let kafka = PrivateKafka::temporary(&programs(), Some(folder.join("ours.pem"))).await.unwrap();
     let (brokers, prefix) = (kafka.tls_brokers(), prefix());
-    let start = |database: Database, ca_file: String| {
+    let start = |database: Database, ca_file: String, patience_ms| {
         let (brokers, prefix) = (brokers.clone(), prefix.clone());
         async move {
             let mut shop = Serving::on(database, |config| {
                 config.kafka.topic_prefix = prefix;
                 config.kafka.security_protocol = "ssl".into();
                 config.kafka.ca_file = ca_file;
-                config.kafka.patience_ms = 3_000;
-                config.relay.lease_ms = 1_000;
+                config.kafka.patience_ms = patience_ms;
+                config.relay.lease_ms = 15_000;
             })
             .await;
             shop.node.relay_to(&brokers);
             shop
         }
     };
-    let shop = start(database().await, another).await;
+    let shop = start(database().await, another, 3_000).await;
     shop.on_sale("poster", 10).await;
     shop.until_relay_says(RelayState::Waiting, "KAFKA_UNAVAILABLE").await;
     let database = shop.database.clone();
     shop.node.stop().await;
-    let shop = start(database, ours).await;
+    let shop = start(database, ours, 20_000).await;
     shop.book("poster", 3).await;
     shop.until_relayed().await;
     assert_eq!(shop.audited(&kafka.brokers(), &prefix).await[2].records, 6, "the same topics without TLS");

@@ -49,7 +49,7 @@ async fn a_command_without_a_request_id_is_refused_at_every_write_and_does_nothi
     let slot_id = shop.on_sale("poster", 5).await;
     shop.draft("draft").await;
     let held = shop.orders().place_order(order(&[("poster", 1)])).await.unwrap().into_inner().order.unwrap();
-    let soon = Some(wire(in_seconds(60)));
+    let soon = Some(wire(in_seconds(3_000)));
     let hold = HoldUnitsRequest { request_id: id(), slot_id: slot_id.clone(), hold_id: "taken".into(), quantity: 1, expires_at: soon };
     shop.inventory().hold_units(hold.clone()).await.unwrap();
     let before = shop.log().await.len();
@@ -209,7 +209,7 @@ async fn an_order_that_products_refuse_names_every_failing_line_and_again_when_r
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_agrees_with_the_log_though_its_server_is_killed_in_the_middle() {
     let (database, folder, address) = (database().await, Folder::new(), free_address());
-    let rest = format!("[server]\nlisten = \"{address}\"\n[settlement]\nlease_ms = 1_500\n[projections]\nlease_ms = 1_500\n");
+    let rest = format!("[server]\nlisten = \"{address}\"\n[settlement]\nlease_ms = 1_500\n[projections]\nlease_ms = 1_500\nwait_ms = 60_000\n");
     let (serving, trying) = (folder.config("serving", &database, &rest), folder.config("trying", &database, &rest));
     let mut server = start(&serving, &["serve"]);
     let reader = Reader::new(database);

@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use crate::{
-    harness::{Node, database, empty_database, hold},
+    harness::{Node, database, empty_database, hold, patient},
     raw::{INSERT, batch, client, command, group, read, values, write},
 };
 
@@ -65,7 +65,7 @@ async fn the_chain_stands_over_whatever_was_appended_by_whomever() {
     {
         assert_eq!(head_at(&database, position).await.unwrap().is_some(), is_an_end, "{position}");
     }
-    let node = Node::on(database, jari_commands::engine::EngineSettings::default()).await;
+    let node = Node::on(database, patient()).await;
     let slot = node.open_stock("seats", 50).await;
     for n in 0..50 {
         node.run(hold(&slot, &format!("h-{n}"), 1)).await;
@@ -184,7 +184,7 @@ async fn a_log_from_before_is_sealed_by_one_digest_and_goes_on_chained() {
     for n in 1..=30 {
         client.batch_execute(&format!("{INSERT} {}", values("old", n))).await.unwrap();
     }
-    let database = Database::new(config, PoolSettings::default()).unwrap();
+    let database = Database::new(config, PoolSettings::patient()).unwrap();
     jari_event_store::migrate(&database, None).await.unwrap();
     let sealed = newest_head(&database).await.unwrap();
     assert_eq!((sealed.position, walk(&database).await), (30, (vec![], sealed)));
@@ -205,7 +205,7 @@ async fn the_first_append_after_the_seal_may_be_the_program_s() {
     tokio::spawn(connection);
     before::migrations::runner().set_target(refinery::Target::Version(5)).run_async(&mut client).await.unwrap();
     client.batch_execute(&format!("{INSERT} {}", values("old", 1))).await.unwrap();
-    let database = Database::new(config, PoolSettings::default()).unwrap();
+    let database = Database::new(config, PoolSettings::patient()).unwrap();
     jari_event_store::migrate(&database, None).await.unwrap();
     let appender = Appender::connect(&database).await.unwrap();
     let appended = appender.append(&batch(vec![group(vec![write("old", 1, "x")])]), 1, None, false).await.unwrap();

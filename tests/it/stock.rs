@@ -24,7 +24,7 @@ use crate::{
 
 /// Everybody who decides again when another was first gets there in the end.
 fn patient() -> EngineSettings {
-    EngineSettings { limits: CoreLimits { attempts: 100_000, ..CoreLimits::default() }, ..EngineSettings::default() }
+    EngineSettings { limits: CoreLimits { attempts: 100_000, ..CoreLimits::default() }, ..crate::harness::patient() }
 }
 
 async fn pool(database: &Database) -> PgPool {

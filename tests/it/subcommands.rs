@@ -41,7 +41,7 @@ fn with_keys(folder: &Folder, name: &str, log: &Database, keys: &Keys, listen: &
 
 /// The log of a program that reads none.
 fn no_log(keys: &Keys) -> Database {
-    Database::new(keys.config.clone(), PoolSettings::default()).unwrap()
+    Database::new(keys.config.clone(), PoolSettings::patient()).unwrap()
 }
 
 /// A log of one slot with one hold on it.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jari::config::Config;
 use jari_commands::names;
 use jari_event_store::{Database, PoolSettings};
 use jari_proto::{
@@ -38,28 +39,38 @@ pub struct Pair {
 }
 
 /// A node under a name, with connections under that name.
-pub async fn node_on(database: &Database, name: &str, lease_ms: u64) -> Serving {
+pub async fn node_on(database: &Database, name: &str, change: impl FnOnce(&mut Config)) -> Serving {
     let mut config = database.config().clone();
     config.application_name(name);
-    let database = Database::new(config, PoolSettings::default()).unwrap();
+    let database = Database::new(config, PoolSettings::patient()).unwrap();
     Serving::on(database, |config| {
         config.node.id = name.into();
-        config.settlement.lease_ms = lease_ms;
+        change(config);
     })
     .await
 }
 
 impl Pair {
     pub async fn start() -> Self {
-        Self::start_with(1_500).await
+        Self::changed(|_| {}).await
     }
 
-    /// With the bound after which the owner is taken to be gone.
-    pub async fn start_with(lease_ms: u64) -> Self {
+    /// With settings of both that are not the usual ones.
+    pub async fn changed(change: impl Fn(&mut Config)) -> Self {
         let database = crate::harness::database().await;
-        let owner = node_on(&database, "owner", lease_ms).await;
+        Self::of(&database, node_on(&database, "owner", &change).await, &change).await
+    }
+
+    /// With an owner that renews its lease every third of so long, and learns no sooner of its loss.
+    async fn with_sure_owner(lease_ms: u64) -> Self {
+        let database = crate::harness::database().await;
+        Self::of(&database, node_on(&database, "owner", |config| config.settlement.lease_ms = lease_ms).await, |_| {}).await
+    }
+
+    /// The second starts when the first has the lease.
+    async fn of(database: &Database, owner: Serving, change: impl Fn(&mut Config)) -> Self {
         eventually("the first node settles", || async { owner.settler().await == "owner" }).await;
-        let other = node_on(&database, "other", 1_500).await;
+        let other = node_on(database, "other", change).await;
         Self { owner, other }
     }
 
@@ -98,12 +109,12 @@ fn in_passing(product: &str) -> PlaceOrderRequest {
 /// Every call to slots, at this node.
 async fn keep_slots(node: &Serving, slot: &str) -> i64 {
     let mut inventory = node.inventory();
-    let (slot_id, ends) = (slot.to_owned(), in_seconds(60));
+    let (slot_id, ends) = (slot.to_owned(), in_seconds(3_000));
     let hold =
         |hold: &str| HoldUnitsRequest { request_id: id(), slot_id: slot_id.clone(), hold_id: hold.into(), quantity: 2, expires_at: Some(wire(ends)) };
     inventory.hold_units(hold("a")).await.unwrap();
     inventory.hold_units(hold("b")).await.unwrap();
-    let extend = ExtendHoldRequest { request_id: id(), slot_id: slot_id.clone(), hold_id: "a".into(), expires_at: Some(wire(in_seconds(90))) };
+    let extend = ExtendHoldRequest { request_id: id(), slot_id: slot_id.clone(), hold_id: "a".into(), expires_at: Some(wire(in_seconds(6_000))) };
     inventory.extend_hold(extend).await.unwrap();
     inventory.confirm_hold(ConfirmHoldRequest { request_id: id(), slot_id: slot_id.clone(), hold_id: "a".into() }).await.unwrap();
     inventory.release_hold(ReleaseHoldRequest { request_id: id(), slot_id: slot_id.clone(), hold_id: "b".into() }).await.unwrap();
@@ -177,7 +188,7 @@ async fn ask(node: &Serving, product: &str, slot: &str, order_id: &str, min_posi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_call_works_at_either_node_and_what_touches_slots_is_done_by_the_owner() {
-    let pair = Pair::start_with(60_000).await;
+    let pair = Pair::with_sure_owner(60_000).await;
     for (node, asked, name) in [(&pair.other, &pair.owner, "there"), (&pair.owner, &pair.other, "here")] {
         let before = pair.other.groups().await;
         node.draft(name).await;
@@ -206,7 +217,7 @@ async fn insist(mut first: OrderServiceClient<Channel>, mut second: OrderService
     for n in 0..count {
         let request = in_passing("seat");
         let mut accepted = n % 2 == 0 && first.place_order(request.clone()).await.is_ok();
-        for _ in 0..300 {
+        for _ in 0..1_200 {
             if accepted {
                 break;
             }
@@ -229,9 +240,9 @@ async fn when_the_owner_stops_under_load_the_other_settles_what_is_left_once_and
     }
     let history = other.proved().await;
     assert_eq!((history.count("OrderPlaced"), history.counts(&slot)), (320, (150, 150, 0)));
-    assert_eq!(other.settler().await, "other");
-    let back = node_on(&other.database, "owner", 1_500).await;
-    assert_eq!(back.settler().await, "other", "one that comes back stands by");
+    eventually("the other settles", || async { other.settler().await == "other" }).await;
+    let back = node_on(&other.database, "owner", |_| {}).await;
+    eventually("one that comes back stands by", || async { back.settler().await == "other" }).await;
     other.node.stop().await;
     back.node.stop().await;
 }
@@ -279,8 +290,7 @@ async fn while_nobody_settles_orders_wait_and_the_next_owner_settles_them_in_lin
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_that_does_not_know_that_it_lost_the_lease_lands_nothing_more() {
-    // it renews its lease every 20 s, and learns of the loss no sooner
-    let pair = Pair::start_with(60_000).await;
+    let pair = Pair::with_sure_owner(600_000).await;
     let slot = pair.owner.on_sale("seat", 5).await;
     pair.owner.psql(&taken(3_600)).await;
     let mut accepted = Vec::new();
@@ -289,7 +299,8 @@ async fn an_owner_that_does_not_know_that_it_lost_the_lease_lands_nothing_more()
         accepted.push(told.order.unwrap().order_id);
     }
     // the owner appends what comes after its tries to settle, so those have been answered
-    let hold = HoldUnitsRequest { request_id: id(), slot_id: slot.clone(), hold_id: "a".into(), quantity: 1, expires_at: Some(wire(in_seconds(60))) };
+    let hold =
+        HoldUnitsRequest { request_id: id(), slot_id: slot.clone(), hold_id: "a".into(), quantity: 1, expires_at: Some(wire(in_seconds(3_000))) };
     pair.owner.inventory().hold_units(hold).await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
     let settled = pair.other.log().await.iter().filter(|event| matches!(&*event.event_type, "OrderHeld" | "OrderRejected")).count();

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::{
     harness::{database, eventually},
     intake::running,
+    raw,
     relay::{cluster, kafka, prefix},
     sender::Sender,
     serving::{Serving, id, order},
@@ -38,12 +39,17 @@ async fn a_confirmation_behind_its_order_waits_while_settlement_moves_to_another
     shop.node.take_commands_from(&brokers);
     shop.on_sale("poster", 10).await;
     running(&shop).await;
+    // a confirmation is tried for half a minute, in which a slow machine may start no node: this one is there, and cannot have the lease
+    let settling = Serving::on(shop.database.clone(), |config| config.settlement.lease_ms = 1_500).await;
+    let lease = raw::client(&shop.database).await;
+    lease.batch_execute("BEGIN; SELECT 1 FROM leases WHERE name = 'settlement' FOR UPDATE").await.unwrap();
+    eventually("nobody settles", || async { shop.settler().await.is_empty() }).await;
     let (sender, confirming) = (Sender::new(&brokers, &prefix), id());
     sender.place(&id(), "o-1", "poster", 1).await;
     sender.confirm(&confirming, "o-1").await;
     let (reader, command) = (Reader::new(shop.database.clone()), Uuid::parse_str(&confirming).unwrap());
     eventually("it was refused under the sender's id", || async { !reader.settled_at(command).await.unwrap().is_empty() }).await;
-    let settling = Serving::on(shop.database.clone(), |_| {}).await;
+    lease.batch_execute("COMMIT").await.unwrap();
     shop.until("o-1", "OrderConfirmed").await;
     let log = shop.log().await;
     let confirmed = log.iter().find(|event| event.event_type == "OrderConfirmed").unwrap();

@@ -182,7 +182,7 @@ mod tests {
             }
         });
         for owner in [gone, address] {
-            let given_up = tokio::time::timeout(4 * SILENCE, answer(theirs(owner, true), CONFIRM, false)).await.expect("within seconds");
+            let given_up = tokio::time::timeout(Duration::from_secs(30), answer(theirs(owner, true), CONFIRM, false)).await.expect("within seconds");
             assert_eq!(jari_proto::status::reason(&given_up).as_deref(), Some(SETTLEMENT_UNAVAILABLE));
         }
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use jari_domain::ids::OrderId;
-use jari_event_store::{Database, Lease, LeaseKeeper, LogError, LogTail, ParkedWork, ProcessStore, Reader, in_time};
+use jari_event_store::{Database, Lease, LeaseKeeper, LogError, LogTail, ParkedWork, ProcessStore, Reader};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -160,7 +160,7 @@ impl Settlement {
     /// # Errors
     /// [`LogError::Database`].
     pub async fn parked(&self, after: (u64, &str), limit: u32) -> Result<Vec<ParkedWork>, LogError> {
-        in_time(self.store.parked(after, limit)).await
+        self.store.database().in_time(self.store.parked(after, limit)).await
     }
 
     /// How many could not.
@@ -168,7 +168,7 @@ impl Settlement {
     /// # Errors
     /// [`LogError::Database`].
     pub async fn parked_count(&self) -> Result<u64, LogError> {
-        in_time(self.store.parked_count()).await
+        self.store.database().in_time(self.store.parked_count()).await
     }
 
     /// Tries a parked order again, on the owner. Says whether it was parked; it stays so until it has left the line.
@@ -176,11 +176,11 @@ impl Settlement {
     /// # Errors
     /// [`LogError::Database`].
     pub async fn retry(&self, order: OrderId) -> Result<bool, LogError> {
-        let Some(position) = in_time(self.store.find_parked(order.as_str())).await? else { return Ok(false) };
+        let Some(position) = self.store.database().in_time(self.store.find_parked(order.as_str())).await? else { return Ok(false) };
         if self.retries.try_send(order.clone()).is_err() {
             // nobody here to take it: the note says so
             let message = "settlement moved to another node while the order was to be retried";
-            in_time(self.store.park(order.as_str(), position, "LEASE_LOST", message)).await?;
+            self.store.database().in_time(self.store.park(order.as_str(), position, "LEASE_LOST", message)).await?;
         }
         Ok(true)
     }

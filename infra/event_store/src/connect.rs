@@ -6,7 +6,10 @@ use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio_postgres::{Client, Config, Connection, Socket, tls::MakeTlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{Address, LogError, patience};
+use crate::{
+    Address, LogError,
+    patience::{self, PATIENCE},
+};
 
 /// How long the other end's system may leave what was sent, or a probe of an idle connection, without a sign of having got it.
 const SILENCE: Duration = Duration::from_secs(12);
@@ -16,7 +19,7 @@ const SILENCE: Duration = Duration::from_secs(12);
 pub struct PoolSettings {
     /// Connections at most.
     pub connections: usize,
-    /// How long a caller waits for one.
+    /// How long a caller waits for one, and for what [`Database::in_time`] asks.
     pub wait: Duration,
 }
 
@@ -33,7 +36,15 @@ pub struct PoolUse {
 
 impl Default for PoolSettings {
     fn default() -> Self {
-        Self { connections: 16, wait: Duration::from_secs(5) }
+        Self { connections: 16, wait: PATIENCE }
+    }
+}
+
+impl PoolSettings {
+    /// For who does one piece of work and keeps nobody waiting: a busy database is waited for.
+    #[must_use]
+    pub fn patient() -> Self {
+        Self { wait: Duration::from_secs(60), ..Self::default() }
     }
 }
 
@@ -42,6 +53,7 @@ impl Default for PoolSettings {
 pub struct Database {
     address: Address,
     pool: Pool,
+    pub(crate) patience: Duration,
 }
 
 impl std::fmt::Debug for Database {
@@ -58,7 +70,7 @@ impl Database {
     pub fn new(address: impl Into<Address>, settings: PoolSettings) -> Result<Self, LogError> {
         let mut address = address.into();
         let config = &mut address.config;
-        config.connect_timeout(Duration::from_secs(5));
+        config.connect_timeout(settings.wait);
         // A network that swallows everything is noticed as fast as a server that is gone; otherwise the system waits for a quarter of an hour.
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(SILENCE);
@@ -77,15 +89,15 @@ impl Database {
             .post_recycle(patience::sign(address.tls.clone()))
             .build()
             .map_err(|e| LogError::Pool(e.to_string()))?;
-        Ok(Self { address, pool })
+        Ok(Self { address, pool, patience: settings.wait })
     }
 
     /// The same database with a pool of its own: who uses that does not wait for whoever uses this one.
     ///
     /// # Errors
     /// As [`Database::new`].
-    pub fn apart(&self, settings: PoolSettings) -> Result<Self, LogError> {
-        Self::new(self.address.clone(), settings)
+    pub fn apart(&self, connections: usize) -> Result<Self, LogError> {
+        Self::new(self.address.clone(), PoolSettings { connections, wait: self.patience })
     }
 
     /// A pooled connection.

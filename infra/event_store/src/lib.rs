@@ -33,7 +33,7 @@ pub use cqrs::{LogContext, LogStore};
 pub use error::LogError;
 pub use lease::{Lease, LeaseKeeper, LeaseRow, read_lease};
 pub use migrate::migrate;
-pub use patience::{PATIENCE, in_time, within};
+pub use patience::within;
 pub use process::{ParkedWork, ProcessMemory, ProcessStore};
 pub use prune::prune_commands;
 pub use read::{CODES, CommandKey, LoadRequest, LoadedStream, LogIdentity, Reader, RecordedCommand};

@@ -10,10 +10,11 @@ use futures::FutureExt;
 use tokio::time::timeout;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::LogError;
+use crate::{Database, LogError};
 
-/// How long a short question may take, the wait for a connection included: a hundred times what a slow one takes, and less than a caller has patience.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a short question may take unless whoever asks has other settings, the wait for a connection included: a hundred times what a slow one
+/// takes, and less than a caller has patience.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection that was lent longer ago than this is asked for a sign before it is lent again. Where many ask, connections are lent more often than
 /// that, and nobody pays for it. Where a question was given up sooner, whoever is lent the connection next may wait in vain, but no longer than that.
@@ -21,18 +22,20 @@ const TRUSTED: Duration = Duration::from_secs(1);
 /// How long that sign may take, and how long the server is told to let go of what the connection still does.
 const SIGN: Duration = Duration::from_secs(1);
 
-/// What `question` gives, within [`PATIENCE`].
+impl Database {
+    /// What `question`, a short one, gives within the patience that callers of this database have.
+    ///
+    /// # Errors
+    /// As [`within`].
+    pub async fn in_time<T, E: From<LogError>>(&self, question: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        within(self.patience, question).await
+    }
+}
+
+/// What `question` gives within a bound.
 ///
 /// # Errors
 /// Its own, and [`LogError::Silent`] when it takes longer: then it is given up, and may still be answered to nobody.
-pub async fn in_time<T, E: From<LogError>>(question: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    within(PATIENCE, question).await
-}
-
-/// The same within a bound of the caller's own.
-///
-/// # Errors
-/// As [`in_time`].
 pub async fn within<T, E: From<LogError>>(bound: Duration, question: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     timeout(bound, question).await.unwrap_or_else(|_| Err(LogError::Silent(bound).into()))
 }

@@ -58,6 +58,12 @@ impl ProcessStore {
         Self { database, process }
     }
 
+    /// Where it is kept.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Everything that is remembered; empty, at position 0, before the first save.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use jari_contract::LogHeadSigned;
-use jari_event_store::{Database, in_time, newest_head};
+use jari_event_store::{Database, newest_head};
 use jiff::Timestamp;
 use tokio::{sync::watch, task::JoinHandle, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -82,7 +82,7 @@ impl HeadSigner {
             self.file = Some((SigningKey::open(&self.settings.key_file)?, file));
         }
         let Some((key, file)) = &mut self.file else { return Ok(()) };
-        let at = in_time(newest_head(&self.database)).await?;
+        let at = self.database.in_time(newest_head(&self.database)).await?;
         let signed = self.told.borrow().as_ref().map_or(0, |last| last.position.get());
         if at.position <= signed {
             return Ok(());

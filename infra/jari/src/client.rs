@@ -19,9 +19,9 @@ use uuid::Uuid;
 /// How long a customer waits for the settlement.
 const WAIT_SECONDS: i64 = 20;
 /// How long a customer asks again who was not told what became of the order; a node that was killed, or its database, is back long before that.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 /// Before asking again when the server names no delay.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections to a server.
 pub struct Shop {

@@ -25,25 +25,31 @@ pub fn place(config: &Config) -> Place {
     Place::new(if root.as_os_str().is_empty() { Place::default_root() } else { root.clone() })
 }
 
-fn pool(config: &Config) -> PoolSettings {
+/// Bounds for callers of a server, who are told soon that the database does not answer.
+fn for_callers(config: &Config) -> PoolSettings {
     PoolSettings { connections: config.database.pool_connections, ..PoolSettings::default() }
 }
 
-fn configured(config: &Config) -> anyhow::Result<Home> {
+/// Bounds for a command, and for the owner of the schema.
+fn for_work(config: &Config) -> PoolSettings {
+    PoolSettings { connections: config.database.pool_connections, ..PoolSettings::patient() }
+}
+
+fn configured(config: &Config, pool: PoolSettings) -> anyhow::Result<Home> {
     let settings = &config.database;
     let server: Address = settings.url.reveal().parse().context("database.url")?;
     let owner: Address =
         if settings.owner_url.is_empty() { server.clone() } else { settings.owner_url.reveal().parse().context("database.owner_url")? };
     let server_role = server.config().get_user().filter(|user| owner.config().get_user() != Some(user)).map(str::to_owned);
-    Ok(Home { database: Database::new(server, pool(config))?, owner: Database::new(owner, pool(config))?, server_role, access: None, private: None })
+    Ok(Home { database: Database::new(server, pool)?, owner: Database::new(owner, for_work(config))?, server_role, access: None, private: None })
 }
 
-fn from_access(config: &Config, access: &Access, private: Option<PrivatePostgres>) -> anyhow::Result<Home> {
+fn from_access(config: &Config, access: &Access, private: Option<PrivatePostgres>, pool: PoolSettings) -> anyhow::Result<Home> {
     let (server, owner) = (access.server.clone(), access.owner.clone());
     let server_role = server.get_user().map(str::to_owned);
     Ok(Home {
-        database: Database::new(server, pool(config))?,
-        owner: Database::new(owner, pool(config))?,
+        database: Database::new(server, pool)?,
+        owner: Database::new(owner, for_work(config))?,
         server_role,
         access: Some(access.clone()),
         private,
@@ -55,16 +61,17 @@ fn from_access(config: &Config, access: &Access, private: Option<PrivatePostgres
 /// # Errors
 /// What stands in the way, in words.
 pub async fn open(config: &Config) -> anyhow::Result<Home> {
+    let pool = for_callers(config);
     if !config.database.url.is_empty() {
-        return configured(config);
+        return configured(config, pool);
     }
     let place = place(config);
     if let Some(access) = place.find() {
-        return from_access(config, &access, None);
+        return from_access(config, &access, None, pool);
     }
     let private = PrivatePostgres::start(Settings::new(place)).await.context("the private PostgreSQL did not start")?;
     let access = private.access().clone();
-    from_access(config, &access, Some(private))
+    from_access(config, &access, Some(private), pool)
 }
 
 /// The database for every other command: the configured one, or the private one that runs now.
@@ -73,10 +80,10 @@ pub async fn open(config: &Config) -> anyhow::Result<Home> {
 /// When none runs.
 pub fn find(config: &Config) -> anyhow::Result<Home> {
     if !config.database.url.is_empty() {
-        return configured(config);
+        return configured(config, for_work(config));
     }
     match place(config).find() {
-        Some(access) => from_access(config, &access, None),
+        Some(access) => from_access(config, &access, None, for_work(config)),
         None => bail!("no private PostgreSQL runs; start it with `jari serve`, or set database.url"),
     }
 }

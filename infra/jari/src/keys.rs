@@ -9,9 +9,6 @@ use jari_sealing::{ErasureList, KeyStore, MasterSource, Sealer, SealerSettings};
 
 use crate::{config::Config, database};
 
-/// How long a caller waits for a connection to the keys: less than a caller of the keys has patience.
-const PATIENCE: std::time::Duration = std::time::Duration::from_millis(1_500);
-
 /// What keeps and destroys keys.
 pub struct Keys {
     /// Their database.
@@ -33,7 +30,8 @@ pub fn find(config: &Config, private: Option<&Access>) -> anyhow::Result<Option<
         (true, Some(access)) => access.keys.clone().into(),
         (true, None) => return Ok(None),
     };
-    let pool = PoolSettings { connections: keys.pool_connections, wait: PATIENCE };
+    // what callers wait for is bounded by the sealer
+    let pool = PoolSettings { connections: keys.pool_connections, ..PoolSettings::patient() };
     let beside =
         |path: &PathBuf, name: &str| if path.as_os_str().is_empty() { database::place(config).root().join("keys").join(name) } else { path.clone() };
     let masters = if keys.master.is_empty() {

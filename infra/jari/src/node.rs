@@ -9,7 +9,7 @@ use jari_commands::{
     settlement::Settlement,
 };
 use jari_contract::LogHeadSigned;
-use jari_event_store::{Database, LogIdentity, LogTail, PoolSettings, Reader, SnapshotWriter, StreamWatchers, TailSettings, prune_commands};
+use jari_event_store::{Database, LogIdentity, LogTail, Reader, SnapshotWriter, StreamWatchers, TailSettings, prune_commands};
 use jari_heads::HeadSigner;
 use jari_history::{History, HistoryDesk, HistorySettings};
 use jari_intake::Intake;
@@ -108,7 +108,7 @@ impl Node {
         let stop = Stop::default();
         let reader = Reader::new(database.clone());
         let identity = reader.identity().await?;
-        let own = database.apart(PoolSettings { connections: OWN_CONNECTIONS, ..PoolSettings::default() })?;
+        let own = database.apart(OWN_CONNECTIONS)?;
         let (tail, following) = LogTail::start(own.clone(), TailSettings::default(), stop.engine.clone()).await?;
         let (snapshots, snapshotting) = SnapshotWriter::start(own.clone(), stop.engine.clone());
         let (watchers, watching) = StreamWatchers::start(tail.clone(), stop.engine.clone());

@@ -8,7 +8,7 @@ use jari_commands::{
     settlement::{SETTLEMENT, Settlement, SettlementStatus},
 };
 use jari_domain::{StreamId, Timestamp, ids::OrderId};
-use jari_event_store::{Database, LogError, LogTail, in_time, read_lease};
+use jari_event_store::{Database, LogError, LogTail, read_lease};
 use jari_projections::{ProjectionState, ProjectionStatus, QuarantinePage, RebuildStanding, RetryError, Views, view_names};
 use jari_proto::{
     operations::v1::{self as pb, operations_service_server::OperationsService},
@@ -158,14 +158,14 @@ impl OperationsService for Operations {
             None => Vec::new(),
         };
         let SettlementStatus { waiting, .. } = self.0.settlement.status();
-        let lease = in_time(read_lease(&self.0.database, SETTLEMENT)).await.map_err(|e| away(&e))?;
+        let lease = self.0.database.in_time(read_lease(&self.0.database, SETTLEMENT)).await.map_err(|e| away(&e))?;
         let (owner, epoch, expires_at) = match lease {
             Some((row, until)) if row.live => (row.holder.to_string(), row.epoch, Some(time(until))),
             Some((row, _)) => (String::new(), row.epoch, None),
             None => (String::new(), 0, None),
         };
         let head = self.0.tail.head();
-        let last = in_time(self.0.tail.read_now(head.saturating_sub(1), 1)).await.map_err(|e| away(&e))?;
+        let last = self.0.database.in_time(self.0.tail.read_now(head.saturating_sub(1), 1)).await.map_err(|e| away(&e))?;
         let parked = self.0.settlement.parked_count().await.map_err(|e| away(&e))?;
         let engine = self.0.engine.status();
         let counters = [

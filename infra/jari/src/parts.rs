@@ -71,8 +71,8 @@ mod tests {
         });
         let broken = Part::start("broken", async { panic!("as it should in this test") });
         let began = Instant::now();
-        join(vec![stuck, slow, broken], Duration::from_millis(500)).await;
-        assert!(began.elapsed() >= Duration::from_millis(500) && began.elapsed() < Duration::from_secs(30));
+        join(vec![stuck, slow, broken], Duration::from_secs(5)).await;
+        assert!(began.elapsed() >= Duration::from_secs(5) && began.elapsed() < Duration::from_secs(30));
         assert!(ended.is_cancelled());
         tokio::time::timeout(Duration::from_secs(30), dropped.cancelled()).await.expect("what is given up goes on no more");
     }

@@ -20,7 +20,7 @@ const READY: Duration = Duration::from_secs(300);
 /// How often is looked whether it is.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a killed predecessor may take to leave its lock on the data.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Temporary places begin with this; a random name of 32 digits follows.
 const TEMPORARY: &str = "jari-kafka-";
 /// A temporary place that nobody has is swept away when it is older than this: a younger one may be in the making.

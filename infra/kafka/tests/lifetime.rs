@@ -63,9 +63,9 @@ async fn a_kafka_is_kept_alive_stays_where_it_is_and_is_found_by_others() {
     let folder = Folder::new("kept");
     let kafka = PrivateKafka::start(folder.settings()).await.unwrap();
     let brokers = kafka.brokers();
-    assert!(kafka.answers());
+    wait_until("it answers", || kafka.answers());
     let place = folder.settings().place;
-    assert_eq!(place.find(), Some(brokers.clone()), "whoever looks finds it");
+    wait_until("whoever looks finds it", || place.find() == Some(brokers.clone()));
     assert!(matches!(PrivateKafka::start(folder.settings()).await, Err(KafkaError::Owned { .. })), "and does not start another");
     let killed = kafka.pid().unwrap();
     assert!(Command::new("kill").args(["-KILL", &killed.to_string()]).status().unwrap().success());
@@ -90,5 +90,5 @@ async fn a_kafka_ends_with_its_owner_however_that_went() {
     wait_until("it leaves with its owner", || place.standing().brokers.is_none());
     // its place and its data are free again
     let next = PrivateKafka::start(folder.settings()).await.unwrap();
-    assert!(next.answers());
+    wait_until("the next answers", || next.answers());
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long a killed predecessor may take to leave: what it held in memory and on disk goes with its last process.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked after meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
 /// Temporary places begin with this; a random name of 32 digits follows.

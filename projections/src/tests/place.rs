@@ -57,7 +57,7 @@ pub async fn database() -> Database {
     driver.await.unwrap().unwrap();
     roles.owner.dbname(&name);
     roles.server.dbname(&name);
-    let connect = |config: &Config| Database::new(config.clone(), PoolSettings::default()).unwrap();
+    let connect = |config: &Config| Database::new(config.clone(), PoolSettings::patient()).unwrap();
     let role = roles.server.get_user().filter(|user| *user != owner);
     migrate(&connect(&roles.owner), role).await.unwrap();
     connect(&roles.server)
@@ -65,7 +65,7 @@ pub async fn database() -> Database {
 
 /// Settings that make a test quick.
 pub fn settings() -> ViewSettings {
-    ViewSettings { lease: Duration::from_millis(1_500), wait: Duration::from_secs(5), ..ViewSettings::default() }
+    ViewSettings { lease: Duration::from_millis(1_500), wait: Duration::from_secs(60), ..ViewSettings::default() }
 }
 
 /// A node that runs the views and answers from them.

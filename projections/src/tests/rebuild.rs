@@ -99,7 +99,7 @@ async fn a_view_says_what_the_aggregates_themselves_say() {
 async fn a_writer_that_is_cut_off_at_any_moment_leaves_rows_and_checkpoint_together() {
     let database = database().await;
     let mut config = database.config().clone();
-    let cut_off = Database::new(config.application_name("cut").clone(), PoolSettings::default()).unwrap();
+    let cut_off = Database::new(config.application_name("cut").clone(), PoolSettings::patient()).unwrap();
     let node = Node::start(&cut_off, "one", ViewSettings { batch_events: 20, ..settings() }).await;
     let (mut pencil, mut history) = (Pencil::new(&database).await, History::new(5));
     let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'cut'";

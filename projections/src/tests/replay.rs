@@ -124,7 +124,7 @@ async fn a_replay_that_was_cut_off_or_stopped_at_any_moment_ends_with_the_same_d
     assert!(last.events <= 200, "it goes on where it was: {}", last.events);
     // the same while its connections are cut again and again, as by a kill: it goes on by itself, or is called again
     let mut config = database.config().clone();
-    let cut_off = Database::new(config.application_name("cut").clone(), PoolSettings::default()).unwrap();
+    let cut_off = Database::new(config.application_name("cut").clone(), PoolSettings::patient()).unwrap();
     let cutting = tokio::spawn({
         let database = database.clone();
         async move {

@@ -9,13 +9,14 @@ use std::{
 use hdrhistogram::Histogram;
 use jari_domain::{AnyEvent, StreamId, ids::SlotId, order::OrderEvent, registry::AsAggregate, slot::InventorySlot};
 use jari_event_store::{LoadRequest, Reader};
-use jari_proto::availability::v1::{GetSlotRequest, availability_service_client::AvailabilityServiceClient};
+use jari_proto::availability::v1::{GetSlotRequest, GetSlotResponse, availability_service_client::AvailabilityServiceClient};
 use tokio::task::JoinSet;
+use tonic::{Code, Response, Status, transport::Channel};
 
 use super::print;
 use crate::{
     cli::Demo,
-    client::{Answered, Shop},
+    client::{Answered, PATIENCE, PAUSE, Shop},
     config::Config,
     database,
     story::{self, Story, Told},
@@ -67,10 +68,8 @@ pub async fn run(config: &Config, options: &Demo) -> anyhow::Result<ExitCode> {
     let request = LoadRequest { stream: StreamId::from(&slot), from: None };
     let loaded = reader.load(vec![request]).await?.into_iter().next().transpose()?;
     let state = loaded.as_ref().and_then(|l| InventorySlot::of(&l.state)).map(InventorySlot::counts).unwrap_or_default();
-    let view = AvailabilityServiceClient::new(shop.channel(0))
-        .get_slot(GetSlotRequest { slot_id: slot.to_string(), min_position: i64::try_from(counted.position)? })
-        .await?
-        .into_inner();
+    let get = GetSlotRequest { slot_id: slot.to_string(), min_position: i64::try_from(counted.position)? };
+    let view = look(shop.channel(0), &get).await?;
     let seen = view.slot.and_then(|s| s.counts).unwrap_or_default();
     print(&format!("log:  {} orders held, {} rejected\n", counted.held, counted.rejected));
     print(&format!("slot: {} held of {}\n", state.held, state.capacity));
@@ -85,6 +84,18 @@ pub async fn run(config: &Config, options: &Demo) -> anyhow::Result<ExitCode> {
     }
     print("THEY DO NOT AGREE.\n");
     Ok(ExitCode::FAILURE)
+}
+
+/// What the view has of a slot. A server that was started again a moment ago has views that are behind: it is asked again.
+async fn look(channel: Channel, get: &GetSlotRequest) -> Result<GetSlotResponse, Status> {
+    let (mut slots, began) = (AvailabilityServiceClient::new(channel), Instant::now());
+    // ends with an answer, or with a customer's patience
+    loop {
+        match slots.get_slot(get.clone()).await {
+            Err(status) if status.code() == Code::Unavailable && began.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+            answer => return answer.map(Response::into_inner),
+        }
+    }
 }
 
 /// A sale for analysts to look at.

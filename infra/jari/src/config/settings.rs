@@ -28,7 +28,8 @@ impl Config {
                 batch: BatchLimits { groups: engine.batch_groups, events: engine.batch_events, bytes: engine.batch_bytes },
             },
             answer_within: Duration::from_millis(engine.answer_within_ms),
-            ..EngineSettings::default()
+            // well before those who wait give up, nobody else is let in to wait
+            stalled_after: Duration::from_millis(engine.answer_within_ms) * 3 / 10,
         }
     }
 
