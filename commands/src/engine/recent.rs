@@ -1,10 +1,11 @@
 //! Outcomes kept in memory, so that a caller's quick repeat costs no query and no place in a batch.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, hash::BuildHasher};
 
+use hashbrown::HashTable;
 use jari_domain::Timestamp;
 use jari_event_store::{CommandKey, RecordedCommand};
-use rustc_hash::FxHashMap;
+use rustc_hash::FxBuildHasher;
 use uuid::Uuid;
 
 use super::{
@@ -12,39 +13,73 @@ use super::{
     unit::{ExecuteError, Origin, Outcome},
 };
 
+/// Room that is set aside at the start, but not touched: a memory of the usual size never moves.
+const ROOM: usize = 1 << 17;
+
+/// An outcome, and since when it is remembered.
+#[derive(Debug)]
+struct Remembered {
+    key: CommandKey,
+    outcome: RecordedCommand,
+    at: Timestamp,
+}
+
 /// A bounded memory of the newest outcomes, oldest out first.
 #[derive(Debug)]
 pub struct RecentOutcomes {
-    outcomes: FxHashMap<CommandKey, RecordedCommand>,
-    order: VecDeque<(CommandKey, Timestamp)>,
+    /// In the order in which they came.
+    line: VecDeque<Remembered>,
+    /// The number of the first in the line; each that came had the next one.
+    first: u64,
+    /// Of those in the line, found by key.
+    numbers: HashTable<u64>,
     most: usize,
     /// Every outcome of this node since then is here.
     complete_since: Timestamp,
+}
+
+fn hash(key: &CommandKey) -> u64 {
+    FxBuildHasher.hash_one(key)
+}
+
+/// The place in a line that begins with number `first`.
+fn place(first: u64, number: u64) -> usize {
+    usize::try_from(number - first).unwrap_or(usize::MAX)
 }
 
 impl RecentOutcomes {
     /// An empty memory of at most `most` outcomes, complete from `now` on.
     #[must_use]
     pub fn new(most: usize, now: Timestamp) -> Self {
-        Self { outcomes: FxHashMap::default(), order: VecDeque::new(), most, complete_since: now }
+        let room = most.saturating_add(1).min(ROOM);
+        Self { line: VecDeque::with_capacity(room), first: 0, numbers: HashTable::with_capacity(room), most, complete_since: now }
     }
 
     /// What became of the command, when it is remembered.
     #[must_use]
     pub fn get(&self, key: &CommandKey) -> Option<&RecordedCommand> {
-        self.outcomes.get(key)
+        let at = |number: &u64| &self.line[place(self.first, *number)];
+        self.numbers.find(hash(key), |number| at(number).key == *key).map(|number| &at(number).outcome)
     }
 
-    /// Remembers an outcome of `now`.
+    /// Remembers an outcome of `now`; one that is remembered already stays as it is.
     pub fn put(&mut self, key: CommandKey, outcome: RecordedCommand, now: Timestamp) {
-        if self.outcomes.insert(key.clone(), outcome).is_none() {
-            self.order.push_back((key, now));
+        if self.get(&key).is_some() {
+            return;
         }
-        if self.order.len() > self.most
-            && let Some((oldest, at)) = self.order.pop_front()
+        let Self { line, first, numbers, .. } = self;
+        let number = *first + line.len() as u64;
+        let hashed = hash(&key);
+        line.push_back(Remembered { key, outcome, at: now });
+        numbers.insert_unique(hashed, number, |number| hash(&line[place(*first, *number)].key));
+        if self.line.len() > self.most
+            && let Some(oldest) = self.line.pop_front()
         {
-            self.outcomes.remove(&oldest);
-            self.complete_since = self.complete_since.max(at);
+            if let Ok(entry) = self.numbers.find_entry(hash(&oldest.key), |number| *number == self.first) {
+                entry.remove();
+            }
+            self.first += 1;
+            self.complete_since = self.complete_since.max(oldest.at);
         }
     }
 
@@ -98,5 +133,22 @@ mod tests {
         assert!(recent.may_be_older(made_at(101)), "made before the newest forgotten outcome");
         assert!(!recent.may_be_older(made_at(102)));
         assert!(recent.may_be_older(Uuid::from_u64_pair(1, 1)), "an id without a time may be of any age");
+    }
+
+    #[test]
+    fn each_of_the_newest_outcomes_is_found_under_its_own_key() {
+        let at = Timestamp::from_second(100).unwrap();
+        for most in [0, 1, 7, 1_000] {
+            let mut recent = RecentOutcomes::new(most, at);
+            for n in 0..5_000 {
+                // every other one comes twice
+                for _ in 0..=n % 2 {
+                    recent.put(key(n), RecordedCommand { digest: [0; 16], position: n, refusal: None }, at);
+                }
+            }
+            let remembered: Vec<u64> = (0..5_000).filter_map(|n| recent.get(&key(n)).map(|outcome| outcome.position)).collect();
+            assert_eq!(remembered, (5_000 - most as u64..5_000).collect::<Vec<_>>());
+            assert_eq!((recent.line.len(), recent.numbers.len()), (most, most));
+        }
     }
 }
