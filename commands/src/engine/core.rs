@@ -10,7 +10,7 @@ use std::{
 };
 
 use jari_domain::{Refusal, StreamId, Timestamp};
-use jari_event_store::{CommandKey, CommandRow, Group, LoadRequest, Metadata, RecordedCommand, RecordedEvent, StateSnapshot, StreamUse};
+use jari_event_store::{CommandKey, CommandRow, Group, LoadRequest, Metadata, RecordedEvent, StateSnapshot, StreamUse};
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
@@ -87,15 +87,15 @@ pub(super) struct Unit {
     pub work: Arc<dyn UnitOfWork>,
     pub origin: Arc<Origin>,
     /// First those that are known beforehand, `own` of them; then those that their states name.
-    touches: Vec<Touch>,
+    pub touches: Vec<Touch>,
     own: usize,
     pub lookup: Lookup,
     pub attempts: u32,
     /// It is not decided again, only looked up once more: what its callers are told when its id was never recorded.
     pub verdict: Option<Result<Outcome, ExecuteError>>,
-    replies: Vec<Reply>,
+    pub replies: Vec<Reply>,
     /// How many of them came before its id was last looked up.
-    asked: usize,
+    pub asked: usize,
 }
 
 /// The loop's state.
@@ -104,7 +104,7 @@ pub(super) struct Core {
     pub cells: FxHashMap<StreamId, Cell>,
     /// Every unit that has come and has no answer yet, by its number in the order of arrival.
     pub units: FxHashMap<u64, Unit>,
-    by_key: FxHashMap<CommandKey, u64>,
+    pub by_key: FxHashMap<CommandKey, u64>,
     pub recent: RecentOutcomes,
     next_unit: u64,
     pub uses: u64,
@@ -264,7 +264,7 @@ impl Core {
     ///
     /// Asked anew at each turn: what its first streams name may have changed while it waited for the others, or when it fell. An order
     /// that was thought to be absent names no slots, and would be confirmed without them. Ends: it goes back in line only when the answer changed.
-    fn go_on(&mut self, number: u64, now: Timestamp) {
+    pub fn go_on(&mut self, number: u64, now: Timestamp) {
         let Some(unit) = self.units.get(&number) else { return };
         let known = States(self.states(&unit.touches[..unit.own]));
         // as in `decide`
@@ -335,54 +335,6 @@ impl Core {
             answer(reply, result.clone());
         }
     }
-
-    /// Takes what became of ids that were looked up; those that are not in `found` were never recorded.
-    pub fn looked_up(&mut self, asked: &[CommandKey], found: Vec<(CommandKey, RecordedCommand)>, now: Timestamp) {
-        let found: FxHashMap<CommandKey, RecordedCommand> = found.into_iter().collect();
-        for key in asked {
-            let Some(number) = self.by_key.get(key).copied() else { continue };
-            let Some(unit) = self.units.get_mut(&number).filter(|u| u.lookup == Lookup::Pending) else { continue };
-            unit.lookup = Lookup::Done;
-            if let Some(known) = found.get(key).or_else(|| self.recent.get(key)) {
-                let result = repeat(known, &unit.origin);
-                self.finish(number, result);
-                continue;
-            }
-            if let Some(verdict) = unit.verdict.clone() {
-                // who came since may have heard from another node that it was done there meanwhile: for them it is looked up once more
-                let since = unit.replies.split_off(unit.asked);
-                for reply in std::mem::replace(&mut unit.replies, since) {
-                    answer(reply, verdict.clone());
-                }
-                if unit.replies.is_empty() {
-                    self.finish(number, verdict);
-                } else {
-                    self.ask_again(number);
-                }
-                continue;
-            }
-            match unit.touches.first() {
-                Some(first) => self.wakeups.push_back(first.stream.clone()),
-                None => self.go_on(number, now),
-            }
-        }
-        self.wake(now);
-        // after the answers: more may have been found than are remembered
-        for (key, outcome) in found {
-            self.recent.put(key, outcome, now);
-        }
-    }
-
-    /// Sends units whose outcome is unknown back into line; their ids are looked up first.
-    pub fn ask_again(&mut self, number: u64) {
-        if let Some(unit) = self.units.get_mut(&number)
-            && let Some(key) = &unit.origin.key
-        {
-            unit.lookup = Lookup::Pending;
-            unit.asked = unit.replies.len();
-            self.effects.lookups.push(key.clone());
-        }
-    }
 }
 
 /// What PostgreSQL keeps of a time. Rounded up, so that time in a stream does not run backwards by less than that.
@@ -391,7 +343,7 @@ fn to_microseconds(now: Timestamp) -> Timestamp {
     i64::try_from(ceiling).ok().and_then(|micros| Timestamp::from_microsecond(micros).ok()).unwrap_or(now)
 }
 
-fn answer(reply: Reply, result: Result<Outcome, ExecuteError>) {
+pub(super) fn answer(reply: Reply, result: Result<Outcome, ExecuteError>) {
     // A caller that went away hears nothing; its command is settled all the same.
     let _ = reply.to.send(result);
     drop(reply.place);

@@ -111,12 +111,12 @@ impl Driver {
             tokio::time::sleep(DRAIN).await;
         };
         tokio::pin!(drained);
-        let (mut closed, mut is_lull) = (false, false);
+        let mut closed = false;
         // Ends as the method's comment says; each turn takes what has come and lets go what can go.
         loop {
             // one turn that brings nothing is enough to know
-            let looks = !is_lull && self.core.awaits_company();
-            is_lull = false;
+            let looks = !self.core.flight.is_lull && self.core.awaits_company();
+            self.core.flight.is_lull = false;
             tokio::select! {
                 biased;
                 Some((number, result)) = self.appends.next(), if !self.appends.is_empty() => self.appended(number, result),
@@ -129,7 +129,7 @@ impl Driver {
                     self.look_at_health();
                 }
                 // comes back when everybody else has had a turn, and the sockets were looked at
-                () = tokio::task::yield_now(), if looks => is_lull = true,
+                () = tokio::task::yield_now(), if looks => self.core.flight.is_lull = true,
                 () = stop.cancelled(), if self.core.units.is_empty() => return,
                 () = &mut drained => {
                     tracing::warn!(units = self.core.units.len(), "stopped with work under way; it is settled or found again under its ids");
@@ -143,7 +143,6 @@ impl Driver {
             for Submission { work, origin, reply } in arrivals.drain(..) {
                 self.core.submit(work, origin, reply, now);
             }
-            self.core.flight.is_lull = is_lull;
             self.carry_out(now);
         }
     }

@@ -7,6 +7,7 @@ mod digest;
 mod driver;
 mod flight;
 mod link;
+mod lookups;
 mod recent;
 #[cfg(test)]
 mod simulation;

@@ -6,10 +6,7 @@ use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio_postgres::{Client, Config, Connection, Socket, tls::MakeTlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{
-    Address, LogError,
-    patience::{self, PATIENCE},
-};
+use crate::{Address, LogError, patience};
 
 /// How long the other end's system may leave what was sent, or a probe of an idle connection, without a sign of having got it.
 const SILENCE: Duration = Duration::from_secs(12);
@@ -36,7 +33,7 @@ pub struct PoolUse {
 
 impl Default for PoolSettings {
     fn default() -> Self {
-        Self { connections: 16, wait: PATIENCE }
+        Self { connections: 16, wait: patience::PATIENCE }
     }
 }
 
