@@ -2,8 +2,6 @@
 //!
 //! To add an aggregate, add a line to `aggregates!` and whatever the compiler asks for.
 
-use jiff::Timestamp;
-
 use crate::{Decider, EventFormat, StreamId, order::Order, product::Product, slot::InventorySlot};
 
 /// A stored event that this program cannot read.
@@ -148,18 +146,6 @@ pub trait AsAggregate: Decider {
     fn wrap(event: Self::Event) -> AnyEvent;
     /// The event, when it is this aggregate's.
     fn event_of(event: AnyEvent) -> Option<Self::Event>;
-
-    /// Decides on a state of any kind; events come back wrapped.
-    ///
-    /// # Errors
-    /// The aggregate's own.
-    ///
-    /// # Panics
-    /// Never: `state` is made by [`AnyState::new`] from the type in `stream`, and `A` is the type that made the stream's name.
-    fn decide_any(state: &AnyState, command: &Self::Command, now: Timestamp) -> Result<Vec<AnyEvent>, Self::Error> {
-        let state = Self::of(state).expect("a cell holds the state that its stream's type names");
-        Ok(state.decide(command, now)?.into_iter().map(Self::wrap).collect())
-    }
 }
 
 aggregates!(Product, InventorySlot, Order);

@@ -3,7 +3,7 @@
 use jari_event_store::{LogError, Reader, RecordedEvent};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use crate::{pen::Fault, projection::Projection, writer::Writer};
+use crate::{build_connection::Fault, projection::Projection, writer::Writer};
 
 /// Positions of a transaction: many more than a live view takes, since nobody waits for any of them, and the more events there are the more of them
 /// fall together into one row. Two such ranges are in memory at once.

@@ -7,10 +7,10 @@
 //! `.sql` files, and one transaction that moves the rows and the checkpoint together. To add a view, add its folder and a line in
 //! `views/mod.rs`.
 
-mod bookkeeping;
+mod build_connection;
+mod builds;
 mod catch_up;
 mod paging;
-mod pen;
 mod projection;
 mod quarantine;
 mod reading;

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
 
 use crate::{
-    bookkeeping::{Build, unsigned},
-    pen::{Fault, Pen, write_again},
+    build_connection::{BuildConnection, Fault, write_again},
+    builds::{Build, unsigned},
     projection::Projection,
 };
 
@@ -150,8 +150,8 @@ pub(crate) async fn list(database: &Database, page: &QuarantinePage) -> Result<V
 /// The checkpoint's row is locked first, as by every writer: nobody moves the view meanwhile, and whoever writes next finds that the
 /// quarantine has changed. Events are read in pages; the transaction lasts as long as the stream is, and each step of it has a bound.
 pub(crate) async fn retry(database: &Database, view: &'static dyn Projection, build: Build, stream: &StreamId) -> Result<u64, RetryError> {
-    let mut pen = database.in_time(Pen::connect(database, build.clone())).await?;
-    match refold(database, view, &build, &mut pen, stream).await {
+    let mut connection = database.in_time(BuildConnection::connect(database, build.clone())).await?;
+    match refold(database, view, &build, &mut connection, stream).await {
         Ok(position) => Ok(position),
         Err(Failed::With(error)) => Err(error),
         Err(Failed::On(error)) => {
@@ -186,10 +186,16 @@ impl From<Fault> for Failed {
     }
 }
 
-async fn refold(database: &Database, view: &'static dyn Projection, build: &Build, pen: &mut Pen, stream: &StreamId) -> Result<u64, Failed> {
+async fn refold(
+    database: &Database,
+    view: &'static dyn Projection,
+    build: &Build,
+    connection: &mut BuildConnection,
+    stream: &StreamId,
+) -> Result<u64, Failed> {
     let key: [&(dyn ToSql + Sync); 3] = [&build.number, &stream.aggregate_type, &&*stream.aggregate_id];
     let reader = Reader::new(database.clone());
-    let transaction = database.in_time(pen.begin()).await?;
+    let transaction = database.in_time(connection.begin()).await?;
     let locked = database.in_time(async {
         let Some(row) = transaction.query_opt(LOCK, &[&build.number]).await? else { return Err(RetryError::Switched) };
         let position = unsigned(row.try_get(0)?);

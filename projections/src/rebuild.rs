@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    bookkeeping,
+    build_connection::Fault,
+    builds,
     catch_up::{RANGE, Until, catch_up},
-    pen::Fault,
     projection::Projection,
     views::VIEWS,
     writer::Writer,
@@ -92,10 +92,10 @@ pub async fn rebuild(
 ) -> Result<Rebuilt, RebuildError> {
     let view = VIEWS.iter().copied().find(|v| v.name() == view).ok_or_else(|| RebuildError::ViewUnknown { name: view.into() })?;
     // Held by a connection of its own: it goes when this process does, however it ends.
-    let lock = bookkeeping::try_lock(database, &format!("rebuild.{}", view.name())).await?.ok_or(RebuildError::UnderWay(view.name()))?;
-    bookkeeping::prepare(database).await?;
-    bookkeeping::provide(database, view).await?;
-    bookkeeping::drop_dead(database, view).await?;
+    let lock = builds::try_lock(database, &format!("rebuild.{}", view.name())).await?.ok_or(RebuildError::UnderWay(view.name()))?;
+    builds::prepare(database).await?;
+    builds::provide(database, view).await?;
+    builds::drop_dead(database, view).await?;
     let reader = Reader::new(database.clone());
     let mut pace = Pace::begin();
     // Ends with the switch, with `stop`, or with an error that waiting does not mend.
@@ -112,10 +112,10 @@ pub async fn rebuild(
             Err(fault @ (Fault::Halted | Fault::Refused(_))) => return Err(RebuildError::Halted(fault.to_string())),
         }
     };
-    if let Err(error) = bookkeeping::drop_dead(database, view).await {
+    if let Err(error) = builds::drop_dead(database, view).await {
         tracing::warn!(view = view.name(), %error, "the old build was not dropped; the next rebuild does it");
     }
-    bookkeeping::unlock(lock).await;
+    builds::unlock(lock).await;
     Ok(rebuilt)
 }
 
@@ -148,8 +148,8 @@ async fn attempt(
     progress: &mut impl FnMut(&RebuildProgress),
     stop: &CancellationToken,
 ) -> Result<Rebuilt, Fault> {
-    let (build, _) = bookkeeping::begin(database, view).await?;
-    bookkeeping::take_up(database, &build).await?;
+    let (build, _) = builds::begin(database, view).await?;
+    builds::take_up(database, &build).await?;
     let Some(mut writer) = Writer::open(database, view, build, 0, "building").await? else { return Err(Fault::Moved) };
     let told = |position, head, events| {
         pace.events += events;

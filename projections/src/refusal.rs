@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use jari_domain::{Refusal, RefusalKind, Refuse, ids::IdError};
+use jari_domain::{Refusal, Refuse, ids::IdError};
 use jari_event_store::LogError;
 use jari_proto::status::{invalid, refusal_status};
 use tonic::{Code, Status};
@@ -194,21 +194,10 @@ impl From<QueryError> for Status {
                 tracing::error!(%error, "a query failed");
                 (Code::DataLoss, None)
             }
-            QueryError::Domain(refusal) => (grpc(refusal.kind), None),
+            QueryError::Domain(refusal) => (jari_wire::code(refusal.kind), None),
             QueryError::WatchesExhausted { .. } => (Code::ResourceExhausted, Some(LATER)),
         };
         refusal_status(error.code(), kind, &error.to_string(), error.details(), retry_after)
-    }
-}
-
-fn grpc(kind: RefusalKind) -> Code {
-    match kind {
-        RefusalKind::InvalidArgument => Code::InvalidArgument,
-        RefusalKind::NotFound => Code::NotFound,
-        RefusalKind::AlreadyExists => Code::AlreadyExists,
-        RefusalKind::FailedPrecondition => Code::FailedPrecondition,
-        RefusalKind::ResourceExhausted => Code::ResourceExhausted,
-        RefusalKind::Aborted => Code::Aborted,
     }
 }
 

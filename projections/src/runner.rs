@@ -8,8 +8,8 @@ use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    bookkeeping,
-    pen::Fault,
+    build_connection::Fault,
+    builds,
     projection::Projection,
     quarantine::{self, QuarantinePage, QuarantinedStream, RetryError},
     rebuild::{self, RebuildError},
@@ -91,10 +91,10 @@ impl Views {
         settings: ViewSettings,
         stop: CancellationToken,
     ) -> Result<(Self, Vec<JoinHandle<()>>), LogError> {
-        bookkeeping::prepare(&database).await?;
+        builds::prepare(&database).await?;
         let mut states = Vec::new();
         for view in VIEWS.iter().copied() {
-            bookkeeping::provide(&database, view).await?;
+            builds::provide(&database, view).await?;
             let state = Arc::new(ViewState::new(view));
             state.refresh(&database).await?;
             states.push(state);
@@ -193,10 +193,14 @@ impl Runner {
         let stop = &self.inner.stop;
         let view = self.state.view;
         let database = self.inner.database.clone();
-        let (lease, keeper) = LeaseKeeper::start(database, view.lease(), self.node.clone(), self.inner.settings.lease, true, stop.clone());
+        let release = stop.child_token();
+        let (lease, keeper) = LeaseKeeper::start(database, view.lease(), self.node.clone(), self.inner.settings.lease, true, release.clone());
+        // given back also when the runner breaks: kept on, the lease would keep every other node from writing the view
+        let _release = release.drop_guard();
         let mut pause = PAUSES.0;
         // Ends with `stop`.
         while !stop.is_cancelled() {
+            let began = Instant::now();
             let turned = tokio::select! {
                 turned = self.turn(&lease) => turned,
                 () = self.overdue() => {
@@ -213,6 +217,10 @@ impl Runner {
                     // The database is away, or the view has halted: neither is a reason to skip anything.
                     tracing::warn!(view = view.name(), error = %fault, "a view pauses");
                     self.state.note(Some(fault.to_string()));
+                    // one that went well for a while begins with the shortest pause again
+                    if began.elapsed() > PAUSES.1 {
+                        pause = PAUSES.0;
+                    }
                     tokio::select! { () = stop.cancelled() => {} () = tokio::time::sleep(pause) => {} }
                     pause = PAUSES.1.min(pause * 2);
                 }
@@ -258,7 +266,7 @@ impl Runner {
                 biased;
                 () = self.inner.stop.cancelled() => return Ok(()),
                 changed = news.changed() => match changed { Ok(()) => continue, Err(_) => return Ok(()) },
-                _ = look.tick() => if writer.is_current().await? { continue } else { return Err(Fault::Moved) },
+                _ = look.tick() => if writer.is_current().await? { self.goes_well(); continue } else { return Err(Fault::Moved) },
                 events = self.read(writer.position(), rested) => events?,
             };
             if events.is_empty() {
@@ -268,6 +276,7 @@ impl Runner {
             }
             let is_behind = events.len() == self.inner.settings.batch_events;
             writer.take(&events).await?;
+            self.goes_well();
             rested = if is_behind { Instant::now() } else { Instant::now() + BREATH };
         }
     }
@@ -297,15 +306,22 @@ impl Runner {
             if self.state.standing().build.is_none() {
                 return Ok(());
             }
+            self.goes_well();
         }
+    }
+
+    /// Whatever kept this node from going on is over. Said at each good look: leading and following end only when something changes, and until then
+    /// trouble that is long past would stand, and keep callers away.
+    fn goes_well(&self) {
+        self.state.note(None);
     }
 
     /// Builds this program's version beside the live one of an older program, or waits while a newer program's is live.
     async fn replace(&self) -> Result<(), Fault> {
         let view = self.state.view;
-        let live = bookkeeping::live(&**self.inner.database.connection().await?, view).await?;
+        let live = builds::live(&**self.inner.database.connection().await?, view).await?;
         match live {
-            None => return Ok(bookkeeping::provide(&self.inner.database, view).await?),
+            None => return Ok(builds::provide(&self.inner.database, view).await?),
             Some((build, _)) if build.version > view.version() => {
                 self.state.note(Some(format!(
                     "version {} is live, made by a newer program; this one reads version {}",

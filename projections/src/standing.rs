@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    bookkeeping::{self, Build},
+    builds::{self, Build},
     projection::Projection,
 };
 
@@ -66,7 +66,7 @@ impl ViewState {
     /// Asks the database.
     pub async fn refresh(&self, database: &Database) -> Result<(), LogError> {
         let client = database.connection().await?;
-        match bookkeeping::live(&**client, self.view).await? {
+        match builds::live(&**client, self.view).await? {
             Some((build, position)) if build.version == self.view.version() => self.tell(Some(build), position),
             _ => self.tell(None, 0),
         }

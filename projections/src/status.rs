@@ -5,7 +5,7 @@ use std::time::Duration;
 use jari_event_store::{Database, LogError, LogTail};
 use tokio_postgres::Row;
 
-use crate::{bookkeeping::unsigned, views::VIEWS};
+use crate::{builds::unsigned, views::VIEWS};
 
 const STATUS: &str = include_str!("sql/status.sql");
 

@@ -6,8 +6,8 @@ use jari_domain::{AnyEvent, order::OrderEvent};
 use jari_event_store::{Body, Database, Reader, RecordedEvent};
 
 use crate::{
-    bookkeeping::{Build, signed, unsigned},
-    pen::{Checkpoint, Fault, Form, Pen, Step, hold_back, write_again},
+    build_connection::{BuildConnection, Checkpoint, Fault, Form, Step, hold_back, write_again},
+    builds::{Build, signed, unsigned},
     projection::Projection,
     quarantine::{EVENT_UNREADABLE, HeldBack, MOST_STREAMS, VIEW_ROW_REFUSED},
 };
@@ -22,7 +22,7 @@ const MOST_LINES: usize = 20_000;
 /// Writes one build from its checkpoint on.
 pub(crate) struct Writer {
     view: &'static dyn Projection,
-    pen: Pen,
+    connection: BuildConnection,
     at: Checkpoint,
     /// Type and id of the streams whose events wait; at most [`MOST_STREAMS`].
     waiting: HashSet<(String, String)>,
@@ -45,11 +45,11 @@ impl Writer {
         epoch: u64,
         state: &'static str,
     ) -> Result<Option<Self>, Fault> {
-        let pen = Pen::connect(database, build).await?;
+        let connection = BuildConnection::connect(database, build).await?;
         // The checkpoint before the quarantine: what changes in between is found out by the first step.
-        let Some(at) = pen.checkpoint(state).await? else { return Ok(None) };
-        let waiting = pen.quarantined().await?;
-        Ok(Some(Self { view, pen, at, waiting, epoch, state }))
+        let Some(at) = connection.checkpoint(state).await? else { return Ok(None) };
+        let waiting = connection.quarantined().await?;
+        Ok(Some(Self { view, connection, at, waiting, epoch, state }))
     }
 
     pub fn position(&self) -> u64 {
@@ -57,12 +57,12 @@ impl Writer {
     }
 
     pub fn build(&self) -> &Build {
-        self.pen.build()
+        self.connection.build()
     }
 
     /// Whether the build still stands where this writer believes.
     pub async fn is_current(&self) -> Result<bool, Fault> {
-        Ok(self.pen.checkpoint(self.state).await?.as_ref() == Some(&self.at))
+        Ok(self.connection.checkpoint(self.state).await?.as_ref() == Some(&self.at))
     }
 
     /// Takes `events`, which follow on the checkpoint without a gap: in one transaction, or in several when they are heavy.
@@ -101,7 +101,7 @@ impl Writer {
                 return Err(Fault::Halted);
             }
             let step = Step { from: &self.at, to, epoch: self.epoch, state: self.state, writes: &writes, held_back: &sorted.held_back, form };
-            match self.pen.advance(&step).await {
+            match self.connection.advance(&step).await {
                 Ok(()) => break,
                 // Perhaps only because a row was there already, which the other form takes.
                 Err(Fault::Refused(_)) if form == Form::First => form = Form::Again,
@@ -131,8 +131,8 @@ impl Writer {
         let number = self.build().number;
         // Ends: the second round has no row that the database refuses, for it was set aside.
         loop {
-            let build = self.pen.build().clone();
-            let transaction = self.pen.begin().await?;
+            let build = self.connection.build().clone();
+            let transaction = self.connection.begin().await?;
             let row = transaction.query_opt(LOCK_LIVE, &[&self.view.name()]).await?;
             let live = row.map(|row| row.try_get::<_, i64>(0)).transpose()?.map_or(0, unsigned);
             let missing = live.saturating_sub(self.at.position);
@@ -170,7 +170,7 @@ impl Writer {
         while let Some((start, end)) = suspects.pop() {
             let mut events: Vec<&RecordedEvent> = streams[start..end].iter().flatten().copied().collect();
             events.sort_unstable_by_key(|event| event.position);
-            match self.pen.rehearse(&self.view.fold(&events)).await {
+            match self.connection.rehearse(&self.view.fold(&events)).await {
                 Ok(()) => {}
                 Err(Fault::Refused(error)) if end - start == 1 => found.push(self.first_refused(&streams[start], error).await?),
                 Err(Fault::Refused(_)) => {
@@ -197,7 +197,7 @@ impl Writer {
         let (mut good, mut bad) = (0, events.len());
         while bad - good > 1 {
             let middle = good + (bad - good) / 2;
-            match self.pen.rehearse(&self.view.fold(&events[..middle])).await {
+            match self.connection.rehearse(&self.view.fold(&events[..middle])).await {
                 Ok(()) => good = middle,
                 Err(Fault::Refused(earlier)) => (bad, error) = (middle, earlier),
                 Err(other) => return Err(other),

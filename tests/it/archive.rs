@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use jari_domain::{Timestamp, slot::InventorySlot};
-use jari_event_store::{Appender, Archiver, Database, Reader, TailSettings, archive_horizon};
+use jari_domain::{StreamId, Timestamp, slot::InventorySlot};
+use jari_event_store::{Appender, Archiver, Database, LoadRequest, LogError, Reader, TailSettings, archive_horizon};
 use tokio_postgres::error::SqlState;
+use uuid::Uuid;
 
 use crate::{
-    harness::{Node, database, hold, patient},
+    harness::{Node, command, database, eventually, hold, patient},
     raw::{INSERT, batch, client, group, stream, values, write},
     seal::walk,
 };
@@ -102,6 +103,60 @@ async fn who_decided_before_events_moved_never_lands_in_their_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_stands_in_two_places_is_read_in_its_order_page_by_page() {
+    let reader = Reader::new(seven_of_nine_moved().await);
+    for size in 1..=9 {
+        let mut sequences = Vec::new();
+        // ends with the stream: each page goes on after the last one
+        while let page = reader.stream_after(&stream("old"), sequences.last().copied().unwrap_or(0), size).await.unwrap()
+            && !page.is_empty()
+        {
+            sequences.extend(page.iter().map(|event| event.sequence));
+        }
+        assert_eq!(sequences, (1..=9).collect::<Vec<_>>(), "pages of {size}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_decided_on_a_stream_of_which_an_event_is_missing() {
+    let node = Node::start().await;
+    let slot = node.open_stock("seats", 2).await;
+    for n in 1..=3 {
+        node.run(hold(&slot, &format!("h-{n}"), 1)).await;
+    }
+    let database = node.stop().await;
+    // what no trigger sees, as a restore that lost a part of the archive: the first hold is gone, and its unit looks free
+    client(&database).await.batch_execute("SET session_replication_role = replica; DELETE FROM events WHERE sequence = 2").await.unwrap();
+    let load = LoadRequest { stream: StreamId::from(&slot), from: None };
+    let error = Reader::new(database.clone()).load(vec![load]).await.unwrap().pop().unwrap().unwrap_err();
+    assert!(matches!(error, LogError::Gap { expected: 2, found: 3, .. }), "{error:?}");
+    let node = Node::on(database, patient()).await;
+    let refused = node.engine.execute(hold(&slot, "sold-twice", 1), command(Uuid::now_v7())).await.unwrap_err();
+    assert_eq!(refused.code(), "STREAM_UNREADABLE");
+    assert!(refused.to_string().contains("sequence 3 stands where 2 should"), "{refused}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_horizon_waits_for_an_append_under_way_and_covers_what_that_has_added() {
+    let database = seven_of_nine_moved().await;
+    let (appending, reader) = (client(&database).await, client(&database).await);
+    appending.batch_execute("BEGIN; SELECT lock_log_head()").await.unwrap();
+    let before = archive_horizon(&database).await.unwrap();
+    let raising = tokio::spawn({
+        let archiver = Archiver::connect(&database).await.unwrap();
+        async move { archiver.raise(1_000_000).await.unwrap() }
+    });
+    let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+        WHERE l.locktype = 'advisory' AND NOT l.granted";
+    eventually("it waits for the log's lock", || async { reader.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 1 }).await;
+    appending.batch_execute(&format!("{INSERT} {}", values("old", 10))).await.unwrap();
+    assert_eq!(archive_horizon(&database).await.unwrap(), before, "whoever appends must meet all rows, or see the horizon");
+    appending.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(raising.await.unwrap(), 10, "what was appended meanwhile is before it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_checked_for_its_group_that_knows_least() {
     let database = seven_of_nine_moved().await;
     let appender = Appender::connect(&database).await.unwrap();
@@ -175,11 +230,23 @@ async fn only_the_archiver_takes_rows_out_and_only_what_stands_in_the_archive() 
         assert!(archiver.batch_execute(&copy(end, "payload")).await.is_err(), "{end}: an end of its stream stays");
     }
     archiver.batch_execute(&copy(2, "payload")).await.unwrap();
-    for (sequence, position) in [("5", "5"), ("5", "0"), ("5", "1000000"), ("sequence", "2")] {
-        let invented = format!(
-            "INSERT INTO archived_events SELECT aggregate_type, aggregate_id, {sequence}, event_type, event_version, payload, metadata, {position}, recorded_at
-             FROM events WHERE position = 4"
-        );
+    let columns = ["aggregate_type", "aggregate_id", "sequence", "event_type", "event_version", "payload", "metadata", "position", "recorded_at"];
+    for (column, other) in [
+        ("aggregate_type", "'Order'"),
+        ("aggregate_id", "'b'"),
+        ("sequence", "5"),
+        ("event_type", "'SlotClosed'"),
+        ("event_version", "'9.9'"),
+        ("payload", "'{}'::json"),
+        ("metadata", r#"'{"actor":"somebody else"}'::json"#),
+        ("position", "5"),
+        ("position", "0"),
+        ("position", "1000000"),
+        ("position", "2"),
+        ("recorded_at", "recorded_at + interval '1 microsecond'"),
+    ] {
+        let invented = columns.map(|known| if known == column { other } else { known }).join(", ");
+        let invented = format!("INSERT INTO archived_events SELECT {invented} FROM events WHERE position = 4");
         let refused = archiver.batch_execute(&invented).await.expect_err("an event that is not in the log");
         assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{invented}");
     }

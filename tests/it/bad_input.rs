@@ -477,7 +477,7 @@ impl Decoder for Raw {
     }
 }
 
-async fn send(shop: &Serving, path: &'static str, bytes: Vec<u8>) -> Result<Response<Vec<u8>>, Status> {
+pub async fn send(shop: &Serving, path: &'static str, bytes: Vec<u8>) -> Result<Response<Vec<u8>>, Status> {
     let mut client = tonic::client::Grpc::new(shop.channel.clone());
     client.ready().await.unwrap();
     client.unary(Request::new(bytes), http::uri::PathAndQuery::from_static(path), Raw).await
@@ -510,7 +510,7 @@ async fn what_is_no_message_is_told_so_at_every_write_and_the_server_lives_on() 
 }
 
 /// Every rpc that writes.
-const WRITES: [&str; 20] = [
+pub const WRITES: [&str; 20] = [
     "/reservation.order.v1.OrderService/PlaceOrder",
     "/reservation.order.v1.OrderService/ConfirmOrder",
     "/reservation.order.v1.OrderService/CancelOrder",

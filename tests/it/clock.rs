@@ -6,7 +6,7 @@ use jari_domain::{
     ids::{HoldId, SlotId},
     slot::SlotCommand,
 };
-use jari_event_store::LoadRequest;
+use jari_event_store::{Database, LoadRequest, PoolSettings};
 
 use crate::{
     harness::{Node, database, eventually, hold_until, in_seconds, on_slot, patient},
@@ -98,4 +98,33 @@ async fn an_event_that_is_earlier_than_the_one_before_it_takes_no_time_back() {
     let loaded = node.reader().load(vec![LoadRequest { stream: StreamId::from(&slot), from: None }]).await.unwrap().pop().unwrap().unwrap();
     assert_eq!((loaded.version, loaded.last_time), (5, ahead));
     assert_eq!(code(&node, confirm(&slot, "first")).await.as_deref(), Some("HOLD_EXPIRED"), "another may have been told so");
+}
+
+/// A database whose clock is ten minutes behind, until somebody sets it right.
+const BEHIND: &str = "CREATE SCHEMA behind;
+    CREATE TABLE behind.clock (by interval NOT NULL);
+    INSERT INTO behind.clock VALUES ('10 minutes');
+    CREATE FUNCTION behind.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT pg_catalog.clock_timestamp() - by FROM behind.clock';
+    GRANT USAGE ON SCHEMA behind TO public;
+    GRANT SELECT ON behind.clock TO public;
+    ALTER FUNCTION append_batch SET search_path = behind, pg_catalog, public, pg_temp;";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_decides_by_its_databases_clock_and_hears_when_that_is_set_right() {
+    let database = database().await;
+    let reader = client(&database).await;
+    reader.batch_execute(BEHIND).await.unwrap();
+    // whoever connects from here on sees that clock before the real one
+    let name = database.config().get_dbname().unwrap();
+    reader.batch_execute(&format!("ALTER DATABASE {name} SET search_path = behind, pg_catalog, public")).await.unwrap();
+    let node = Node::on(Database::new(database.config().clone(), PoolSettings::patient()).unwrap(), patient()).await;
+    let slot = node.open_stock("seat", 2).await;
+    assert_eq!(code(&node, hold_until(&slot, "first", 1, in_seconds(-300))).await, None, "by the database's clock it ends in five minutes");
+    let behind = Ledger::of(&node.database, &slot).await;
+    assert!(behind.events.iter().all(|event| event.decided_at() < in_seconds(-500)), "the views and the log would contradict what this machine says");
+    reader.batch_execute("UPDATE behind.clock SET by = '0'").await.unwrap();
+    assert_eq!(code(&node, hold_until(&slot, "second", 1, in_seconds(600))).await, None, "its commit says what time it is");
+    let late = code(&node, hold_until(&slot, "third", 1, in_seconds(-300))).await;
+    assert_eq!(late.as_deref(), Some("HOLD_EXPIRY_INVALID"), "and the next decision goes by it");
+    node.stop().await;
 }

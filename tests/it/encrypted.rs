@@ -13,7 +13,7 @@ use std::{
 };
 
 use jari_event_store::{Address, Database, PoolSettings};
-use jari_postgres::{Access, Place, PrivatePostgres, Settings};
+use jari_postgres::{Access, DataFolder, PrivatePostgres, Settings};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{
     ServerConfig, ServerConnection, SupportedProtocolVersion,
@@ -43,7 +43,7 @@ impl Networked {
     /// its data.
     pub async fn start(settings: &[&str], prepare: impl FnOnce(&Path, &Path)) -> Self {
         let folder = std::env::temp_dir().join(format!("jari-networked-{}", Uuid::now_v7().simple()));
-        let made = PrivatePostgres::start(Settings::new(Place::new(&folder))).await.unwrap();
+        let made = PrivatePostgres::start(Settings::new(DataFolder::new(&folder))).await.unwrap();
         let process = PathBuf::from(format!("/proc/{}", made.pid().unwrap()));
         let (program, data) = (fs::read_link(process.join("exe")).unwrap(), fs::read_link(process.join("cwd")).unwrap());
         let access = made.access().clone();

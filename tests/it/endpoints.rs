@@ -193,6 +193,33 @@ async fn lists_for_operators_refuse_what_other_lists_refuse() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn parked_orders_come_page_by_page_by_their_place_in_line_and_each_once() {
+    let shop = Serving::on(crate::harness::database().await, |config| config.settlement.enabled = false).await;
+    let park = "INSERT INTO parked_work (process, key, position, code, message, attempts) VALUES ('settlement', $1, $2, 'LOG_REFUSED', 'no', 1)";
+    let in_line = [("z", 1), ("a.1", 2), ("a.2", 2), ("b", 2), ("a", 9), ("c", 10)];
+    let client = shop.database.connection().await.unwrap();
+    for (order, position) in in_line.iter().rev() {
+        client.execute(park, &[order, &i64::from(*position)]).await.unwrap();
+    }
+    for size in 1..=7 {
+        let (mut told, mut token) = (Vec::new(), String::new());
+        // ends with the last page: each goes on after the one before it
+        loop {
+            let request = ListParkedOrdersRequest { page_size: size, page_token: token, min_position: 0 };
+            let page = shop.operations().list_parked_orders(request).await.unwrap().into_inner();
+            assert!(page.parked_orders.len() <= usize::try_from(size).unwrap());
+            told.extend(page.parked_orders.into_iter().map(|parked| (parked.order_id, parked.accepted_position)));
+            token = page.next_page_token;
+            if token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(told, in_line.map(|(order, position)| (order.to_owned(), i64::from(position))), "pages of {size}");
+    }
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn health_is_told_for_the_server_and_for_each_of_its_services() {
     let shop = Serving::start().await;
     let mut health = HealthClient::new(shop.channel.clone());

@@ -5,7 +5,7 @@ use jari_proto::{
     status::{reason, retry_after},
     subject::v1::EraseSubjectRequest,
 };
-use jari_sealing::{ErasureList, Opened, Place, Subject};
+use jari_sealing::{Erasure, ErasureList, Opened, SealContext, Subject};
 use tokio_postgres::{Client, NoTls};
 use tonic::Code;
 use uuid::Uuid;
@@ -20,7 +20,7 @@ use crate::{
 const ADD_KEY: &str = include_str!("../../infra/sealing/src/sql/add_key.sql");
 
 /// Where a value stands.
-pub const PLACE: Place<'_> = Place { aggregate_type: "Order", aggregate_id: "order", field: "personal" };
+pub const PLACE: SealContext<'_> = SealContext { aggregate_type: "Order", aggregate_id: "order", field: "personal" };
 
 async fn connected(keys: &Keys) -> Client {
     let (client, connection) = keys.config.connect(NoTls).await.unwrap();
@@ -109,4 +109,39 @@ async fn a_rotation_waits_for_the_key_that_a_closed_master_key_is_just_wrapping(
     keys.masters().drop_retired(&rotated.retired).unwrap();
     let Opened::Readable(clear) = keys.sealer().await.open(&PLACE, &sealed).await else { panic!("it opens under the new master key") };
     assert_eq!(*clear, b"a name");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_more_than_a_thousand_erasures_is_applied_and_made_anew_to_its_last_line() {
+    let keys = Keys::new().await;
+    let sealer = keys.sealer().await;
+    let (sealed, _) = sealer.seal(&Subject::of("customer-1"), &PLACE, b"a name").await.unwrap();
+    let backup = keys.backup().await;
+    // the backup has ended the sealer's connections
+    eventually("the keys answer again", || async { sealer.erase(&Subject::of("customer-1"), "privacy", Uuid::now_v7()).await.is_ok() }).await;
+    let last = ErasureList::new(keys.list()).read().unwrap().remove(0);
+    let restored = Keys::at(backup);
+    std::fs::copy(keys.folder.path().join("master.key"), restored.folder.path().join("master.key")).unwrap();
+    // one more than is applied, or read, at once
+    let nobody = |n| Erasure { key_id: None, subject: Subject::of(&format!("nobody-{n}")), request_id: Uuid::now_v7(), ..last.clone() };
+    let listed: Vec<Erasure> = (0..1_000).map(nobody).chain([last.clone()]).collect();
+    let list = ErasureList::new(restored.list());
+    list.add(&listed).unwrap();
+    assert!(matches!(restored.sealer().await.open(&PLACE, &sealed).await, Opened::Erased), "the backup has brought the last one back");
+    std::fs::remove_file(restored.list()).unwrap();
+    restored.sealer().await;
+    assert_eq!(list.read().unwrap(), listed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_noted_as_erased_cannot_be_read_though_its_key_is_there() {
+    let keys = Keys::new().await;
+    let (sealed, _) = keys.sealer().await.seal(&Subject::of("customer-1"), &PLACE, b"a name").await.unwrap();
+    assert!(matches!(keys.sealer().await.open(&PLACE, &sealed).await, Opened::Readable(_)));
+    // as when a backup of the keys alone was put back beside the newer list of erasures
+    let note = "INSERT INTO keys.erasures (erased_at, key_id, request_id, subject, requested_by)
+        SELECT now(), key_id, gen_random_uuid(), subject, 'privacy' FROM keys.subject_keys";
+    let sealer = keys.sealer().await;
+    assert_eq!(connected(&keys).await.execute(note, &[]).await.unwrap(), 1);
+    assert!(matches!(sealer.open(&PLACE, &sealed).await, Opened::Erased));
 }

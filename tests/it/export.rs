@@ -22,7 +22,10 @@ use crate::{
     archive::archive,
     export_killed::Folder,
     harness::{Node, command, database, eventually, hold, patient},
+    heads::CHAIN_ANEW,
     history::{cancel, confirm, place, read},
+    raw::{INSERT, client, values},
+    seal::tamper,
     serving::Serving,
 };
 
@@ -348,4 +351,20 @@ async fn a_row_that_was_forged_with_its_manifest_is_found_by_making_it_anew() {
     let findings = proved(&node, &lines.0).await;
     assert!(findings.len() == 1 && findings[0].contains("makes another file of these events"), "{findings:?}");
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_changed_before_its_last_exported_event_is_not_exported_further() {
+    let (log, folder) = (database().await, Folder::new("changed-before"));
+    let writer = client(&log).await;
+    for n in 1..=3 {
+        writer.batch_execute(&format!("{INSERT} {}", values("a", n))).await.unwrap();
+    }
+    let done = run(&log, &folder.0, Settings::default()).await.unwrap();
+    // the last event is the very same: only the head of the chain after it tells
+    tamper(&writer, &format!("UPDATE events SET payload = replace(payload::text, 'rain', 'reign')::json WHERE position = 1; {CHAIN_ANEW}")).await;
+    writer.batch_execute(&format!("{INSERT} {}", values("a", 4))).await.unwrap();
+    let refused = run(&log, &folder.0, Settings::default()).await.unwrap_err();
+    assert!(matches!(refused, ExportError::LogDiffers { position } if position == done.position), "{refused}");
+    assert_eq!(positions(&folder.0), [1, 2, 3]);
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use jari_event_store::{LogTail, StreamWatchers, TailSettings};
-use jari_history::{History, HistoryDesk, HistorySettings};
+use jari_history::{History, HistoryContext, HistorySettings};
 use jari_proto::{
     history::v1::{
         AggregateKind, CompareStatesRequest, Event, GetStateAsOfRequest, ReadLogRequest, ReadStreamRequest, TraceCausesRequest,
@@ -238,10 +238,10 @@ async fn served_with(shop: &Serving, settings: HistorySettings, stop: &Cancellat
     let tail_settings = TailSettings { keep: 4, page: 3, ..TailSettings::default() };
     let (tail, _) = LogTail::start(shop.database.clone(), tail_settings, stop.clone()).await.unwrap();
     let (watchers, _) = StreamWatchers::start(tail.clone(), stop.clone());
-    let desk = HistoryDesk::new(shop.database.clone(), tail, watchers, shop.node.identity.log_id, settings);
+    let context = HistoryContext::new(shop.database.clone(), tail, watchers, shop.node.identity.log_id, settings);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let service = Server::builder().add_service(History::server(desk));
+    let service = Server::builder().add_service(History::server(context));
     tokio::spawn(service.serve_with_incoming_shutdown(TcpIncoming::from(listener), stop.clone().cancelled_owned()));
     HistoryServiceClient::connect(address).await.unwrap()
 }

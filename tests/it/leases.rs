@@ -46,3 +46,41 @@ async fn a_lease_is_taken_only_when_the_append_under_way_has_ended() {
     stop.cancel();
     keeping.await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_of_one_name_do_not_take_a_role_from_each_other() {
+    let database = database().await;
+    let stop = CancellationToken::new();
+    let keeper = |address: &str| {
+        let node = ("twin".to_owned(), address.to_owned());
+        LeaseKeeper::start(database.clone(), "settlement", node, Duration::from_secs(600), true, stop.clone())
+    };
+    let (first, keeping) = keeper("http://first");
+    eventually("the first has the role", || async { first.current() == Lease::Mine(1) }).await;
+    let (second, watching) = keeper("http://second");
+    eventually("the second sees whose it is", || async { matches!(second.current(), Lease::Theirs(row) if &*row.address == "http://first") }).await;
+    second.doubt().notify_one();
+    let (again, renewing) = keeper("http://first");
+    eventually("a process in its place has the role at once", || async { again.current() == Lease::Mine(2) }).await;
+    assert!(matches!(second.current(), Lease::Theirs(_)), "{:?}", second.current());
+    stop.cancel();
+    for task in [keeping, watching, renewing] {
+        task.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_is_freed_by_ending_its_lease_and_never_by_deleting_it() {
+    let database = database().await;
+    let (stop, node) = (CancellationToken::new(), ("node".to_owned(), "http://node".to_owned()));
+    let (keeper, keeping) = LeaseKeeper::start(database.clone(), "settlement", node, Duration::from_secs(60), true, stop.clone());
+    eventually("it has the role", || async { keeper.current() == Lease::Mine(1) }).await;
+    let operator = client(&database).await;
+    for gone in ["DELETE FROM leases", "TRUNCATE leases"] {
+        let refused = operator.batch_execute(gone).await.unwrap_err();
+        let hint = refused.as_db_error().and_then(|error| error.hint()).unwrap_or_default();
+        assert!(hint.contains("SET expires_at"), "{refused}: whoever came next would begin at an epoch of long ago");
+    }
+    stop.cancel();
+    keeping.await.unwrap();
+}

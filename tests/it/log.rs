@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use jari_event_store::{Database, PoolSettings, migrate};
+use jari_event_store::{Database, LogError, PoolSettings, migrate};
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
@@ -222,4 +222,27 @@ async fn nodes_that_start_at_once_migrate_once_and_again_changes_nothing() {
     let node = Node::on(database, patient()).await;
     let slot = node.open_stock("seats", 1).await;
     assert!(node.engine.execute(hold(&slot, "a", 1), command(Uuid::now_v7())).await.unwrap().refusal.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_was_made_by_other_migrations_is_refused_and_left_as_it_is() {
+    let database = database().await;
+    let owner = client(&database).await;
+    let refused = async |change: &str, back: &str| {
+        owner.batch_execute(change).await.unwrap();
+        let error = migrate(&database, None).await.expect_err(change);
+        assert!(matches!(error, LogError::Migration(_)), "{error:?}");
+        owner.batch_execute(back).await.unwrap();
+        migrate(&database, None).await.unwrap();
+        error.to_string()
+    };
+    // what was released was edited since: this database has run the other text
+    let keep = "CREATE TABLE kept AS SELECT checksum FROM refinery_schema_history WHERE version = 3;";
+    let edited = format!("{keep} UPDATE refinery_schema_history SET checksum = '1' WHERE version = 3");
+    let told = refused(&edited, "UPDATE refinery_schema_history SET checksum = (SELECT checksum FROM kept) WHERE version = 3").await;
+    assert!(told.contains("V3__roles"), "it is named: {told}");
+    // a newer program was here: what it has changed this one does not know
+    let newer = "INSERT INTO refinery_schema_history SELECT 99, 'newer', applied_on, '1' FROM refinery_schema_history WHERE version = 1";
+    let told = refused(newer, "DELETE FROM refinery_schema_history WHERE version = 99").await;
+    assert!(told.contains("V99__newer"), "it is named: {told}");
 }

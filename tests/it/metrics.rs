@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use jari_proto::order::v1::order_query_service_server::SERVICE_NAME;
+use jari_proto::{operations::v1::GetStatusRequest, order::v1::order_query_service_server::SERVICE_NAME};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -114,5 +114,32 @@ async fn a_query_service_is_unhealthy_while_its_view_is_too_far_behind_and_booki
     }
     held.rollback().await.unwrap();
     eventually("it is well again", || async { shop.health(SERVICE_NAME).await == ServingStatus::Serving }).await;
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_database_is_away_a_node_says_what_it_knows_and_when_it_is_back_that_all_is_well() {
+    let shop = Serving::on(database().await, |config| config.metrics.listen = "127.0.0.1:0".into()).await;
+    shop.on_sale("poster", 10).await;
+    eventually("it is well", || async { shop.health(SERVICE_NAME).await == ServingStatus::Serving }).await;
+    let name = shop.database.config().get_dbname().unwrap().to_owned();
+    let operator = raw::elsewhere(&shop.database).await;
+    let allow = |whether: bool| format!("ALTER DATABASE \"{name}\" WITH ALLOW_CONNECTIONS {whether}");
+    operator.batch_execute(&allow(false)).await.unwrap();
+    operator.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", &[&name]).await.unwrap();
+    let (top, text) = shop.figures(|text| figure(text, "jari_log_answers") == Some(0)).await;
+    assert!(top.starts_with("HTTP/1.1 200") && text.ends_with("# EOF\n"), "{top}\n{text}");
+    for asked in ["jari_settlement_parked_orders", "jari_view_lag_events{view=\"orders\"}"] {
+        assert_eq!(figure(&text, asked), None, "what nobody knows is not told");
+    }
+    eventually("views that cannot be written are not well", || async { shop.health(SERVICE_NAME).await == ServingStatus::NotServing }).await;
+    operator.batch_execute(&allow(true)).await.unwrap();
+    eventually("nothing is troubled any more, though nothing has happened", || async {
+        let told = shop.operations().get_status(GetStatusRequest::default()).await;
+        told.is_ok_and(|told| told.into_inner().projections.iter().all(|view| view.trouble.is_empty()))
+    })
+    .await;
+    eventually("it is well again", || async { shop.health(SERVICE_NAME).await == ServingStatus::Serving }).await;
+    shop.figures(|text| figure(text, "jari_log_answers") == Some(1) && figure(text, "jari_settlement_parked_orders") == Some(0)).await;
     shop.node.stop().await;
 }

@@ -84,7 +84,7 @@ async fn a_person_is_told_in_answers_and_stands_in_no_file_in_the_clear() {
     })
     .await;
     let everywhere = |when: &'static str| {
-        let (log, folders) = (log.clone(), [server.place().root().to_owned(), kafka.place().root().to_owned(), keys.folder.path().to_owned()]);
+        let (log, folders) = (log.clone(), [server.folder().root().to_owned(), kafka.folder().root().to_owned(), keys.folder.path().to_owned()]);
         async move {
             log.connection().await.unwrap().batch_execute("CHECKPOINT").await.unwrap();
             let known: usize = folders.iter().map(|folder| search(folder, &[CUSTOMER]).len()).sum();
@@ -303,7 +303,9 @@ async fn keys_that_are_away_stop_nothing_but_what_needs_them() {
     assert_eq!(shop.persons(&order_id).await, Some(only(PersonalDataState::Unavailable)), "an answer that says so, not an error");
     let refused = shop.subjects().erase_subject(EraseSubjectRequest { request_id: id(), subject: "customer-1".into() }).await.unwrap_err();
     assert_eq!(reason(&refused).as_deref(), Some("KEYS_UNAVAILABLE"));
+    assert!(!shop.status().await.keys.unwrap().answers);
     stopped.iter().rev().for_each(|pid| crate::outage::signal(*pid, "CONT"));
+    eventually("it is told that they answer again, though nobody needs them", || async { shop.status().await.keys.unwrap().answers }).await;
     for _ in 0..2 {
         assert_eq!(place_at_last(&shop, &held_up).await, held_up.request_id, "under the same id, once");
     }

@@ -4,13 +4,23 @@ use std::sync::Arc;
 
 use jari_domain::{AnyEvent, StreamId, slot::SlotEvent};
 use jari_event_store::{Batch, CommandRow, Database, Group, LeaseStamp, Metadata, StreamUse};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, Config, NoTls};
 use uuid::Uuid;
 
 pub const INSERT: &str = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) VALUES";
 
 pub async fn client(database: &Database) -> Client {
-    let (client, connection) = database.config().connect(NoTls).await.unwrap();
+    connect(database.config()).await
+}
+
+/// A client of the same server in another database of it: for what cannot be done to a database from within.
+pub async fn elsewhere(database: &Database) -> Client {
+    let mut config = database.config().clone();
+    connect(config.dbname("postgres")).await
+}
+
+async fn connect(config: &Config) -> Client {
+    let (client, connection) = config.connect(NoTls).await.unwrap();
     tokio::spawn(connection);
     // what a test holds it holds for as long as the machine needs
     client.batch_execute("SET idle_in_transaction_session_timeout = 0").await.unwrap();

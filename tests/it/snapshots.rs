@@ -162,6 +162,50 @@ async fn forgetting_old_ids_holds_up_nobody_and_forgets_no_young_one() {
     assert_eq!(prune_commands(&node.database, 30, 1_000_000).await.unwrap(), 0, "nothing else is old");
 }
 
+/// So many outcomes of so many days ago, under ids of version 7 of that time, or of version 4.
+async fn outcomes(owner: &tokio_postgres::Client, count: i32, days_ago: i32, has_time: bool) {
+    let id = match has_time {
+        true => {
+            "(lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || left(md5(n::text), 3) || '8' || left(md5(n::text), 15))::uuid"
+        }
+        false => "gen_random_uuid()",
+    };
+    let rows = "SELECT n, now() - make_interval(days => $2) AS at FROM generate_series(1, $1) n";
+    let insert = format!("INSERT INTO commands SELECT {id}, 'who', '\\x00', 1, NULL, at FROM ({rows}) r");
+    owner.execute(&insert, &[&count, &days_ago]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_ids_of_every_version_are_forgotten_and_found_without_a_look_at_the_young_ones() {
+    let database = database().await;
+    let owner = client(&database).await;
+    for has_time in [true, false] {
+        outcomes(&owner, 20_000, 1, has_time).await;
+        outcomes(&owner, 3_000, 31, has_time).await;
+    }
+    owner.batch_execute("VACUUM ANALYZE commands").await.unwrap();
+    for (prune, index) in [
+        (include_str!("../../infra/event_store/src/sql/prune_timed_commands.sql"), "commands_pkey"),
+        (include_str!("../../infra/event_store/src/sql/prune_other_commands.sql"), "commands_without_a_time"),
+    ] {
+        let explain = format!(
+            "EXPLAIN {}",
+            prune
+                .lines()
+                .skip(1)
+                .collect::<Vec<_>>()
+                .join(" ")
+                .replace("$1", "30")
+                .replace("$2", "2000")
+                .replace("$3", &format!("'{}'", made_days_ago(30)))
+        );
+        let plan: Vec<String> = owner.query(&explain, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+        assert!(plan.iter().any(|line| line.contains(index)) && !plan.iter().any(|line| line.contains("Seq Scan")), "{}", plan.join("\n"));
+    }
+    assert_eq!(prune_commands(&database, 30, 1_000_000).await.unwrap(), 6_000);
+    assert_eq!(prune_commands(&database, 30, 1_000_000).await.unwrap(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_forgets_outcomes_only_some_days_after_their_ids_are_refused() {
     let database = database().await;

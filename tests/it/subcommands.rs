@@ -3,12 +3,21 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use jari_contract::Topic;
 use jari_event_store::{Database, PoolSettings};
 use jari_heads::SigningKey;
-use jari_proto::subject::v1::{EraseSubjectRequest, subject_service_client::SubjectServiceClient};
+use jari_proto::{
+    order::v1::{GetOrderRequest, OrderState, PersonalDataState},
+    subject::v1::{EraseSubjectRequest, subject_service_client::SubjectServiceClient},
+};
 use jari_sealing::{ErasureList, Opened, Subject};
+use rdkafka::{
+    ClientConfig,
+    consumer::{BaseConsumer, Consumer},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -16,11 +25,14 @@ use crate::{
     export::{address, data},
     harness::{database, eventually},
     heads::{self, CHAIN_ANEW, sign},
-    keys::Keys,
+    intake::{running, taking},
+    keys::{Keys, only, personal},
     processes::{Folder, channel, free_address, start},
-    raw::client,
+    raw::{INSERT, client, values},
+    relay::{kafka, prefix},
     seal::tamper,
-    serving::id,
+    sender::Sender,
+    serving::{Serving, id, order},
     verify::{Log, counts, held, opened},
 };
 
@@ -37,6 +49,12 @@ fn with_keys(folder: &Folder, name: &str, log: &Database, keys: &Keys, listen: &
         format!("[keys]\nurl = \"{}\"\nmaster_file = \"{}\"\nerasure_list = \"{}\"\n", address(&keys.config), masters.display(), list.display());
     let rest = format!("[server]\nlisten = \"{listen}\"\n[relay]\nenabled = false\n[intake]\nenabled = false\n{keys}");
     folder.config(name, log, &rest)
+}
+
+/// A configuration that serves where this node does: what asks a running node asks this one.
+fn beside(folder: &Folder, name: &str, shop: &Serving) -> PathBuf {
+    let rest = format!("[server]\nlisten = \"{}\"\n[relay]\nenabled = false\n[intake]\nenabled = false\n", shop.node.address);
+    folder.config(name, &shop.database, &rest)
 }
 
 /// The log of a program that reads none.
@@ -156,4 +174,142 @@ async fn a_check_of_an_export_ends_with_an_error_when_a_file_or_the_chain_was_ch
     assert!(well, "files and heads are as they were: {said}");
     let (well, said) = run(&config, &rows).await;
     assert!(!well && said.contains("BROKEN batch of positions 1 to 1"), "{said}");
+}
+
+/// How far the topic of commands reaches, over all of its partitions: records, and ends of transactions.
+async fn reach_of_commands(brokers: &str, prefix: &str) -> i64 {
+    let asking: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let topic = format!("{prefix}{}", Topic::OrderCommand.name());
+    let ends =
+        move || (0..Topic::OrderCommand.settings().partitions).map(|n| asking.fetch_watermarks(&topic, n, Duration::from_secs(60)).unwrap().1).sum();
+    tokio::task::spawn_blocking(ends).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn to_list_refused_commands_sends_none_of_them_again_and_to_redrive_all_sends_each_once() {
+    let (brokers, prefix, folder) = (kafka().await, prefix(), Folder::new());
+    let shop = taking(database().await, &brokers, &prefix).await;
+    running(&shop).await;
+    let (sender, config) = (Sender::new(&brokers, &prefix), beside(&folder, "letters", &shop));
+    let (well, said) = run(&config, &["dead-letters"]).await;
+    assert!(well && said.contains("no commands were refused"), "{said}");
+    for order in ["o-1", "o-2"] {
+        sender.confirm(&id(), order).await;
+    }
+    eventually("both are refused", || async { shop.refused().await.len() == 2 }).await;
+    let before = reach_of_commands(&brokers, &prefix).await;
+    let letter = |order: &str| format!("ConfirmOrderCommand of order {order:?}: ");
+    let (well, said) = run(&config, &["dead-letters"]).await;
+    assert!(well && said.contains(&letter("o-1")) && said.contains(&letter("o-2")) && said.contains("(ORDER_NOT_FOUND)"), "{said}");
+    let (well, said) = run(&config, &["dead-letters", "--order", "o-2"]).await;
+    assert!(well && !said.contains(&letter("o-1")) && said.contains(&letter("o-2")), "{said}");
+    assert_eq!((reach_of_commands(&brokers, &prefix).await, shop.refused().await.len()), (before, 2), "whoever looks sends nothing");
+
+    let (well, said) = run(&config, &["dead-letters", "--redrive-all"]).await;
+    assert!(well && said.matches("is sent again, as").count() == 2, "{said}");
+    // two records, each in a transaction of its own
+    assert_eq!(reach_of_commands(&brokers, &prefix).await, before + 4);
+    eventually("they are refused anew", || async { shop.refused().await.len() == 4 }).await;
+    let (well, said) = run(&config, &["dead-letters", "--redrive", "4711"]).await;
+    assert!(!well && said.contains("REFUSED_COMMAND_UNKNOWN"), "{said}");
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_is_erased_by_one_command_and_its_repeat_says_what_the_first_did() {
+    let (keys, folder) = (Keys::new().await, Folder::new());
+    let shop = keys.serve(database().await).await;
+    shop.on_sale("poster", 10).await;
+    let order_id = shop.place(personal("poster", "customer-1")).await;
+    let (config, request_id) = (beside(&folder, "erase", &shop), id());
+    for _ in 0..2 {
+        let (well, said) = run(&config, &["erase", "customer-1", "--request-id", &request_id]).await;
+        assert!(well && said.contains("erased at 20") && said.contains("the key is destroyed"), "{said}");
+        assert_eq!(shop.persons(&order_id).await, Some(only(PersonalDataState::Erased)));
+    }
+    let (well, said) = run(&config, &["erase", "customer-1"]).await;
+    assert!(well && said.contains("there was no key"), "{said}");
+    let (well, said) = run(&config, &["erase", "no id"]).await;
+    assert!(!well && said.contains("REQUEST_INVALID") && !said.contains("ask again"), "{said}");
+    assert_eq!(ErasureList::new(keys.list()).read().unwrap().len(), 2);
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_set_aside_is_listed_with_the_command_that_reads_it_again() {
+    let (shop, folder) = (Serving::start().await, Folder::new());
+    shop.on_sale("poster", 10).await;
+    let config = beside(&folder, "quarantine", &shop);
+    let (well, said) = run(&config, &["quarantine"]).await;
+    assert!(well && said.contains("no streams are set aside"), "{said}");
+    let held = shop.orders().place_order(order(&[("poster", 1)])).await.unwrap().into_inner();
+    let order_id = held.order.unwrap().order_id;
+    shop.scrawl("Order", &order_id, 3).await;
+    let failed = shop.log().await.len();
+    eventually("the view has come by", || async { run(&config, &["quarantine"]).await.1.contains(&order_id) }).await;
+    let (well, said) = run(&config, &["quarantine", "orders"]).await;
+    let line = format!("orders: Order/{order_id} from position {failed}, 1 events wait: ");
+    let retry = ["quarantine", "orders", "--retry", &format!("Order/{order_id}")];
+    assert!(well && said.contains(&line) && said.contains("(EVENT_UNREADABLE)") && said.contains(&format!("jari {}", retry.join(" "))), "{said}");
+    let (well, said) = run(&config, &["quarantine", "products"]).await;
+    assert!(well && said.contains("no streams are set aside"), "{said}");
+    let (well, said) = run(&config, &retry).await;
+    assert!(!well && said.contains("STREAM_STILL_QUARANTINED"), "it cannot be read yet: {said}");
+
+    let mended = r#"UPDATE events SET event_type = 'OrderConfirmed', payload = '{"OrderConfirmed":{}}' WHERE event_type = 'Scrawled'"#;
+    tamper(&client(&shop.database).await, mended).await;
+    let (well, said) = run(&config, &retry).await;
+    assert!(well && said.contains(&format!("orders reads Order/{order_id} again, and has read it up to position {failed}")), "{said}");
+    let get = GetOrderRequest { order_id, min_position: 0 };
+    assert_eq!(shop.order_queries().get_order(get).await.unwrap().into_inner().order.unwrap().state(), OrderState::Confirmed);
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_tells_of_a_node_that_serves_and_of_one_that_does_not() {
+    let (shop, folder) = (Serving::start().await, Folder::new());
+    shop.on_sale("poster", 10).await;
+    shop.scrawl("Order", "o-1", 1).await;
+    let config = beside(&folder, "status", &shop);
+    let events = format!("log          {}, {} events", shop.node.identity.log_id, shop.log().await.len());
+    let level = [&*events, "view         products v1, level with the log\n", "view         orders v2, level with the log, 1 streams set aside\n"];
+    eventually("the views are level with the log", || async {
+        let (well, said) = run(&config, &["status"]).await;
+        assert!(well, "{said}");
+        level.iter().all(|line| said.contains(line)) && said.contains("settlement   by ")
+    })
+    .await;
+    let (_, said) = run(&config, &["status"]).await;
+    for line in [
+        "PostgreSQL   your own, as database.url says",
+        "0 orders in line, 0 parked",
+        "relay        off: ",
+        "intake       off: ",
+        "keys         off: ",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    shop.node.stop().await;
+    let (well, said) = run(&config, &["status"]).await;
+    assert!(well && said.contains("does not answer"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_events_are_archived_up_to_where_the_operator_says_and_never_beyond_the_log() {
+    let (database, folder) = (database().await, Folder::new());
+    let writer = client(&database).await;
+    for n in 1..=9 {
+        writer.batch_execute(&format!("{INSERT} {}", values("old", n))).await.unwrap();
+    }
+    let config = folder.config("archive", &database, "");
+    let (well, said) = run(&config, &["archive", "--before", "11"]).await;
+    assert!(!well && said.contains("the log ends at position 9; nothing moved"), "{said}");
+    let (well, said) = run(&config, &["archive"]).await;
+    assert!(well && said.contains("0 events moved"), "nothing was begun: {said}");
+    let (well, said) = run(&config, &["archive", "--before", "9", "--rest", "0"]).await;
+    assert!(well && said.contains("7 events moved, 1 stay as the ends of their streams; all before 9 is done"), "{said}");
+    let moved: i64 = writer.query_one("SELECT count(*) FROM archived_events", &[]).await.unwrap().get(0);
+    assert_eq!(moved, 7);
+    let (well, said) = run(&config, &["verify"]).await;
+    assert!(well, "what moved is read with the rest: {said}");
 }

@@ -1,11 +1,15 @@
 //! The topics as they are made, and what the user of the nodes must be allowed on a cluster that gives nobody anything.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
-use jari_contract::Topic;
-use jari_kafka::{Place, PrivateKafka, Settings};
+use jari_contract::{Settings as Kept, Topic};
+use jari_kafka::{DataFolder, PrivateKafka, Settings};
 use jari_proto::operations::v1::{IntakeState, RedriveCommandRequest, RelayState};
-use rdkafka::admin::ConfigSource;
+use rdkafka::{
+    ClientConfig,
+    admin::ConfigSource,
+    consumer::{BaseConsumer, Consumer},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -23,15 +27,28 @@ async fn what_a_cluster_has_defaults_for_is_stated_for_each_topic_all_the_same()
     let (brokers, prefix) = (kafka().await, prefix());
     let shop = relaying(database().await, &brokers, &prefix).await;
     eventually("the topics are there", || async { shop.relay().await.state() == RelayState::Running }).await;
-    let names: Vec<String> =
-        Topic::ALL.iter().map(|topic| topic.name()).chain(["reservation.relay-checkpoint.v1"]).map(|name| prefix.clone() + name).collect();
-    for (name, config) in names.iter().zip(cluster(&brokers, &prefix).configs(&names).await.unwrap()) {
+    // as integrators are told; the relay's own checkpoints stand in one partition, for ever
+    let checkpoints = ("reservation.relay-checkpoint.v1", Kept { partitions: 1, retention_ms: -1, compacted: true });
+    let stated: Vec<(&str, Kept)> = Topic::ALL.iter().map(|topic| (topic.name(), topic.settings())).chain([checkpoints]).collect();
+    let names: Vec<String> = stated.iter().map(|(name, _)| format!("{prefix}{name}")).collect();
+    let asking: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+    let known = tokio::task::spawn_blocking(move || asking.fetch_metadata(None, Duration::from_secs(60))).await.unwrap().unwrap();
+    for ((name, kept), config) in stated.iter().zip(cluster(&brokers, &prefix).configs(&names).await.unwrap()) {
         let config = config.unwrap();
-        let times = if name.ends_with(Topic::OrderCommand.name()) { "LogAppendTime" } else { "CreateTime" };
-        for (key, stated) in [("compression.type", "producer"), ("retention.bytes", "-1"), ("message.timestamp.type", times)] {
+        let times = if *name == Topic::OrderCommand.name() { "LogAppendTime" } else { "CreateTime" };
+        let (cleanup, retention) = (if kept.compacted { "compact" } else { "delete" }, kept.retention_ms.to_string());
+        for (key, stated) in [
+            ("compression.type", "producer"),
+            ("retention.bytes", "-1"),
+            ("message.timestamp.type", times),
+            ("cleanup.policy", cleanup),
+            ("retention.ms", &retention),
+        ] {
             let entry = config.get(key).unwrap();
             assert_eq!((entry.value.as_deref(), &entry.source), (Some(stated), &ConfigSource::DynamicTopic), "{name}: {key}");
         }
+        let made = known.topics().iter().find(|topic| topic.name() == format!("{prefix}{name}")).unwrap();
+        assert_eq!(made.partitions().len(), usize::try_from(kept.partitions).unwrap(), "{name}");
     }
     shop.node.stop().await;
 }
@@ -95,7 +112,7 @@ async fn a_user_with_the_documented_rights_and_no_others_relays_takes_commands_a
         "listener.name.tls.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_jari=\"secret\";",
     ];
     let settings =
-        Settings { tls: Some(key), properties: properties.map(str::to_owned).to_vec(), ..Settings::new(Place::new(folder.path()), programs()) };
+        Settings { tls: Some(key), properties: properties.map(str::to_owned).to_vec(), ..Settings::new(DataFolder::new(folder.path()), programs()) };
     let kafka = PrivateKafka::start(settings).await.unwrap();
     let (brokers, prefix) = (kafka.brokers(), prefix());
     allow(&brokers, "jari", &prefix, &documented()).await;

@@ -247,6 +247,23 @@ async fn when_the_owner_stops_under_load_the_other_settles_what_is_left_once_and
     back.node.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_meets_an_owner_that_stopped_makes_this_node_look_at_the_lease_at_once() {
+    // by itself a node would look again in 200 s
+    let Pair { owner, other } = Pair::changed(|config| config.settlement.lease_ms = 600_000).await;
+    owner.on_sale("seat", 2).await;
+    let placed = other.orders().place_order(order(&[("seat", 1)])).await.unwrap().into_inner().order.unwrap().order_id;
+    let confirm = ConfirmOrderRequest { request_id: id(), order_id: placed };
+    owner.node.stop().await;
+    eventually("it takes what the owner gave back, and does what was asked", || async {
+        other.orders().confirm_order(confirm.clone()).await.is_ok()
+    })
+    .await;
+    assert_eq!(other.settler().await, "other");
+    other.proved().await;
+    other.node.stop().await;
+}
+
 /// Whoever holds the settlement lease is an operator from now on, for so many seconds, and answers no calls.
 fn taken(seconds: u32) -> String {
     format!(

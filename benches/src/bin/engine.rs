@@ -1,6 +1,6 @@
 //! `infra/bench engine`: the engine beside plain SQL, beside stock cqrs-es, and beside the limit, in one run on one PostgreSQL with fsync on.
 //!
-//! `--quick` for two minutes; `--seconds N` a cell; `--rounds N`, of which the median counts; `--only a,c` for some of the systems;
+//! `--quick` for one round of shorter cells; `--seconds N` a cell, 3 by default; `--rounds N`, of which the median counts; `--only a,c` for some of the systems;
 //! `--clients 64,256` for some of the numbers of callers; `--no-flood` without the 10,000;
 //! `--deep` instead: after five million events, and beside a snapshot held open for five minutes.
 
@@ -35,16 +35,16 @@ struct Options {
     deep: Option<Depth>,
 }
 
-const USAGE: &str = "Options: --quick, --seconds N (a cell), --rounds N, --only a,b,c,d,e,f,g (systems), --clients 64,256, --no-flood, --deep";
+const USAGE: &str = "Options: --quick (one round of 2 s), --seconds N (a cell, 3 by default), --rounds N (3), --only a,b,c,d,e,f,g (systems), --clients 64,256, --no-flood, --deep";
 
 impl Options {
     fn read() -> anyhow::Result<Self> {
-        let mut options = Self { seconds: 2.0, rounds: 3, only: None, clients: vec![1, 16, 64, 256, 1_024], flood: true, deep: None };
+        let mut options = Self { seconds: 3.0, rounds: 3, only: None, clients: vec![1, 16, 64, 256, 1_024], flood: true, deep: None };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| anyhow::anyhow!("{argument} needs a value"));
             match argument.as_str() {
-                "--quick" => (options.seconds, options.rounds) = (1.0, 1),
+                "--quick" => (options.seconds, options.rounds) = (2.0, 1),
                 "--seconds" => options.seconds = value()?.parse()?,
                 "--rounds" => options.rounds = value()?.parse()?,
                 "--only" => options.only = Some(value()?.split(',').map(str::to_owned).collect()),

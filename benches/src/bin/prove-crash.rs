@@ -19,7 +19,7 @@ use jari_benches::{
     place::connect,
 };
 use jari_event_store::{Database, PoolSettings, Reader, migrate};
-use jari_postgres::{Place, PrivatePostgres, Settings};
+use jari_postgres::{DataFolder, PrivatePostgres, Settings};
 use uuid::Uuid;
 
 /// Slots that the callers want; small enough to sell out now and then.
@@ -42,7 +42,7 @@ async fn run_node(folder: &str, address: &str) -> anyhow::Result<()> {
     let mut config = Config::default();
     config.server.listen = address.parse()?;
     config.settlement.lease_ms = 1_500;
-    let access = Place::new(folder).find().context("no PostgreSQL runs there")?;
+    let access = DataFolder::new(folder).find().context("no PostgreSQL runs there")?;
     let database = Database::new(access.server, PoolSettings::default())?;
     let mut node = Node::start(&config, database).await?;
     node.failed().await
@@ -58,7 +58,7 @@ struct Stage {
 impl Stage {
     async fn set() -> anyhow::Result<Self> {
         let folder = std::env::temp_dir().join(format!("jari-prove-{}", Uuid::now_v7().simple()));
-        let server = PrivatePostgres::start(Settings::new(Place::new(&folder))).await?;
+        let server = PrivatePostgres::start(Settings::new(DataFolder::new(&folder))).await?;
         let role = server.access().server.get_user().map(str::to_owned);
         migrate(&Database::new(server.access().owner.clone(), PoolSettings::default())?, role.as_deref()).await?;
         let address = free_address()?;

@@ -22,7 +22,7 @@ use jari::{
 use jari_benches::faults::{free_address, loop_until, say, signal_process, start_self};
 use jari_event_store::{Database, PoolSettings, Reader, migrate, read_lease};
 use jari_kafka::PrivateKafka;
-use jari_postgres::{Place, PrivatePostgres, Settings};
+use jari_postgres::{DataFolder, PrivatePostgres, Settings};
 use jari_proto::operations::v1::{GetStatusRequest, RelayState, RelayStatus, operations_service_client::OperationsServiceClient};
 use jari_relay::{Cluster, audit};
 use uuid::Uuid;
@@ -57,7 +57,7 @@ fn config(address: &str) -> anyhow::Result<Config> {
 async fn run_node(name: &str, folder: &str, address: &str, brokers: &str) -> anyhow::Result<()> {
     let mut config = config(address)?;
     name.clone_into(&mut config.node.id);
-    let access = Place::new(folder).find().context("no PostgreSQL runs there")?;
+    let access = DataFolder::new(folder).find().context("no PostgreSQL runs there")?;
     let mut node = Node::start(&config, Database::new(access.server, PoolSettings::default())?).await?;
     node.relay_to(brokers);
     node.failed().await
@@ -75,10 +75,10 @@ struct Stage {
 impl Stage {
     async fn set() -> anyhow::Result<Self> {
         let folder = std::env::temp_dir().join(format!("jari-prove-{}", Uuid::now_v7().simple()));
-        let server = PrivatePostgres::start(Settings::new(Place::new(&folder))).await?;
+        let server = PrivatePostgres::start(Settings::new(DataFolder::new(&folder))).await?;
         let role = server.access().server.get_user().map(str::to_owned);
         migrate(&Database::new(server.access().owner.clone(), PoolSettings::default())?, role.as_deref()).await?;
-        let kafka = PrivateKafka::temporary(&Place::default_root().join("programs"), None).await?;
+        let kafka = PrivateKafka::temporary(&DataFolder::default_root().join("programs"), None).await?;
         let database = Database::new(server.access().server.clone(), PoolSettings::default())?;
         let addresses = [free_address()?, free_address()?];
         let start = |name: &str, address: &str| anyhow::Ok((name.to_owned(), node(name, &folder, address, &kafka.brokers())?));

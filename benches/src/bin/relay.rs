@@ -47,7 +47,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let lasts = Duration::from_secs_f64(seconds);
     let bench = Bench::start().await?;
-    let kafka = PrivateKafka::temporary(&jari_postgres::Place::default_root().join("programs"), None).await?;
+    let kafka = PrivateKafka::temporary(&jari_postgres::DataFolder::default_root().join("programs"), None).await?;
     let mut report = Report::default();
     let durability = bench.durability().await?;
     eprintln!("{durability}; Kafka {}, one broker, transactions", jari_kafka::VERSION);

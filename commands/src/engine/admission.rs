@@ -18,25 +18,25 @@ use super::unit::ExecuteError;
 
 tokio::task_local! {
     /// The place of a call that came in by the door, until a command of it takes it.
-    static PLACE: Cell<Option<Place>>;
+    static PERMIT: Cell<Option<Permit>>;
 }
 
 /// A place in the engine. Dropping it lets the next one in.
 #[derive(Debug)]
-pub struct Place(#[expect(dead_code, reason = "held, not read: it is given back when it is dropped")] OwnedSemaphorePermit);
+pub struct Permit(#[expect(dead_code, reason = "held, not read: it is given back when it is dropped")] OwnedSemaphorePermit);
 
 /// A call that carries its place.
-pub type Carried<F> = TaskLocalFuture<Cell<Option<Place>>, F>;
+pub type Carried<F> = TaskLocalFuture<Cell<Option<Permit>>, F>;
 
-impl Place {
+impl Permit {
     /// Gives the place to the first command that `call` executes.
     pub fn carry<F: Future>(self, call: F) -> Carried<F> {
-        PLACE.scope(Cell::new(Some(self)), call)
+        PERMIT.scope(Cell::new(Some(self)), call)
     }
 
     /// The place that the present call carries, when no command of it has taken it yet.
     pub(super) fn carried() -> Option<Self> {
-        PLACE.try_with(Cell::take).ok().flatten()
+        PERMIT.try_with(Cell::take).ok().flatten()
     }
 }
 
@@ -85,35 +85,35 @@ impl Admission {
     }
 
     /// A place, when one is free and nobody waits for it.
-    pub fn admit_now(&self) -> Option<Place> {
-        self.places.clone().try_acquire_owned().ok().map(|place| self.let_in(place))
+    pub fn admit_now(&self) -> Option<Permit> {
+        self.places.clone().try_acquire_owned().ok().map(|permit| self.let_in(permit))
     }
 
     /// A place, at once or after a bounded wait in the order of arrival.
     ///
     /// # Errors
     /// [`ExecuteError::Busy`] with a delay that spreads those who come back.
-    pub async fn admit(&self) -> Result<Place, ExecuteError> {
-        if let Some(place) = self.admit_now() {
-            return Ok(place);
+    pub async fn admit(&self) -> Result<Permit, ExecuteError> {
+        if let Some(permit) = self.admit_now() {
+            return Ok(permit);
         }
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         let waiting = Waiting(&self.waiting);
         if before >= self.limits.waiting {
             return Err(self.turn_away());
         }
-        let place = tokio::time::timeout(self.limits.wait, self.places.clone().acquire_owned()).await;
+        let permit = tokio::time::timeout(self.limits.wait, self.places.clone().acquire_owned()).await;
         drop(waiting);
-        match place {
-            Ok(Ok(place)) => Ok(self.let_in(place)),
+        match permit {
+            Ok(Ok(permit)) => Ok(self.let_in(permit)),
             Ok(Err(_)) => Err(ExecuteError::ShuttingDown),
             Err(_) => Err(self.turn_away()),
         }
     }
 
-    fn let_in(&self, place: OwnedSemaphorePermit) -> Place {
+    fn let_in(&self, permit: OwnedSemaphorePermit) -> Permit {
         self.admitted.fetch_add(1, Ordering::Relaxed);
-        Place(place)
+        Permit(permit)
     }
 
     /// What somebody hears for whom there is no room: not before those who wait now are in or gone, and spread over as long again.

@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
 use super::{
-    admission::Place,
+    admission::Permit,
     cell::Cell,
     digest,
     flight::Flight,
@@ -26,7 +26,7 @@ use super::{
 /// Where an answer goes, and the place in the engine that is held until it has gone.
 pub(super) struct Reply {
     pub to: oneshot::Sender<Result<Outcome, ExecuteError>>,
-    pub place: Option<Place>,
+    pub permit: Option<Permit>,
 }
 
 /// How far ahead of the engine's clock an id's own time may lie: clocks of callers are wrong, by hours at most. Outcomes are kept for
@@ -346,7 +346,7 @@ fn to_microseconds(now: Timestamp) -> Timestamp {
 pub(super) fn answer(reply: Reply, result: Result<Outcome, ExecuteError>) {
     // A caller that went away hears nothing; its command is settled all the same.
     let _ = reply.to.send(result);
-    drop(reply.place);
+    drop(reply.permit);
 }
 
 fn group(unit: &Unit, uses: Vec<StreamUse>, refusal: Option<Refusal>, now: Timestamp) -> Result<Group, serde_json::Error> {

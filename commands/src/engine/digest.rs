@@ -95,4 +95,14 @@ mod tests {
         let unmarked = Origin { is_marked: false, ..marked(b"two seats", *b"otherkey") };
         assert!(!is_same(&recorded, &unmarked), "a digest without a mark is compared whole");
     }
+
+    #[test]
+    fn what_was_recorded_under_an_id_is_compared_with_the_same_bytes_for_as_long_as_ids_are_remembered() {
+        let digester = Digester { key: std::array::from_fn(|n| u8::try_from(n).unwrap()) };
+        let hex = |digest: [u8; 16]| digest.map(|byte| format!("{byte:02x}")).concat();
+        let plain = hex(digester.digest("place_order", b"two seats"));
+        let marked = hex(digester.with_mark("place_order", b"two seats", *b"keydata1"));
+        let recorded = ("45584bf05e34000770253fa5c39ff1b0", "71fd7272ab1e72ac6b65796461746131");
+        assert_eq!((&*plain, &*marked), recorded, "whoever repeats what an older program recorded would hear COMMAND_ID_REUSED");
+    }
 }

@@ -12,7 +12,9 @@ use futures::{
     stream::{FuturesOrdered, FuturesUnordered},
 };
 use jari_domain::{StreamId, Timestamp};
-use jari_event_store::{Appended, Appender, Clock, CommandKey, Database, LoadedStream, LogError, LogTail, Reader, RecordedCommand, SnapshotWriter};
+use jari_event_store::{
+    Appended, Appender, Clock, CommandKey, Database, LoadedStream, LogError, LogTail, Reader, RecordedCommand, RecordedEvent, SnapshotWriter,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -42,6 +44,7 @@ enum Answer {
     Loaded(Loaded),
     LookedUp(u64, LookedUp),
     Linked(Link),
+    Followed(Result<Vec<Arc<RecordedEvent>>, LogError>),
 }
 
 pub(super) struct Driver {
@@ -59,6 +62,8 @@ pub(super) struct Driver {
     lookups: BTreeMap<u64, tokio::time::Instant>,
     last_lookup: u64,
     reconnecting: bool,
+    /// A page of the log is being read that is no longer in memory.
+    following: bool,
     /// Connections in a row that ended before anything landed by them.
     failures: u32,
     /// What is known here is not what the log holds: nothing more may be decided on it.
@@ -93,6 +98,7 @@ impl Driver {
             lookups: BTreeMap::new(),
             last_lookup: 0,
             reconnecting: false,
+            following: false,
             failures: 0,
             is_void: false,
             clock,
@@ -101,7 +107,7 @@ impl Driver {
     }
 
     /// The loop. Ends after `stop`, when what was accepted is settled, or [`DRAIN`] later.
-    pub async fn run(mut self, mut intake: mpsc::Receiver<Submission>, stop: CancellationToken) {
+    pub async fn run(mut self, mut submissions: mpsc::Receiver<Submission>, stop: CancellationToken) {
         let mut arrivals = Vec::with_capacity(TURN);
         let mut head = self.tail.watch();
         let mut pulse = tokio::time::interval(Duration::from_millis(250));
@@ -121,9 +127,9 @@ impl Driver {
                 biased;
                 Some((number, result)) = self.appends.next(), if !self.appends.is_empty() => self.appended(number, result),
                 Some(answer) = self.answers.next(), if !self.answers.is_empty() => self.answered(answer),
-                taken = intake.recv_many(&mut arrivals, TURN), if !closed => closed = taken == 0,
+                taken = submissions.recv_many(&mut arrivals, TURN), if !closed => closed = taken == 0,
                 () = std::future::ready(()), if closed && self.core.units.is_empty() => return,
-                Ok(()) = head.changed() => self.follow().await,
+                Ok(()) = head.changed() => self.follow(),
                 _ = pulse.tick() => {
                     self.look_at_link();
                     self.look_at_health();
@@ -202,6 +208,13 @@ impl Driver {
                 self.look_at_health();
                 self.core.looked_up(&asked, found, now);
             }
+            Answer::Followed(read) => {
+                self.following = false;
+                if let Ok(events) = read {
+                    self.seen(&events);
+                    self.follow();
+                }
+            }
             Answer::Linked(Link::OtherHistory { known }) => {
                 tracing::error!(
                     known,
@@ -220,18 +233,28 @@ impl Driver {
         }
     }
 
-    /// Looks at what the log has taken from others. A page that cannot be read now is read at the next change of the head.
-    async fn follow(&mut self) {
-        while self.core.known < self.tail.head()
-            && let Ok(events) = self.tail.read_now(self.core.known, TAIL_PAGE).await
-            && !events.is_empty()
-        {
-            for event in &events {
-                if let Some(stream) = event.stream() {
-                    self.core.seen(&stream, event.sequence);
+    /// Looks at what the log has taken from others. What is no longer in memory is read beside the loop, which waits for nothing; a page that cannot be
+    /// read is read at the next change of the head.
+    fn follow(&mut self) {
+        while !self.following && self.core.known < self.tail.head() {
+            match self.tail.in_memory(self.core.known, TAIL_PAGE) {
+                Some(events) if events.is_empty() => return,
+                Some(events) => self.seen(&events),
+                None => {
+                    self.following = true;
+                    let (tail, after) = (self.tail.clone(), self.core.known);
+                    self.answers.push(async move { Answer::Followed(tail.read_now(after, TAIL_PAGE).await) }.boxed());
                 }
-                self.core.known = event.position;
             }
+        }
+    }
+
+    fn seen(&mut self, events: &[Arc<RecordedEvent>]) {
+        for event in events {
+            if let Some(stream) = event.stream() {
+                self.core.seen(&stream, event.sequence);
+            }
+            self.core.known = event.position;
         }
     }
 

@@ -25,7 +25,7 @@ use std::{
 };
 
 pub use self::{
-    admission::{AdmissionLimits, Carried, Place},
+    admission::{AdmissionLimits, Carried, Permit},
     core::CoreLimits,
     digest::{Digester, Mark},
     unit::{Access, Changes, ExecuteError, Origin, Outcome, States, Touch, UnitOfWork},
@@ -145,7 +145,7 @@ pub struct EngineStatus {
 /// The engine of one node. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    intake: mpsc::Sender<Submission>,
+    submissions: mpsc::Sender<Submission>,
     admission: Arc<Admission>,
     shared: Arc<Shared>,
     clock: Clock,
@@ -175,12 +175,12 @@ impl Engine {
         let clock = Clock::new(Reader::new(database.clone()).clock().await?);
         let shared = Arc::new(Shared::default());
         // Every submission of a caller holds a place, and the engine's own are few: the queue cannot be what overflows.
-        let (intake, arrivals) = mpsc::channel(settings.admission.places + 4_096);
+        let (submissions, arrivals) = mpsc::channel(settings.admission.places + 4_096);
         let driver = Driver::new(settings, database, (tail, snapshots), appender, clock.clone(), shared.clone());
         // joined by whoever started the engine; it ends after `stop`, when what was accepted is settled
         let task = tokio::spawn(driver.run(arrivals, stop.clone()));
         let admission = Arc::new(Admission::new(settings.admission));
-        Ok((Self { intake, admission, shared, clock, answer_within: settings.answer_within, stop }, task))
+        Ok((Self { submissions, admission, shared, clock, answer_within: settings.answer_within, stop }, task))
     }
 
     /// The clock by which is decided: what is told of holds goes by the same.
@@ -197,27 +197,19 @@ impl Engine {
     /// See [`ExecuteError`]; a refusal is an outcome, not an error.
     pub async fn execute(&self, work: impl UnitOfWork, origin: Origin) -> Result<Outcome, ExecuteError> {
         self.check()?;
-        let place = match Place::carried() {
-            Some(place) => place,
+        let permit = match Permit::carried() {
+            Some(permit) => permit,
             None => self.admission.admit().await?,
         };
-        let answer = self.submit(Arc::new(work), origin, Some(place)).await?;
+        let answer = self.submit(Arc::new(work), origin, Some(permit)).await?;
         match tokio::time::timeout(self.answer_within, answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => Err(ExecuteError::OutcomePending { retry_after: Duration::from_secs(1) }),
         }
     }
 
-    /// Executes work of the engine's own, which waits for as long as it takes and holds no caller's place.
-    ///
-    /// # Errors
-    /// See [`ExecuteError`].
-    pub async fn execute_own(&self, work: impl UnitOfWork, origin: Origin) -> Result<Outcome, ExecuteError> {
-        let answer = self.submit_own(work, origin).await?;
-        answer.await.unwrap_or(Err(ExecuteError::ShuttingDown))
-    }
-
-    /// Puts work of the engine's own in line and returns what its answer will come by: submissions in order are decided in order.
+    /// Puts work of the engine's own in line, which holds no caller's place, and returns what its answer will come by: submissions in order are decided
+    /// in order.
     ///
     /// # Errors
     /// [`ExecuteError::ShuttingDown`].
@@ -229,11 +221,11 @@ impl Engine {
         &self,
         work: Arc<dyn UnitOfWork>,
         origin: Origin,
-        place: Option<Place>,
+        permit: Option<Permit>,
     ) -> Result<oneshot::Receiver<Result<Outcome, ExecuteError>>, ExecuteError> {
         let (to, answer) = oneshot::channel();
-        let submission = Submission { work, origin, reply: Reply { to, place } };
-        self.intake.send(submission).await.map_err(|_| ExecuteError::ShuttingDown)?;
+        let submission = Submission { work, origin, reply: Reply { to, permit } };
+        self.submissions.send(submission).await.map_err(|_| ExecuteError::ShuttingDown)?;
         Ok(answer)
     }
 
@@ -250,7 +242,7 @@ impl Engine {
 
     /// A place for a caller, when one is free and nobody waits for it: to be had before its request is read.
     #[must_use]
-    pub fn enter_now(&self) -> Option<Place> {
+    pub fn enter_now(&self) -> Option<Permit> {
         self.admission.admit_now()
     }
 
@@ -258,7 +250,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ExecuteError::Busy`] when too many wait, or the wait was too long; at once when nothing is taken at present.
-    pub async fn enter(&self) -> Result<Place, ExecuteError> {
+    pub async fn enter(&self) -> Result<Permit, ExecuteError> {
         self.check()?;
         self.admission.admit().await
     }

@@ -8,7 +8,7 @@ use jari_domain::{
     order::Order,
     slot::{InventorySlot, SlotCommand},
 };
-use jari_event_store::{Appended, CommandKey, LoadRequest, LoadedStream, RecordedCommand};
+use jari_event_store::{Appended, BatchLimits, CommandKey, LoadRequest, LoadedStream, RecordedCommand};
 use jiff::SignedDuration;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -37,7 +37,7 @@ fn key(n: u128) -> CommandKey {
 /// Asks; its id is looked up first.
 fn ask(core: &mut Core, work: impl UnitOfWork, key: CommandKey) -> Answer {
     let (to, answer) = oneshot::channel();
-    core.submit(Arc::new(work), Origin { key: Some(key), ..Origin::default() }, Reply { to, place: None }, at(1));
+    core.submit(Arc::new(work), Origin { key: Some(key), ..Origin::default() }, Reply { to, permit: None }, at(1));
     answer
 }
 
@@ -289,4 +289,35 @@ fn who_asks_while_bad_input_is_looked_up_is_told_after_a_look_of_its_own() {
     assert_eq!(core.effects.lookups, [key(1)]);
     core.looked_up(&[key(1)], vec![(key(1), recorded(7))], at(1));
     assert_eq!(second.try_recv().unwrap().unwrap(), Outcome { position: 7, refusal: None, events: Vec::new() });
+}
+
+/// How many groups leave together, batch by batch, of five that wait.
+fn batches_of_five(batch: BatchLimits) -> Vec<usize> {
+    let mut core = Core::new(CoreLimits { batch, ..CoreLimits::default() }, at(0));
+    let answers: Vec<Answer> = (0..5).map(|n| submit(&mut core, hold("seats", &format!("hold-{n}")), key(n))).collect();
+    load(&mut core, opened("seats", 0));
+    let mut sizes = Vec::new();
+    while let Some(departure) = core.depart(at(1)) {
+        sizes.push(departure.batch.groups.len());
+        let (number, landed) = land(departure, 9);
+        core.appended(number, landed, at(1));
+    }
+    assert!(answers.into_iter().all(|mut answer| answer.try_recv().is_ok()), "all of them leave: {sizes:?}");
+    sizes
+}
+
+#[test]
+fn what_exceeds_a_batch_in_groups_events_or_bytes_leaves_with_the_next_one_and_never_stays() {
+    let unbounded = BatchLimits { groups: 1_000, events: 1_000, bytes: 1 << 20 };
+    assert_eq!(batches_of_five(unbounded), [5]);
+    assert_eq!(batches_of_five(BatchLimits { groups: 2, ..unbounded }), [2, 2, 1]);
+    assert_eq!(batches_of_five(BatchLimits { events: 2, ..unbounded }), [2, 2, 1]);
+    let mut core = core(32);
+    let answer = submit(&mut core, hold("seats", "hold-0"), key(1));
+    load(&mut core, opened("seats", 0));
+    let bytes = core.depart(at(1)).unwrap().batch.groups[0].bytes();
+    drop(answer);
+    assert_eq!(batches_of_five(BatchLimits { bytes: 2 * bytes, ..unbounded }), [2, 2, 1]);
+    assert_eq!(batches_of_five(BatchLimits { bytes: 2 * bytes - 1, ..unbounded }), [1; 5]);
+    assert_eq!(batches_of_five(BatchLimits { bytes: 1, ..unbounded }), [1; 5], "one that is too large alone leaves alone");
 }

@@ -55,8 +55,8 @@ where
             return Either::Left(Either::Left(self.inner.call(request)));
         }
         let request = request.map(Prompt::bound);
-        if let Some(place) = self.engine.enter_now() {
-            return Either::Left(Either::Right(place.carry(self.inner.call(request))));
+        if let Some(permit) = self.engine.enter_now() {
+            return Either::Left(Either::Right(permit.carry(self.inner.call(request))));
         }
         // the one that said that it is ready takes the call, its copy stays
         let copy = self.inner.clone();
@@ -64,7 +64,7 @@ where
         let engine = self.engine.clone();
         let waited = async move {
             match engine.enter().await {
-                Ok(place) => place.carry(ready.call(request)).await,
+                Ok(permit) => permit.carry(ready.call(request)).await,
                 Err(busy) => Ok(wire::failed(&busy).into_http()),
             }
         };

@@ -12,6 +12,7 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Request, Response};
 use jari_event_store::Lease;
+use tokio::sync::{Notify, watch};
 use tonic::{
     Status,
     body::Body,
@@ -42,15 +43,17 @@ type Route = (Arc<str>, Channel);
 /// Who owns settlement, and the channel to it.
 #[derive(Clone, Debug)]
 pub struct OwnerRoute {
-    lease: tokio::sync::watch::Receiver<Lease>,
+    lease: watch::Receiver<Lease>,
+    doubt: Arc<Notify>,
     channel: Arc<Mutex<Option<Route>>>,
 }
 
 impl OwnerRoute {
-    /// Follows the settlement lease.
+    /// Follows the settlement lease. `doubt` is notified of an owner that does not answer: one that stopped has given the lease back, and who looks
+    /// finds it free.
     #[must_use]
-    pub fn new(lease: tokio::sync::watch::Receiver<Lease>) -> Self {
-        Self { lease, channel: Arc::default() }
+    pub fn new(lease: watch::Receiver<Lease>, doubt: Arc<Notify>) -> Self {
+        Self { lease, doubt, channel: Arc::default() }
     }
 
     /// The channel to the owner; `None` when this node should do it itself: it is the owner, or nobody else is known to live.
@@ -108,6 +111,7 @@ where
         let goes = TO_OWNER.iter().any(|prefix| path.starts_with(prefix)) && !request.headers().contains_key(FORWARDED);
         let Some(mut channel) = goes.then(|| self.route.elsewhere()).flatten() else { return self.inner.call(request).boxed() };
         request.headers_mut().insert(FORWARDED, HeaderValue::from_static("1"));
+        let doubt = self.route.doubt.clone();
         async move {
             let handed = async {
                 std::future::poll_fn(|context| channel.poll_ready(context)).await?;
@@ -115,6 +119,7 @@ where
             };
             Ok(handed.await.unwrap_or_else(|error| {
                 tracing::debug!(%error, "the node that settles orders did not take a call");
+                doubt.notify_one();
                 unreachable_owner().into_http()
             }))
         }
@@ -131,7 +136,7 @@ fn unreachable_owner() -> Status {
 mod tests {
     use super::*;
     use jari_event_store::LeaseRow;
-    use tokio::{net::TcpListener, sync::watch};
+    use tokio::net::TcpListener;
 
     /// What the node would answer by itself.
     fn here() -> impl Service<Request<Body>, Response = Response<Body>, Error = std::convert::Infallible, Future: Send> + Send {
@@ -144,7 +149,7 @@ mod tests {
         if forwarded {
             request = request.header(FORWARDED, "1");
         }
-        let mut service = ForwardLayer(OwnerRoute::new(lease)).layer(here());
+        let mut service = ForwardLayer(OwnerRoute::new(lease, Arc::default())).layer(here());
         let response = service.call(request.body(Body::empty()).unwrap()).await.unwrap();
         Status::from_header_map(response.headers()).unwrap()
     }

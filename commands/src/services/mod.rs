@@ -16,6 +16,7 @@ use std::{
 
 pub use door::DoorLayer;
 pub use forward::{ForwardLayer, OwnerRoute};
+use jari_domain::Refusal;
 use jari_event_store::{CommandKey, Reader, StreamWatchers};
 use jari_proto::{
     inventory::v1::inventory_service_server::InventoryServiceServer, order::v1::order_service_server::OrderServiceServer,
@@ -113,8 +114,12 @@ impl WriteContext {
     async fn position(&self, metadata: &MetadataMap, request_id: &str, canonical: &impl Message, work: impl UnitOfWork) -> Result<i64, Status> {
         let outcome = self.execute(metadata, request_id, canonical, None, work).await?;
         match outcome.refusal {
-            Some(refusal) => Err(wire::refused(&refusal)),
-            None => Ok(wire::position(outcome.position)),
+            Some(refusal) => Err(self.refused(&refusal)),
+            None => Ok(jari_wire::signed(outcome.position)),
         }
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Status {
+        wire::refused(refusal, self.engine.clock().now())
     }
 }

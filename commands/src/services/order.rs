@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Duration};
 use jari_domain::{
     AnyEvent, Decider, StreamId, Timestamp,
     ids::{CustomerRef, OptionId, OrderId, ProductId, UnitId},
-    order::{MAX_LINES, Order, OrderEvent, OrderStatus},
+    order::{MAX_LINES, Order, OrderStatus},
     product::{LineRequest, MAX_UNITS, UnitRequest},
 };
 use jari_event_store::{RecordedEvent, StreamWatch};
 use jari_proto::order::v1::{self as pb, order_service_server::OrderService};
+use jari_wire::{order::OrderTimes, personal::open, signed};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -51,14 +52,14 @@ impl OrderService for OrderCommands {
             let sealed = personal::seal(&self.0.sealer, &work.customer, &work.order_id, data).await?;
             (work.personal, mark) = (Some(sealed.0), Some(sealed.1));
         }
-        let (order_id, customer) = (work.order_id.clone(), request.customer.clone());
+        let order_id = work.order_id.clone();
         // the place at the stream comes before the order: its settlement cannot be missed
         let mut watch = wait.map(|_| self.0.watchers.watch(StreamId::from(&order_id)));
         let outcome = self.0.execute(&metadata, &request_id, &request, mark, work).await?;
         if let Some(refusal) = &outcome.refusal {
-            return Err(wire::refused(refusal));
+            return Err(self.0.refused(refusal));
         }
-        let mut answer = Answer::accepted(&order_id, &customer, outcome.position);
+        let mut answer = Answer::of(order_id.clone(), outcome.position);
         outcome.events.iter().for_each(|event| _ = answer.fold(event));
         // nothing was recorded for a repeat, whose order may have gone on long ago
         let settled = outcome.events.is_empty() && tokio::time::timeout(READ_WITHIN, self.read(&mut answer)).await.unwrap_or(false);
@@ -71,10 +72,10 @@ impl OrderService for OrderCommands {
             return Err(ExecuteError::OutcomePending { retry_after: ASK_AGAIN }.into());
         }
         let personal = match answer.order.personal() {
-            Some(sealed) => Some(personal::open(&self.0.sealer, &order_id, sealed).await),
+            Some(sealed) => Some(open(&self.0.sealer, order_id.as_str(), sealed).await),
             None => None,
         };
-        Ok(Response::new(answer.into_response(self.0.engine.clock().now(), personal)))
+        Ok(Response::new(answer.told(self.0.engine.clock().now(), personal)))
     }
 
     async fn confirm_order(&self, request: Request<pb::ConfirmOrderRequest>) -> Result<Response<pb::ConfirmOrderResponse>, Status> {
@@ -140,7 +141,7 @@ impl OrderCommands {
     /// Reads the order's stream, which is a handful of events; says whether it is settled. A repeat hears how the order stands now.
     async fn read(&self, answer: &mut Answer) -> bool {
         let Ok(events) = self.0.reader.stream_after(&StreamId::from(&answer.order_id), 0, MOST_EVENTS).await else { return false };
-        (answer.order, answer.seen) = (Order::default(), 0);
+        (answer.order, answer.times, answer.seen) = (Order::default(), OrderTimes::default(), 0);
         let mut settled = false;
         for event in &events {
             settled |= answer.fold(event);
@@ -156,59 +157,27 @@ struct Answer {
     /// The last event of the order's stream that is in here.
     seen: u64,
     order: Order,
-    told: pb::Order,
+    times: OrderTimes,
 }
 
 impl Answer {
-    fn accepted(order_id: &OrderId, customer: &str, position: u64) -> Self {
-        let told = pb::Order {
-            order_id: order_id.to_string(),
-            customer: customer.to_owned(),
-            accepted_position: wire::position(position),
-            ..pb::Order::default()
-        };
-        Self { order_id: order_id.clone(), position, seen: 0, order: Order::default(), told }
+    fn of(order_id: OrderId, position: u64) -> Self {
+        Self { order_id, position, seen: 0, order: Order::default(), times: OrderTimes::default() }
     }
 
-    /// Takes one event of the order; says whether it is settled by it.
+    /// Takes one event of the order; says whether it is settled.
     fn fold(&mut self, event: &RecordedEvent) -> bool {
         let Some(AnyEvent::Order(change)) = event.event().filter(|_| event.sequence > self.seen) else { return false };
         self.order.apply(change);
+        self.times.apply(change, event.position, event.decided_at());
         self.seen = event.sequence;
         self.position = self.position.max(event.position);
-        let at = Some(wire::timestamp(event.decided_at()));
-        match change {
-            OrderEvent::OrderPlaced { .. } => {
-                self.told.placed_at = at;
-                return false;
-            }
-            OrderEvent::OrderHeld { .. } | OrderEvent::OrderRejected { .. } => self.told.settled_at = at,
-            OrderEvent::OrderConfirmed {} => self.told.confirmed_at = at,
-            OrderEvent::OrderExpired { expired_at } => self.told.expired_at = Some(wire::timestamp(*expired_at)),
-            OrderEvent::OrderCancelled { reason, .. } => {
-                self.told.cancelled_at = at;
-                self.told.cancel_reason.clone_from(reason);
-            }
-        }
-        true
+        self.order.status() != OrderStatus::Placed
     }
 
-    fn into_response(self, now: Timestamp, personal_data: Option<pb::PersonalData>) -> pb::PlaceOrderResponse {
-        let status = self.order.status_at(now);
-        let state = if status == OrderStatus::Absent { pb::OrderState::Accepted } else { wire::state(status) };
-        let hold_expires_at = self.order.expires_at().map(wire::timestamp);
-        let lapsed = hold_expires_at.filter(|_| status == OrderStatus::Expired);
-        let order = pb::Order {
-            state: state.into(),
-            lines: wire::lines(self.order.lines()),
-            total: self.order.total().map(wire::money),
-            expired_at: self.told.expired_at.or(lapsed),
-            hold_expires_at,
-            failures: wire::failures(self.order.failures()),
-            personal_data,
-            ..self.told
-        };
-        pb::PlaceOrderResponse { order: Some(order), position: wire::position(self.position) }
+    fn told(&self, now: Timestamp, personal_data: Option<pb::PersonalData>) -> pb::PlaceOrderResponse {
+        let order = jari_wire::order::order(&self.order_id, &self.order, &self.times, now);
+        pb::PlaceOrderResponse { order: order.map(|order| pb::Order { personal_data, ..order }), position: signed(self.position) }
     }
 }
 

@@ -1,14 +1,14 @@
-//! Contact and names of guests: checked, sealed before anything else sees them, and opened for an answer.
+//! Contact and names of guests: checked, and sealed before anything else sees them.
 
 use std::collections::BTreeMap;
 
 use jari_domain::{
-    Decider, Sealed,
+    Sealed,
     ids::{CustomerRef, OrderId},
-    order::{Order, PERSONAL},
 };
 use jari_proto::order::v1 as pb;
-use jari_sealing::{MAX_CLEAR_BYTES, Opened, Place, Sealer, Subject};
+use jari_sealing::{MAX_CLEAR_BYTES, Sealer, Subject};
+use jari_wire::personal::context;
 use prost::Message;
 use tonic::Status;
 
@@ -90,27 +90,10 @@ fn is_plain(text: &str, least: usize, most: usize) -> bool {
     (least..=most).contains(&text.chars().count()) && !text.chars().any(|c| c.is_control() || turns(c)) && !is_blank
 }
 
-fn place(order_id: &OrderId) -> Place<'_> {
-    Place { aggregate_type: Order::TYPE, aggregate_id: order_id.as_str(), field: PERSONAL }
-}
-
 /// Sealed for this order under the customer's key, and the mark that stands for it in the command's digest.
 pub(super) async fn seal(sealer: &Sealer, customer: &CustomerRef, order_id: &OrderId, data: &pb::PersonalData) -> Result<(Sealed, Mark), Status> {
-    let sealed = sealer.seal(&Subject::of(customer.as_str()), &place(order_id), &data.encode_to_vec()).await;
+    let sealed = sealer.seal(&Subject::of(customer.as_str()), &context(order_id.as_str()), &data.encode_to_vec()).await;
     sealed.map_err(|error| wire::unsealed(&error))
-}
-
-/// What an answer says.
-pub(super) async fn open(sealer: &Sealer, order_id: &OrderId, sealed: &Sealed) -> pb::PersonalData {
-    let only = |state: pb::PersonalDataState| pb::PersonalData { state: state.into(), ..pb::PersonalData::default() };
-    match sealer.open(&place(order_id), sealed).await {
-        Opened::Readable(clear) => match pb::PersonalData::decode(clear.as_slice()) {
-            Ok(data) => pb::PersonalData { state: pb::PersonalDataState::Readable.into(), ..data },
-            Err(_) => only(pb::PersonalDataState::Unavailable),
-        },
-        Opened::Erased => only(pb::PersonalDataState::Erased),
-        Opened::Unavailable => only(pb::PersonalDataState::Unavailable),
-    }
 }
 
 #[cfg(test)]

@@ -2,15 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use jari_domain::{
-    Currency, Money, Refusal, RefusalKind, Timestamp,
-    ids::IdError,
-    order::{OrderLine, OrderStatus},
-};
-use jari_proto::{
-    order::v1 as pb,
-    status::{invalid, refusal_status},
-};
+use jari_domain::{Currency, Money, Refusal, Timestamp, ids::IdError};
+use jari_proto::status::{invalid, refusal_status};
 use jari_sealing::SealingError;
 use tonic::{Code, Status, metadata::MetadataMap};
 use uuid::Uuid;
@@ -158,21 +151,13 @@ pub(super) fn command_id(request_id: &str) -> Result<Uuid, Status> {
     }
 }
 
-/// A refusal as an error.
-pub(super) fn refused(refusal: &Refusal) -> Status {
-    let kind = match refusal.kind {
-        RefusalKind::InvalidArgument => Code::InvalidArgument,
-        RefusalKind::NotFound => Code::NotFound,
-        RefusalKind::AlreadyExists => Code::AlreadyExists,
-        RefusalKind::FailedPrecondition => Code::FailedPrecondition,
-        RefusalKind::ResourceExhausted => Code::ResourceExhausted,
-        RefusalKind::Aborted => Code::Aborted,
-    };
+/// A refusal as an error. When it may go well later, the delay counts from `now`, by the engine's clock.
+pub(super) fn refused(refusal: &Refusal, now: Timestamp) -> Status {
     let mut details = refusal.details.clone();
     details.insert("retryable".into(), refusal.retryable.to_string());
     let retry_at = refusal.details.get("retry_at").and_then(|at| at.parse::<Timestamp>().ok());
-    let retry_after = retry_at.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
-    refusal_status(&refusal.code, kind, &refusal.message, details, retry_after)
+    let retry_after = retry_at.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    refusal_status(&refusal.code, jari_wire::code(refusal.kind), &refusal.message, details, retry_after)
 }
 
 /// An execution without an outcome as an error.
@@ -198,31 +183,18 @@ pub(super) fn failed(error: &ExecuteError) -> Status {
 pub(super) fn unsealed(error: &SealingError) -> Status {
     let (kind, retry_after) = match error {
         SealingError::Unavailable { retry_after } => (Code::Unavailable, Some(*retry_after)),
-        SealingError::Database(_) | SealingError::MasterKeyMissing { .. } | SealingError::NoRandomness => {
+        SealingError::Database(_) | SealingError::MasterKeyMissing { .. } | SealingError::File { .. } => {
             (Code::Unavailable, Some(Duration::from_secs(1)))
         }
         SealingError::Off { .. } => (Code::FailedPrecondition, None),
         SealingError::MasterKeyMalformed { .. }
-        | SealingError::File { .. }
         | SealingError::ListUnreadable { .. }
         | SealingError::RequestReused
         | SealingError::TooLarge { .. }
-        | SealingError::NotOpened => (Code::Internal, None),
+        | SealingError::NotOpened
+        | SealingError::NoRandomness => (Code::Internal, None),
     };
     refusal_status(error.code(), kind, &error.to_string(), BTreeMap::new(), retry_after)
-}
-
-/// A position on the wire.
-pub(super) fn position(position: u64) -> i64 {
-    i64::try_from(position).unwrap_or(i64::MAX)
-}
-
-/// A time on the wire.
-pub(super) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
-    let nanos = at.subsec_nanosecond();
-    // the wire counts nanoseconds forwards from a whole second, also before 1970
-    let (seconds, nanos) = if nanos < 0 { (at.as_second() - 1, nanos + 1_000_000_000) } else { (at.as_second(), nanos) };
-    prost_types::Timestamp { seconds, nanos }
 }
 
 /// A time as PostgreSQL keeps it, to the microsecond: one that is kept elsewhere in nanoseconds would be told differently by the views and by the history.
@@ -230,55 +202,84 @@ pub(super) fn stored(at: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }
 
-/// A count on the wire.
-pub(super) fn count(number: u32) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
 
-/// Money on the wire.
-pub(super) fn money(money: Money) -> jari_proto::r#type::v1::Money {
-    jari_proto::r#type::v1::Money { currency: money.currency.as_str().to_owned(), minor_units: i64::try_from(money.minor).unwrap_or(i64::MAX) }
-}
+    use jari_proto::status::{reason, retry_after};
 
-/// Lines on the wire.
-pub(super) fn lines(lines: &[OrderLine]) -> Vec<pb::OrderLine> {
-    let line = |line: &OrderLine| pb::OrderLine {
-        product_id: line.product_id.to_string(),
-        option_id: line.option_id.to_string(),
-        starts_at: line.starts_at.map(timestamp),
-        units: line
-            .units
-            .iter()
-            .map(|unit| pb::PricedUnit { unit_id: unit.unit_id.to_string(), quantity: count(unit.quantity), price: Some(money(unit.price)) })
-            .collect(),
-        draws: line.draws.iter().map(|draw| pb::SlotDraw { slot_id: draw.slot_id.to_string(), quantity: count(draw.quantity) }).collect(),
-        total: Some(money(line.total)),
-    };
-    lines.iter().map(line).collect()
-}
+    use super::*;
 
-/// An order's state on the wire.
-pub(super) fn state(status: OrderStatus) -> pb::OrderState {
-    match status {
-        OrderStatus::Absent => pb::OrderState::Unspecified,
-        OrderStatus::Placed => pb::OrderState::Accepted,
-        OrderStatus::Held => pb::OrderState::Held,
-        OrderStatus::Rejected => pb::OrderState::Rejected,
-        OrderStatus::Confirmed => pb::OrderState::Confirmed,
-        OrderStatus::Expired => pb::OrderState::Expired,
-        OrderStatus::Cancelled => pb::OrderState::Cancelled,
+    /// A caller branches on the code, a client library on the status, and both were told on the page what to do.
+    fn is_told_as_its_page_says(status: &Status) {
+        let code = reason(status).unwrap();
+        let path = format!("{}/../docs/errors/{code}.md", env!("CARGO_MANIFEST_DIR"));
+        let page = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let line = page.lines().find(|line| line.starts_with("gRPC status: ")).unwrap();
+        let kind = format!("{:?}", status.code());
+        let named = line.split('`').nth(1).unwrap().split('_').map(|word| word[..1].to_owned() + &word[1..].to_lowercase()).collect::<String>();
+        assert_eq!(kind, named, "{path}: {status:?}");
+        assert_eq!(retry_after(status).is_some(), line.contains("A retry can help"), "RetryInfo of {path}: {line}");
+        assert!(retry_after(status).is_none_or(|delay| delay > Duration::ZERO), "{code}: at once is no delay");
     }
-}
 
-/// Why lines failed, on the wire.
-pub(super) fn failures(failures: &[jari_domain::order::LineFailure]) -> Vec<pb::LineFailure> {
-    let failure = |failure: &jari_domain::order::LineFailure| pb::LineFailure {
-        line: count(failure.line),
-        slot_id: failure.slot_id.to_string(),
-        code: failure.code.clone(),
-        message: failure.message.clone(),
-        details: failure.details.clone(),
-        retryable: failure.retryable,
-    };
-    failures.iter().map(failure).collect()
+    #[test]
+    fn every_execution_without_an_outcome_is_told_as_its_page_says() {
+        let retry_after = Duration::from_millis(300);
+        let text = || "as the database said".to_owned();
+        let all = [
+            ExecuteError::Busy { retry_after },
+            ExecuteError::LogUnavailable { retry_after },
+            ExecuteError::OutcomePending { retry_after },
+            ExecuteError::CommandIdReused,
+            ExecuteError::CommandIdExpired { retention_days: 30 },
+            ExecuteError::CommandIdAhead { made: Timestamp::UNIX_EPOCH },
+            ExecuteError::Contention { attempts: 32 },
+            ExecuteError::StreamUnreadable { stream: "Order/o-1".into(), reason: text() },
+            ExecuteError::LeaseLost,
+            ExecuteError::LogRefused { reason: text() },
+            ExecuteError::DecisionFailed { name: "place_order" },
+            ExecuteError::ShuttingDown,
+        ];
+        let codes: BTreeSet<&str> = all.iter().map(ExecuteError::code).collect();
+        assert_eq!(codes, ExecuteError::CODES.iter().copied().collect(), "each of them is looked at");
+        for error in all {
+            is_told_as_its_page_says(&failed(&error));
+        }
+        assert_eq!(jari_proto::status::retry_after(&failed(&ExecuteError::Busy { retry_after })), Some(retry_after), "as the door says");
+    }
+
+    #[test]
+    fn personal_data_that_could_not_be_sealed_is_told_as_its_page_says() {
+        let text = || "none".to_owned();
+        for error in [
+            SealingError::Off { reason: text() },
+            SealingError::Unavailable { retry_after: Duration::from_secs(1) },
+            SealingError::Database(jari_event_store::LogError::Pool(text())),
+            SealingError::MasterKeyMissing { wanted: text(), at_hand: text() },
+            SealingError::MasterKeyMalformed { place: text() },
+            SealingError::File { path: "keys".into(), reason: text() },
+            SealingError::TooLarge { bytes: 1 },
+            SealingError::NotOpened,
+            SealingError::NoRandomness,
+        ] {
+            is_told_as_its_page_says(&unsealed(&error));
+        }
+    }
+
+    #[test]
+    fn a_callers_name_has_1_to_64_characters_and_is_none_of_the_engines_own() {
+        let named = |name: &str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert(CALLER_HEADER, name.parse().unwrap());
+            caller(&metadata).map_err(|status| (status.code(), reason(&status).unwrap()))
+        };
+        assert_eq!(caller(&MetadataMap::new()).unwrap().as_ref(), ANONYMOUS);
+        for name in ["a", &"n".repeat(64)] {
+            assert_eq!(named(name).unwrap().as_ref(), name);
+        }
+        for name in [String::new(), "n".repeat(65), "n\u{e9}e".to_owned(), format!("{ENGINE_ACTORS}settlement")] {
+            assert_eq!(named(&name), Err((Code::InvalidArgument, REQUEST_INVALID.to_owned())), "{name:?}");
+        }
+    }
 }

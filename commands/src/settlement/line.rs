@@ -216,7 +216,11 @@ impl Line {
     fn forget(&mut self, key: &Key) -> bool {
         match self.open.remove(key) {
             Some(Open::Waiting(position)) => self.waiting.remove(&position).is_some(),
-            Some(Open::Until(end)) => self.ends.remove(&(end.at, key.clone())),
+            Some(Open::Until(end)) => {
+                // its end may have been taken already
+                self.ends.remove(&(end.at, key.clone()));
+                true
+            }
             None => false,
         }
     }
@@ -244,19 +248,28 @@ impl Line {
         self.ends.first().map(|(at, _)| *at)
     }
 
-    /// A hold that has ended by `now`, and what set its end; it is looked at again at `again`, should recording it fail.
-    pub fn take_ended(&mut self, now: Timestamp, again: Timestamp) -> Option<(Key, Option<Cause>)> {
+    /// A hold that has ended by `now`, and what set its end. It stays open until its end is read in the log, and is not given again meanwhile: for one
+    /// whose end was not recorded after all there is [`Line::look_again`].
+    pub fn take_ended(&mut self, now: Timestamp) -> Option<(Key, Option<Cause>)> {
         if self.next_end()? > now {
             return None;
         }
         let (_, key) = self.ends.pop_first()?;
-        self.ends.insert((again, key.clone()));
-        let cause = match self.open.remove(&key) {
-            Some(Open::Until(end)) => end.cause,
+        let cause = match self.open.get(&key) {
+            Some(Open::Until(end)) => end.cause.clone(),
             Some(Open::Waiting(_)) | None => None,
         };
-        self.open.insert(key.clone(), Open::Until(End { at: again, cause: cause.clone() }));
         Some((key, cause))
+    }
+
+    /// Looks at the end of a hold again at this time, unless it has ended or was extended since it was taken.
+    pub fn look_again(&mut self, key: Key, at: Timestamp) {
+        if let Some(Open::Until(end)) = self.open.get_mut(&key)
+            && !self.ends.contains(&(end.at, key.clone()))
+        {
+            end.at = at;
+            self.ends.insert((at, key));
+        }
     }
 
     /// How much would be saved.

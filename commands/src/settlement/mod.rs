@@ -7,7 +7,7 @@ mod line;
 mod owner;
 mod supervisor;
 
-pub use supervisor::{Settlement, SettlementSettings, SettlementStatus};
+pub use supervisor::{RetryParkedError, Settlement, SettlementSettings, SettlementStatus};
 
 /// The lease's name, and the process' in the store.
 pub const SETTLEMENT: &str = "settlement";

@@ -18,15 +18,17 @@ use tokio_util::sync::CancellationToken;
 use super::{
     RETRY_ACTOR, SETTLEMENT, SETTLEMENT_ACTOR,
     line::{Key, Line},
-    supervisor::Figures,
+    supervisor::{Figures, Parked},
 };
 use crate::{
     booking::{ExpireOrder, OneStream, SettleOrder},
     engine::{Engine, ExecuteError, Origin, Outcome},
 };
 
-/// Work in the engine at once; the line itself waits in the log.
+/// Orders being settled in the engine at once; the line itself waits in the log.
 const WINDOW: usize = 4_096;
+/// Ends of holds being recorded at once. A window of their own: when thousands of holds lapse together, nobody in line waits for their records.
+const ENDS: usize = 512;
 /// Events read in one turn.
 const PAGE: usize = 2_048;
 /// Notes on parked orders read at once.
@@ -64,7 +66,7 @@ type Answer = (Task, Result<Outcome, ExecuteError>);
 /// What was put in line.
 enum Task {
     Settle(OrderId, u64),
-    End,
+    End(Key),
 }
 
 struct Work {
@@ -72,22 +74,30 @@ struct Work {
     /// Those of the line that are parked: each is noted in the store, too.
     parked: FxHashSet<OrderId>,
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+    /// Of them ends of holds; the others settle orders.
+    ends: usize,
     lease: Arc<LeaseStamp>,
+}
+
+impl Work {
+    fn has_room(&self) -> bool {
+        self.answers.len() - self.ends < WINDOW
+    }
 }
 
 impl Owner {
     /// Works until the lease is lost or the node stops. `retries` brings parked orders that are to be tried again.
-    pub async fn run(&self, retries: &mut mpsc::Receiver<OrderId>, lost: CancellationToken, stop: CancellationToken) -> Ended {
+    pub async fn run(&self, retries: &mut mpsc::Receiver<Parked>, lost: CancellationToken, stop: CancellationToken) -> Ended {
         match self.work(retries, lost, stop).await {
             Ok(ended) => ended,
             Err(error) => Ended::Log(error),
         }
     }
 
-    async fn work(&self, retries: &mut mpsc::Receiver<OrderId>, lost: CancellationToken, stop: CancellationToken) -> Result<Ended, LogError> {
+    async fn work(&self, retries: &mut mpsc::Receiver<Parked>, lost: CancellationToken, stop: CancellationToken) -> Result<Ended, LogError> {
         let lease = Arc::new(LeaseStamp { name: SETTLEMENT.into(), epoch: self.epoch });
         let (line, parked) = (Line::restore(self.store.load().await?), self.parked().await?);
-        let mut work = Work { line, parked, answers: FuturesUnordered::new(), lease };
+        let mut work = Work { line, parked, answers: FuturesUnordered::new(), ends: 0, lease };
         // first those who were in line before: nobody behind them is looked at until they are in
         let waiting: Vec<(u64, OrderId)> = work.line.waiting().map(|(position, order)| (position, order.clone())).collect();
         for (position, order) in waiting {
@@ -96,10 +106,11 @@ impl Owner {
         }
         let mut save = tokio::time::interval(SAVE_EVERY);
         save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // One read at a time, kept from turn to turn: begun anew at each turn, a read of the database would never come to its end under load.
+        let mut reading = self.tail.read(work.line.position, PAGE).boxed();
         // Ends with the lease or the node; each turn does one thing and looks at the ends of holds.
         loop {
             let next_end = work.line.next_end().map_or(Duration::from_secs(1), |at| self.engine.clock().until(at).min(Duration::from_secs(1)));
-            let has_room = work.answers.len() < WINDOW;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(self.leave(&mut work).await),
@@ -107,13 +118,12 @@ impl Owner {
                 Some(answer) = work.answers.next(), if !work.answers.is_empty() => {
                     if let Some(ended) = self.answered(&mut work, answer).await { return Ok(ended); }
                 }
-                Some(order) = retries.recv() => {
-                    let position = work.line.waiting_since(&order).unwrap_or_default();
+                Some((order, position)) = retries.recv() => {
                     // another owner may have noted it after this one read the notes
                     work.parked.insert(order.clone());
                     self.resume(&mut work, order, position).await?;
                 }
-                page = self.tail.read(work.line.position, PAGE), if has_room => {
+                page = &mut reading, if work.has_room() => {
                     for event in page? {
                         if let Some(order) = work.line.fold(&event) {
                             self.settle(&mut work, order, &event).await?;
@@ -122,6 +132,7 @@ impl Owner {
                         }
                     }
                     if work.line.changed_count() >= SAVE_AT && !self.save(&mut work.line).await? { return Ok(Ended::LeaseLost); }
+                    reading = self.tail.read(work.line.position, PAGE).boxed();
                 }
                 _ = save.tick() => if !self.save(&mut work.line).await? { return Ok(Ended::LeaseLost); },
                 () = tokio::time::sleep(next_end) => {}
@@ -183,7 +194,7 @@ impl Owner {
     }
 
     async fn make_room(&self, work: &mut Work) {
-        while work.answers.len() >= WINDOW {
+        while !work.has_room() {
             if let Some(answer) = work.answers.next().await {
                 // a lost lease shows itself again at the next answer
                 let _ = self.answered(work, answer).await;
@@ -192,9 +203,17 @@ impl Owner {
     }
 
     async fn answered(&self, work: &mut Work, (task, result): Answer) -> Option<Ended> {
+        if let Task::End(_) = task {
+            work.ends -= 1;
+        }
         let error = match result {
-            Ok(Outcome { refusal: None, .. }) => {
-                self.figures.settled();
+            Ok(Outcome { refusal: None, events, .. }) => {
+                match task {
+                    Task::Settle(..) if !events.is_empty() => self.figures.settled(),
+                    // it had not come yet, or came before: which of the two is seen when the log is read
+                    Task::End(key) if events.is_empty() => work.line.look_again(key, self.later()),
+                    Task::Settle(..) | Task::End(_) => {}
+                }
                 return None;
             }
             Ok(Outcome { refusal: Some(refusal), .. }) => (refusal.code, refusal.message),
@@ -205,11 +224,14 @@ impl Owner {
         match task {
             Task::Settle(order, position) => {
                 // whoever has left the line meanwhile needs nothing more
-                if position == 0 || work.line.waiting_since(&order).is_some() {
+                if work.parked.contains(&order) || work.line.waiting_since(&order).is_some() {
                     self.park(work, &order, position, &error.0, &error.1).await;
                 }
             }
-            Task::End => tracing::warn!(code = error.0, error = error.1, "the end of a hold was not recorded; it is tried again"),
+            Task::End(key) => {
+                tracing::warn!(code = error.0, error = error.1, "the end of a hold was not recorded; it is tried again");
+                work.line.look_again(key, self.later());
+            }
         }
         None
     }
@@ -258,20 +280,25 @@ impl Owner {
 
     async fn end_lapsed(&self, work: &mut Work) {
         let now = self.engine.clock().now();
-        let again = now.saturating_add(END_AGAIN).unwrap_or(Timestamp::MAX);
-        while work.answers.len() < WINDOW
-            && let Some((key, cause)) = work.line.take_ended(now, again)
+        while work.ends < ENDS
+            && let Some((key, cause)) = work.line.take_ended(now)
         {
+            work.ends += 1;
+            let task = Task::End(key.clone());
             let (causation, correlation_id) = cause.map(|cause| (cause.position, cause.correlation_id)).unzip();
             let origin = Origin { causation, ..own(correlation_id.flatten().map(String::from)) };
             match key {
-                Key::Order(order_id) => self.submit(work, Task::End, ExpireOrder { order_id }, origin).await,
+                Key::Order(order_id) => self.submit(work, task, ExpireOrder { order_id }, origin).await,
                 Key::Hold(slot, hold_id) => {
                     let expire = OneStream::<InventorySlot>::on("expire_hold", &slot, SlotCommand::ExpireHold { hold_id });
-                    self.submit(work, Task::End, expire, origin).await;
+                    self.submit(work, task, expire, origin).await;
                 }
             }
         }
+    }
+
+    fn later(&self) -> Timestamp {
+        self.engine.clock().now().saturating_add(END_AGAIN).unwrap_or(Timestamp::MAX)
     }
 
     async fn save(&self, line: &mut Line) -> Result<bool, LogError> {

@@ -71,7 +71,27 @@ pub struct Settlement {
     lease: LeaseKeeper,
     store: ProcessStore,
     figures: Arc<Figures>,
-    retries: mpsc::Sender<OrderId>,
+    retries: mpsc::Sender<Parked>,
+}
+
+/// A parked order, and its place in line: the position that placed it.
+pub(super) type Parked = (OrderId, u64);
+
+/// Why a parked order is not tried again. Nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum RetryParkedError {
+    /// It is not parked, or was never placed.
+    #[error("no such order is parked")]
+    NotParked,
+    /// Another node settles orders, or none.
+    #[error("this node does not settle orders now")]
+    NotOwner,
+    /// So many wait to be tried again that one more is not taken.
+    #[error("{RETRIES} orders wait to be tried again already")]
+    Busy,
+    /// The note could not be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
 }
 
 impl Settlement {
@@ -95,13 +115,14 @@ impl Settlement {
         let supervisor = this.clone().supervise(engine, tail, Reader::new(database), waiting, stop);
         // joined by whoever started settlement; it ends with `stop`
         let task = tokio::spawn(async move {
+            // given back also when the supervisor breaks: kept on, the lease would keep every other node from settling
+            let _release = release.drop_guard();
             supervisor.await;
-            release.cancel();
         });
         (this, vec![task, keeping])
     }
 
-    async fn supervise(self, engine: Engine, tail: LogTail, reader: Reader, mut retries: mpsc::Receiver<OrderId>, stop: CancellationToken) {
+    async fn supervise(self, engine: Engine, tail: LogTail, reader: Reader, mut retries: mpsc::Receiver<Parked>, stop: CancellationToken) {
         let mut lease = self.lease.watch();
         // Ends with `stop`; each round waits for a lease and works while it lasts.
         while !stop.is_cancelled() {
@@ -145,6 +166,12 @@ impl Settlement {
         self.lease.watch()
     }
 
+    /// To be notified by whoever finds that the owner does not answer; see [`LeaseKeeper::doubt`].
+    #[must_use]
+    pub fn doubt(&self) -> Arc<tokio::sync::Notify> {
+        self.lease.doubt()
+    }
+
     /// Who owns it and how it goes.
     #[must_use]
     pub fn status(&self) -> SettlementStatus {
@@ -171,18 +198,21 @@ impl Settlement {
         self.store.database().in_time(self.store.parked_count()).await
     }
 
-    /// Tries a parked order again, on the owner. Says whether it was parked; it stays so until it has left the line.
+    /// Tries a parked order again, on the owner. It stays parked until it has left the line: should the owner end before it comes to it, the note is
+    /// still there.
     ///
     /// # Errors
-    /// [`LogError::Database`].
-    pub async fn retry(&self, order: OrderId) -> Result<bool, LogError> {
-        let Some(position) = self.store.database().in_time(self.store.find_parked(order.as_str())).await? else { return Ok(false) };
-        if self.retries.try_send(order.clone()).is_err() {
-            // nobody here to take it: the note says so
-            let message = "settlement moved to another node while the order was to be retried";
-            self.store.database().in_time(self.store.park(order.as_str(), position, "LEASE_LOST", message)).await?;
+    /// [`RetryParkedError`]: nothing was done.
+    pub async fn retry(&self, order: OrderId) -> Result<(), RetryParkedError> {
+        let parked = self.store.database().in_time(self.store.find_parked(order.as_str())).await?;
+        let position = parked.ok_or(RetryParkedError::NotParked)?;
+        if !matches!(self.lease.current(), Lease::Mine(_)) {
+            return Err(RetryParkedError::NotOwner);
         }
-        Ok(true)
+        self.retries.try_send((order, position)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => RetryParkedError::Busy,
+            mpsc::error::TrySendError::Closed(_) => RetryParkedError::NotOwner,
+        })
     }
 }
 

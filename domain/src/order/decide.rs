@@ -18,17 +18,17 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{
-    LineFailure, MAX_FAILURES, MAX_LINES, MAX_QUANTITY, Order, OrderCommand, OrderError, OrderEvent, OrderLine, OrderStatus, error::LineFault,
-    state::sum_draws,
+    LineFailure, MAX_FAILURES, MAX_LINES, MAX_QUANTITY, Order, OrderCommand, OrderError, OrderEvent, OrderLine, OrderStatus, draws_of,
+    error::LineFault,
 };
 use crate::{
     Decider, Money, Sealed,
     ids::CustomerRef,
     product::{MAX_DRAWS, MAX_UNITS},
-    slot::{MAX_CAPACITY, MAX_HOLD_SECONDS},
+    slot::{self, MAX_CAPACITY, MAX_HOLD_SECONDS},
     text,
 };
 
@@ -77,7 +77,7 @@ impl Order {
         for (index, line) in lines.iter().enumerate() {
             total = add_line(total, index, line)?;
         }
-        let draws = sum_draws(lines.iter().flat_map(|line| &line.draws));
+        let draws = draws_of(lines);
         if let Some((slot_id, _)) = draws.into_iter().find(|(_, quantity)| *quantity > MAX_CAPACITY) {
             return Err(OrderError::DrawTooLarge { slot_id });
         }
@@ -86,8 +86,7 @@ impl Order {
 
     fn record_hold(&self, expires_at: Timestamp, now: Timestamp) -> Result<Vec<OrderEvent>, OrderError> {
         self.must_be_placed()?;
-        let ahead = expires_at.duration_since(now);
-        if ahead <= SignedDuration::ZERO || ahead > SignedDuration::from_secs(MAX_HOLD_SECONDS) {
+        if !slot::may_hold_until(expires_at, now) {
             return Err(OrderError::ExpiryInvalid { expires_at, now });
         }
         Ok(vec![OrderEvent::OrderHeld { expires_at }])

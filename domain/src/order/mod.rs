@@ -55,10 +55,15 @@ pub struct OrderLine {
     pub total: Money,
 }
 
-/// What these lines take of which slots: the same slot in two lines is summed.
+/// What these lines take of which slots: the same slot in two lines is summed. Saturates: `PlaceOrder` refuses sums that no slot could hold.
 #[must_use]
 pub fn draws_of(lines: &[OrderLine]) -> BTreeMap<SlotId, u32> {
-    state::sum_draws(lines.iter().flat_map(|line| &line.draws))
+    let mut sums = BTreeMap::<SlotId, u32>::new();
+    for SlotDraw { slot_id, quantity } in lines.iter().flat_map(|line| &line.draws) {
+        let sum = sums.entry(slot_id.clone()).or_default();
+        *sum = sum.saturating_add(*quantity);
+    }
+    sums
 }
 
 /// So many of one unit.

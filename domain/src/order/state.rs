@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{LineFailure, OrderEvent, OrderLine, SlotDraw};
+use super::{LineFailure, OrderEvent, OrderLine, draws_of};
 use crate::{
     Money, Sealed,
     ids::{CustomerRef, SlotId},
@@ -134,10 +134,10 @@ impl Order {
         self.personal.as_ref()
     }
 
-    /// What it takes of which slots: the same slot in two lines is summed. In the order of slot ids, in which cells are locked.
+    /// What it takes of which slots: the same slot in two lines is summed. In the order of slot ids.
     #[must_use]
     pub fn draws(&self) -> BTreeMap<SlotId, u32> {
-        sum_draws(self.lines.iter().flat_map(|line| &line.draws))
+        draws_of(&self.lines)
     }
 
     /// Takes an event as true.
@@ -164,14 +164,4 @@ impl Order {
             OrderEvent::OrderCancelled { .. } => self.status = OrderStatus::Cancelled,
         }
     }
-}
-
-/// Sums by slot. Saturates: `PlaceOrder` refuses sums that no slot could hold.
-pub(super) fn sum_draws<'a>(draws: impl Iterator<Item = &'a SlotDraw>) -> BTreeMap<SlotId, u32> {
-    let mut sums = BTreeMap::<SlotId, u32>::new();
-    for SlotDraw { slot_id, quantity } in draws {
-        let sum = sums.entry(slot_id.clone()).or_default();
-        *sum = sum.saturating_add(*quantity);
-    }
-    sums
 }

@@ -23,9 +23,10 @@
 use jiff::Timestamp;
 
 use super::{
-    Counts, InventorySlot, MAX_CAPACITY, MAX_HOLD_SECONDS, MAX_LIVE_HOLDS, Sale, SlotCommand, SlotError, SlotEvent, SlotStatus, Window,
+    Counts, InventorySlot, MAX_CAPACITY, MAX_LIVE_HOLDS, Sale, SlotCommand, SlotError, SlotEvent, SlotStatus, Window,
     error::{Room, WindowFault},
     holds::{Hold, Holder},
+    may_hold_until,
 };
 use crate::{
     Decider,
@@ -127,7 +128,7 @@ impl InventorySlot {
     /// How many of the oldest lapsed holds must be cleared away to make room for `quantity`.
     fn room_for(&self, quantity: u32, now: Timestamp) -> Result<usize, SlotError> {
         let room = || Room { requested: quantity, counts: self.counts_at(now) };
-        let unsold = self.counts.capacity.saturating_sub(self.counts.confirmed);
+        let unsold = self.counts.unsold();
         if unsold == 0 {
             return Err(SlotError::SoldOut { room: room() });
         }
@@ -143,8 +144,7 @@ impl InventorySlot {
             let Some((_, hold)) = lapsed.next() else { break };
             counts.held = counts.held.saturating_sub(hold.quantity);
         }
-        let retry_at = self.holds.iter().map(|(_, hold)| hold.expires_at).find(|at| now < *at);
-        Err(SlotError::HeldByOthers { room: room(), retry_at })
+        Err(SlotError::HeldByOthers { room: room(), retry_at: self.earliest_live_expiry(now) })
     }
 
     fn extend_hold(&self, hold_id: &HoldId, expires_at: Timestamp, now: Timestamp) -> Result<Vec<SlotEvent>, SlotError> {
@@ -308,10 +308,5 @@ fn check_quantity(quantity: u32) -> Result<(), SlotError> {
 }
 
 fn check_expiry(expires_at: Timestamp, now: Timestamp) -> Result<(), SlotError> {
-    let ahead = expires_at.duration_since(now);
-    if ahead > jiff::SignedDuration::ZERO && ahead <= jiff::SignedDuration::from_secs(MAX_HOLD_SECONDS) {
-        Ok(())
-    } else {
-        Err(SlotError::ExpiryInvalid { expires_at, now })
-    }
+    if may_hold_until(expires_at, now) { Ok(()) } else { Err(SlotError::ExpiryInvalid { expires_at, now }) }
 }

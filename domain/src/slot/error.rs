@@ -99,7 +99,7 @@ pub enum SlotError {
         room: Room,
     },
     /// Something is left, but less than was asked for, even if every hold came back.
-    #[error("{} units were asked for, and only {} are not sold", room.requested, room.unsold())]
+    #[error("{} units were asked for, and only {} are not sold", room.requested, room.counts.unsold())]
     InsufficientUnits {
         /// The facts.
         room: Room,
@@ -131,12 +131,6 @@ pub struct Room {
     pub requested: u32,
     /// At the time of the decision, lapsed holds counted as free.
     pub counts: Counts,
-}
-
-impl Room {
-    fn unsold(&self) -> u32 {
-        self.counts.capacity.saturating_sub(self.counts.confirmed)
-    }
 }
 
 /// What is wrong with a window, in the order in which it is looked at.

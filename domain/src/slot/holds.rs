@@ -10,7 +10,7 @@ use crate::ids::HoldId;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Holder {
-    /// Whoever chose its id. So say orders' holds of events from before this was carried, too: they end within a day.
+    /// Whoever chose its id. An order's hold whose event is of before this was carried reads as this, too; such a hold lasts a day at most.
     #[default]
     Caller,
     /// The order whose id it bears: it goes the way of the order, on all of its slots at once.

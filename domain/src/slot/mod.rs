@@ -1,7 +1,7 @@
 //! InventorySlot: the capacity of one pool in one window, or its stock.
 //!
 //! Invariants:
-//! - `held + confirmed <= capacity`, but for a reduction of capacity below what was taken; while that lasts nothing new is held, and
+//! - Never above capacity: `held + confirmed <= capacity`, but for a reduction of capacity below what was taken; while that lasts nothing new is held, and
 //!   what is held may still be confirmed.
 //! - An order's hold bears the order's id, and only commands of orders act on it; a caller's hold with that id is none of the order's.
 //! - A hold is good while `now < expires_at`. A lapsed hold's end is recorded before its units are used again.
@@ -21,7 +21,7 @@ pub use command::SlotCommand;
 pub use error::{Room, SlotError, WindowFault};
 pub use event::SlotEvent;
 pub use holds::{Hold, Holder};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 pub use state::{InventorySlot, SlotStatus};
 
@@ -34,7 +34,7 @@ pub struct Window {
     pub ends_at: Timestamp,
 }
 
-/// Whether a slot takes new holds, as far as its operators say; once its window has begun it takes none either way.
+/// Whether a slot takes new holds, as far as its operators say: [`SlotStatus`] but for `Absent`, since events are of slots that are there. Once its window has begun it takes none either way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Sale {
@@ -76,6 +76,12 @@ impl Counts {
     pub fn available(&self) -> u32 {
         self.capacity.saturating_sub(self.held).saturating_sub(self.confirmed)
     }
+
+    /// What is not sold, held or not; 0 while oversold.
+    #[must_use]
+    pub fn unsold(&self) -> u32 {
+        self.capacity.saturating_sub(self.confirmed)
+    }
 }
 
 /// Most units of a slot.
@@ -84,3 +90,10 @@ pub const MAX_CAPACITY: u32 = 100_000_000;
 pub const MAX_HOLD_SECONDS: i64 = 86_400;
 /// Most live holds of a slot: past it new ones are refused, so that the state stays bounded.
 pub const MAX_LIVE_HOLDS: usize = 1_000_000;
+
+/// Whether a hold that is taken or extended at `now` may last until then: an end to come, within [`MAX_HOLD_SECONDS`].
+#[must_use]
+pub fn may_hold_until(expires_at: Timestamp, now: Timestamp) -> bool {
+    let ahead = expires_at.duration_since(now);
+    ahead > SignedDuration::ZERO && ahead <= SignedDuration::from_secs(MAX_HOLD_SECONDS)
+}

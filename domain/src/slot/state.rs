@@ -43,7 +43,8 @@ pub struct InventorySlot {
     pub(super) window: Option<Window>,
     pub(super) counts: Counts,
     pub(super) holds: Holds,
-    /// Of the units sold. Sales of before holds said whose they are are in none of it; sold to orders they were even so.
+    /// Of the units sold, those sold to orders. Sales whose hold is of before [`super::Holder`] was carried are not counted, though an order may have
+    /// bought them.
     pub(super) sold_to_orders: u32,
 }
 
@@ -113,11 +114,6 @@ impl InventorySlot {
     #[must_use]
     pub fn earliest_live_expiry(&self, now: Timestamp) -> Option<Timestamp> {
         self.holds.iter().find(|(_, hold)| hold.is_live(now)).map(|(_, hold)| hold.expires_at)
-    }
-
-    /// Holds whose end has come at `now` without a record of it, oldest first: what a sweeper expires.
-    pub fn lapsed_holds(&self, now: Timestamp) -> impl Iterator<Item = &HoldId> {
-        self.holds.lapsed(now).map(|(id, _)| id)
     }
 
     /// Takes an event as true. Counts come from the event: whoever reads the log needs no arithmetic, and neither does this.

@@ -147,7 +147,15 @@ pub struct Batch {
     pub groups: Vec<Group>,
 }
 
-/// The arguments of `append_batch`, column by column.
+/// The arguments of `append_batch`, column by column: an array for each column, all arrays of one table equally long.
+///
+/// `s_`: the streams that the batch uses, each once, with the version that its first use expects. `u_`: who uses which stream, in the order of the groups;
+/// a use `writes` when it adds events or claims its turn, so that those after it fall with it. `g_`: the groups. `c_`: the rows of commands;
+/// `c_offset` counts the batch's events up to the end of the command's group. `e_`: the events in their order. Groups and streams are counted from 1.
+///
+/// What the function does with them: (1) nothing, when the batch before it was to land first and did not; (2) takes the log's lock; (3) looks at those
+/// streams and ids that no unique key would look at; (4) if all is well inserts commands, events and the chained row of the batch; (5) otherwise walks
+/// the groups to see which fall, inserts the rest, and says so. What a unique key refuses comes back as an error, and the batch is sent again `careful`.
 #[derive(Default)]
 pub(crate) struct Columns<'a> {
     pub lease: Option<&'a str>,

@@ -94,4 +94,13 @@ mod tests {
         clock.hear(database);
         assert!(clock.now(database + hour) < database + SignedDuration::from_secs(60), "the database's clock was set right");
     }
+
+    #[test]
+    fn a_machine_that_is_ahead_dates_nothing_further_than_half_a_second_beyond_its_database() {
+        let database = Timestamp::from_second(1_800_000_000).unwrap();
+        let begun = Instant::now();
+        let now = Heard::new(database).now(database + SignedDuration::from_hours(1));
+        let latest = database + SignedDuration::from_millis(500) + SignedDuration::try_from(begun.elapsed()).unwrap();
+        assert!(now > database && now <= latest, "{now}, and at most {latest}");
+    }
 }

@@ -11,6 +11,9 @@ use crate::{Address, LogError, patience};
 /// How long the other end's system may leave what was sent, or a probe of an idle connection, without a sign of having got it.
 const SILENCE: Duration = Duration::from_secs(12);
 
+/// What tokio-postgres says of an address that sets no idle time before the first probe.
+const UNSET_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
+
 /// Bounds of the pool for reads.
 #[derive(Debug, Clone, Copy)]
 pub struct PoolSettings {
@@ -72,7 +75,15 @@ impl Database {
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(SILENCE);
         }
-        config.keepalives_idle(SILENCE / 2).keepalives_interval(SILENCE / 6).keepalives_retries(3);
+        if config.get_keepalives_idle() == UNSET_IDLE {
+            config.keepalives_idle(SILENCE / 2);
+        }
+        if config.get_keepalives_interval().is_none() {
+            config.keepalives_interval(SILENCE / 6);
+        }
+        if config.get_keepalives_retries().is_none() {
+            config.keepalives_retries(3);
+        }
         // An idle transaction of ours would be a bug that holds up vacuum and everybody who waits for its locks: it is ended.
         if config.get_options().is_none() {
             config.options("-c idle_in_transaction_session_timeout=30s -c statement_timeout=0 -c lock_timeout=0 -c timezone=UTC");
@@ -157,5 +168,39 @@ impl Database {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reached_by(url: &str) -> Config {
+        let config: Config = url.parse().unwrap();
+        Database::new(config, PoolSettings::default()).unwrap().config().clone()
+    }
+
+    #[test]
+    fn a_network_that_swallows_everything_is_noticed_within_twelve_seconds() {
+        let config = reached_by("postgresql://jari@db/log");
+        assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(12)));
+        let (idle, between, probes) =
+            (config.get_keepalives_idle(), config.get_keepalives_interval().unwrap(), config.get_keepalives_retries().unwrap());
+        assert!(config.get_keepalives());
+        assert_eq!(idle + between * probes, Duration::from_secs(12), "an idle connection too");
+        assert_eq!(config.get_connect_timeout(), Some(&PoolSettings::default().wait));
+        let options = config.get_options().unwrap();
+        assert!(options.contains("idle_in_transaction_session_timeout=30s") && options.contains("timezone=UTC"), "{options}");
+    }
+
+    #[test]
+    fn what_the_operator_says_of_silence_and_options_is_kept() {
+        let config = reached_by(
+            "postgresql://jari@db/log?tcp_user_timeout=40&keepalives_idle=41&keepalives_interval=42&keepalives_retries=43&options=-c%20timezone%3DUTC",
+        );
+        assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(40)));
+        let probes = (config.get_keepalives_idle(), config.get_keepalives_interval(), config.get_keepalives_retries());
+        assert_eq!(probes, (Duration::from_secs(41), Some(Duration::from_secs(42)), Some(43)));
+        assert_eq!(config.get_options(), Some("-c timezone=UTC"));
     }
 }

@@ -29,6 +29,16 @@ pub enum LogError {
         /// Why.
         source: DecodeError,
     },
+    /// A stream of which an event is missing: what is left of it says something that never was.
+    #[error("stream {stream}: sequence {found} stands where {expected} should, an event is missing")]
+    Gap {
+        /// Whose.
+        stream: String,
+        /// The sequence after the last one that was read.
+        expected: u64,
+        /// What came.
+        found: u64,
+    },
     /// The database's settings would lose acknowledged commands in a crash.
     #[error("the database runs with {setting} = {value}: an acknowledged booking could be lost in a crash")]
     NotDurable {
@@ -45,9 +55,9 @@ impl LogError {
     #[must_use]
     pub fn is_connection_loss(&self) -> bool {
         match self {
-            Self::Database(e) => e.is_closed() || e.as_db_error().is_none_or(|db| AWAY.iter().any(|class| db.code().code().starts_with(class))),
+            Self::Database(e) => e.is_closed() || e.as_db_error().is_none_or(|db| is_away(db.code().code())),
             Self::Pool(_) | Self::Silent(_) => true,
-            Self::Migration(_) | Self::Unreadable { .. } | Self::NotDurable { .. } => false,
+            Self::Migration(_) | Self::Unreadable { .. } | Self::Gap { .. } | Self::NotDurable { .. } => false,
         }
     }
 
@@ -78,6 +88,11 @@ impl LogError {
 /// SQLSTATE classes that time mends: connection, read-only (a standby), rolled back for another's sake, resources, operator's intervention.
 const AWAY: &[&str] = &["08", "25006", "40", "53", "57"];
 
+/// Whether the code is of a class in [`AWAY`].
+fn is_away(code: &str) -> bool {
+    AWAY.iter().any(|class| code.starts_with(class))
+}
+
 /// The SQLSTATE class of data exceptions.
 const BAD_VALUE: &str = "22";
 
@@ -89,5 +104,40 @@ fn describe(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(db) => format!("{} ({})", db.message(), db.code().code()),
         None => std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_time_mends_is_taken_for_a_database_that_is_away_and_not_for_a_refusal() {
+        for (code, what) in [
+            ("08006", "the connection failed"),
+            ("25006", "it only reads: a standby"),
+            ("40001", "it fell for another transaction's sake"),
+            ("40P01", "a deadlock"),
+            ("53100", "the disk is full"),
+            ("53200", "out of memory"),
+            ("53300", "too many connections"),
+            ("57P01", "it shuts down"),
+            ("57P03", "it starts"),
+            ("57014", "the statement was cancelled"),
+        ] {
+            assert!(is_away(code), "{code}: {what}. Settlement would park every order, for nothing");
+        }
+        for (code, what) in [
+            ("22021", "a text that is none"),
+            ("23505", "a key was hit"),
+            ("25001", "a transaction is under way"),
+            ("42501", "no right to it"),
+            ("42P01", "no such table: the schema is older"),
+            ("54000", "beyond a limit of the server"),
+            ("P0001", "a trigger said no"),
+            ("XX001", "a page is damaged"),
+        ] {
+            assert!(!is_away(code), "{code}: {what}. It would be tried again for ever");
+        }
     }
 }

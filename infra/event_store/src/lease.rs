@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -20,6 +20,9 @@ const LOOK: &str = "SELECT holder, address, epoch, expires_at > clock_timestamp(
 
 /// How long giving a lease back may take. It only spares the next owner a wait: a node that stops does not wait long for it.
 const GIVE_BACK: Duration = Duration::from_secs(2);
+
+/// Between two looks at a lease whose holder does not answer.
+const DOUBT_AGAIN: Duration = Duration::from_millis(200);
 
 /// Who holds a role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +52,7 @@ pub enum Lease {
 #[derive(Debug, Clone)]
 pub struct LeaseKeeper {
     state: watch::Receiver<Lease>,
+    doubted: Arc<Notify>,
 }
 
 struct Keeper {
@@ -58,6 +62,7 @@ struct Keeper {
     address: String,
     lasts: Duration,
     state: watch::Sender<Lease>,
+    doubted: Arc<Notify>,
 }
 
 /// Who holds `name`, and when the lease runs out unless it is renewed; `None` when nobody ever held it.
@@ -85,15 +90,23 @@ impl LeaseKeeper {
         stop: CancellationToken,
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (sender, state) = watch::channel(Lease::Unknown);
-        let keeper = Keeper { database, name, holder: node.0, address: node.1, lasts, state: sender };
+        let doubted = Arc::new(Notify::new());
+        let keeper = Keeper { database, name, holder: node.0, address: node.1, lasts, state: sender, doubted: doubted.clone() };
         // joined by the caller; it ends with `stop`
-        (Self { state }, tokio::spawn(keeper.run(wants, stop)))
+        (Self { state, doubted }, tokio::spawn(keeper.run(wants, stop)))
     }
 
     /// What is known now.
     #[must_use]
     pub fn current(&self) -> Lease {
         self.state.borrow().clone()
+    }
+
+    /// To be notified by whoever finds that the holder does not answer: the lease is then looked at at once rather than at its next third, at most
+    /// five times a second.
+    #[must_use]
+    pub fn doubt(&self) -> Arc<Notify> {
+        self.doubted.clone()
     }
 
     /// Follows what is known.
@@ -107,9 +120,10 @@ impl Keeper {
     async fn run(self, wants: bool, stop: CancellationToken) {
         let mut rounds = tokio::time::interval(self.lasts / 3);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut heard = tokio::time::Instant::now();
+        let (mut heard, mut looked) = (tokio::time::Instant::now(), tokio::time::Instant::now());
         // Ends with `stop`.
-        while tokio::select! { _ = rounds.tick() => true, () = stop.cancelled() => false } {
+        while tokio::select! { _ = rounds.tick() => true, () = self.doubt(looked) => true, () = stop.cancelled() => false } {
+            looked = tokio::time::Instant::now();
             match tokio::time::timeout(self.lasts / 3, self.round(wants)).await {
                 Ok(Ok(lease)) => {
                     heard = tokio::time::Instant::now();
@@ -133,6 +147,12 @@ impl Keeper {
             // If this fails, or the database stands still, the lease runs out by itself.
             let _ = within(GIVE_BACK, give_back).await;
         }
+    }
+
+    /// Returns when the holder is in doubt, and was not looked at just now.
+    async fn doubt(&self, looked: tokio::time::Instant) {
+        self.doubted.notified().await;
+        tokio::time::sleep_until(looked + DOUBT_AGAIN).await;
     }
 
     fn tell(&self, lease: Lease) {

@@ -314,7 +314,12 @@ fn unreadable_refusal() -> Refusal {
 }
 
 impl LoadedStream {
+    /// Only what follows: a decision on a stream that lacks an event could sell a unit twice.
     fn fold(&mut self, event: RecordedEvent) -> Result<(), LogError> {
+        let expected = self.version + 1;
+        if event.sequence != expected {
+            return Err(LogError::Gap { stream: self.stream.to_string(), expected, found: event.sequence });
+        }
         match event.body {
             Body::Known(ref typed) => {
                 self.state.apply(typed);

@@ -143,22 +143,28 @@ impl LogTail {
     /// # Errors
     /// As [`LogTail::read`].
     pub async fn read_now(&self, after: u64, limit: usize) -> Result<Vec<Arc<RecordedEvent>>, LogError> {
-        let known = {
-            let ring = self.ring.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let first = ring.head + 1 - ring.events.len() as u64;
-            if after >= ring.head {
-                Some(Vec::new())
-            } else if after + 1 >= first {
-                let skip = usize::try_from(after + 1 - first).unwrap_or(usize::MAX);
-                Some(ring.events.iter().skip(skip).take(limit).cloned().collect())
-            } else {
-                None
-            }
-        };
         let is_readable = |event: &Arc<RecordedEvent>| event.event().is_some() || event.stream().is_none();
-        match known {
+        match self.in_memory(after, limit) {
             Some(events) if events.iter().all(is_readable) => Ok(events),
             _ => Ok(self.reader.log_after(after, limit.min(self.settings.page)).await?.into_iter().map(Arc::new).collect()),
+        }
+    }
+}
+
+impl LogTail {
+    /// Up to `limit` events after `after`, as they were read when they came; `None` when they are no longer in memory. For who needs to know which
+    /// streams have moved, readable or not, and may not wait.
+    #[must_use]
+    pub fn in_memory(&self, after: u64, limit: usize) -> Option<Vec<Arc<RecordedEvent>>> {
+        let ring = self.ring.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let first = ring.head + 1 - ring.events.len() as u64;
+        if after >= ring.head {
+            Some(Vec::new())
+        } else if after + 1 >= first {
+            let skip = usize::try_from(after + 1 - first).unwrap_or(usize::MAX);
+            Some(ring.events.iter().skip(skip).take(limit).cloned().collect())
+        } else {
+            None
         }
     }
 }

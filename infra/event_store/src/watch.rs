@@ -14,11 +14,11 @@ const NEWS: usize = 64;
 /// Events looked at in one turn.
 const PAGE: usize = 4_096;
 
-type Places = FxHashMap<StreamId, Vec<(u64, mpsc::Sender<Arc<RecordedEvent>>)>>;
+type Subscribers = FxHashMap<StreamId, Vec<(u64, mpsc::Sender<Arc<RecordedEvent>>)>>;
 
 #[derive(Default)]
 struct Registry {
-    places: Places,
+    subscribers: Subscribers,
     next: u64,
     /// The last position that was handed out.
     handed_out: u64,
@@ -82,27 +82,27 @@ impl StreamWatchers {
         let mut registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         registry.next += 1;
         let (number, after) = (registry.next, registry.handed_out);
-        registry.places.entry(stream.clone()).or_default().push((number, sender));
+        registry.subscribers.entry(stream.clone()).or_default().push((number, sender));
         StreamWatch { stream, number, after, news, watchers: self.clone() }
     }
 
     /// How many watch.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner).places.values().map(Vec::len).sum()
+        self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner).subscribers.values().map(Vec::len).sum()
     }
 
     fn hand_out(&self, events: &[Arc<RecordedEvent>]) {
         let mut registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         registry.handed_out = events.last().map_or(registry.handed_out, |event| event.position);
-        if registry.places.is_empty() {
+        if registry.subscribers.is_empty() {
             return;
         }
         for event in events {
             if let Some(stream) = event.stream()
-                && let Some(places) = registry.places.get_mut(&stream)
+                && let Some(subscribers) = registry.subscribers.get_mut(&stream)
             {
-                places.retain(|(_, sender)| sender.try_send(event.clone()).is_ok());
+                subscribers.retain(|(_, sender)| sender.try_send(event.clone()).is_ok());
             }
         }
     }
@@ -124,11 +124,32 @@ impl StreamWatch {
 impl Drop for StreamWatch {
     fn drop(&mut self) {
         let mut registry = self.watchers.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(places) = registry.places.get_mut(&self.stream) {
-            places.retain(|(number, _)| *number != self.number);
-            if places.is_empty() {
-                registry.places.remove(&self.stream);
+        if let Some(subscribers) = registry.subscribers.get_mut(&self.stream) {
+            subscribers.retain(|(number, _)| *number != self.number);
+            if subscribers.is_empty() {
+                registry.subscribers.remove(&self.stream);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(id: &str) -> StreamId {
+        StreamId { aggregate_type: "Order", aggregate_id: id.into() }
+    }
+
+    #[test]
+    fn a_watch_that_is_dropped_leaves_nothing_behind_and_its_neighbours_in_place() {
+        let watchers = StreamWatchers::default();
+        let (one, other, beside) = (watchers.watch(stream("a")), watchers.watch(stream("a")), watchers.watch(stream("b")));
+        assert_eq!(watchers.count(), 3);
+        drop(one);
+        assert_eq!(watchers.count(), 2, "whoever watches the same stream stays");
+        drop((other, beside));
+        assert_eq!(watchers.count(), 0);
+        assert!(watchers.registry.lock().unwrap().subscribers.is_empty(), "a stream that nobody watches takes no memory");
     }
 }

@@ -3,12 +3,15 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use jari_contract::{Attributes, PublicMessage, PublicType, public_events};
+use jari_domain::{AnyEvent, order::OrderEvent};
+use jari_event_store::{Body, RecordedEvent};
 use jiff::Timestamp;
 use parquet::{
     file::reader::{FileReader, SerializedFileReader},
     record::{Field, Row},
 };
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use crate::{
     columns::{self, EVERY},
@@ -16,6 +19,7 @@ use crate::{
     folder::Folder,
     manifest::Format,
     rows::Place,
+    step::Step,
     table::Table,
 };
 
@@ -198,4 +202,66 @@ fn a_folder_stays_in_the_format_of_its_first_run_however_that_ended() {
     assert_eq!(take(Some(Format::Jsonl)), Ok((Format::Jsonl, true)));
     assert_eq!(take(None), Ok((Format::Jsonl, true)));
     assert_eq!(take(Some(Format::Parquet)), Err("EXPORT_FOLDER_INVALID"));
+}
+
+/// The event at this position of a log, recorded at this time.
+fn recorded(position: u64, at: &str, said: OrderEvent) -> RecordedEvent {
+    let event = AnyEvent::Order(said);
+    RecordedEvent {
+        position,
+        aggregate_type: "Order".into(),
+        aggregate_id: "o-1".into(),
+        sequence: position,
+        event_type: event.event_type().into(),
+        event_version: event.event_version().into(),
+        body: Body::Known(event),
+        metadata: Arc::default(),
+        recorded_at: at.parse().unwrap(),
+    }
+}
+
+/// The positions in a file, by what stands in it.
+fn positions(path: &Path, format: Format) -> Vec<u64> {
+    match format {
+        Format::Parquet => {
+            let table = SerializedFileReader::new(fs::File::open(path).unwrap()).unwrap();
+            let of = |row: Row| told(row.get_column_iter().next().unwrap().1).as_str().unwrap().parse().unwrap();
+            table.get_row_iter(None).unwrap().map(|row| of(row.unwrap())).collect()
+        }
+        Format::Jsonl => {
+            let of = |line: &str| serde_json::from_str::<Value>(line).unwrap()["position"].as_u64().unwrap();
+            fs::read_to_string(path).unwrap().lines().map(of).collect()
+        }
+    }
+}
+
+#[test]
+fn a_step_over_midnight_has_each_event_once_in_the_folder_of_its_day() {
+    let (confirmed, lapsed) = (OrderEvent::OrderConfirmed {}, OrderEvent::OrderExpired { expired_at: TIME.parse().unwrap() });
+    let events = [
+        recorded(1, "2026-12-24T23:59:00Z", confirmed.clone()),
+        recorded(2, "2026-12-24T23:59:59.999999Z", lapsed.clone()),
+        recorded(3, "2026-12-25T00:00:00Z", confirmed.clone()),
+        recorded(4, "2026-12-25T00:01:00Z", lapsed),
+        recorded(5, "2026-12-25T00:01:00Z", confirmed),
+    ];
+    for format in [Format::Parquet, Format::Jsonl] {
+        let here = tempfile::tempdir().unwrap();
+        let (folder, ..) = Folder::take(here.path(), Some(format)).unwrap();
+        let mut step = Step::after(Arc::new(folder), Uuid::nil(), format, None);
+        for event in &events {
+            step.take(event).unwrap();
+        }
+        step.mark(&events[4]);
+        let (manifest, _) = step.keep(None).unwrap().unwrap();
+        let mut days = BTreeMap::<&str, Vec<u64>>::new();
+        for file in &manifest.files {
+            let found = positions(&here.path().join(&file.path), format);
+            assert_eq!((file.rows, file.first_position, file.last_position), (found.len() as u64, found[0], found[found.len() - 1]), "{}", file.path);
+            days.entry(file.path.split('/').next().unwrap()).or_default().extend(found);
+        }
+        days.values_mut().for_each(|day| day.sort_unstable());
+        assert_eq!(days, BTreeMap::from([("day=2026-12-24", vec![1, 2]), ("day=2026-12-25", vec![3, 4, 5])]), "{}", format.name());
+        assert_eq!((manifest.after, manifest.position, manifest.rows), (0, 5, 5));
+    }
 }

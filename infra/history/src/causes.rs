@@ -12,14 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use jari_domain::{Decider, ids::OrderId, order::Order};
 use jari_event_store::{Metadata, RecordedEvent};
 use jari_proto::history::v1::{Event, TraceCausesRequest, TraceCausesResponse, trace_causes_request::Origin};
+use jari_wire::signed;
 use uuid::Uuid;
 
 use crate::{
     chunk::told,
-    desk::HistoryDesk,
+    context::HistoryContext,
     filter::Types,
     refusal::{CAUSES_UNKNOWN, HistoryError, MOMENT_INVALID, PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID},
-    service::signed,
     state::Subject,
 };
 
@@ -35,7 +35,7 @@ const NEIGHBOURS: usize = 256;
 
 /// The chain, by position.
 struct Chain<'a> {
-    desk: &'a HistoryDesk,
+    context: &'a HistoryContext,
     events: BTreeMap<u64, RecordedEvent>,
 }
 
@@ -43,7 +43,7 @@ struct Chain<'a> {
 ///
 /// # Errors
 /// [`HistoryError`].
-pub(crate) async fn trace(desk: &HistoryDesk, asked: &TraceCausesRequest) -> Result<TraceCausesResponse, HistoryError> {
+pub(crate) async fn trace(context: &HistoryContext, asked: &TraceCausesRequest) -> Result<TraceCausesResponse, HistoryError> {
     let size = match asked.page_size {
         0 => USUAL_ROWS,
         1..=MOST_ROWS => asked.page_size,
@@ -60,8 +60,8 @@ pub(crate) async fn trace(desk: &HistoryDesk, asked: &TraceCausesRequest) -> Res
             what: "is not a token that a page of this list gave".into(),
         })?,
     };
-    let head = desk.head().await?;
-    let mut chain = Chain { desk, events: BTreeMap::new() };
+    let head = context.head().await?;
+    let mut chain = Chain { context, events: BTreeMap::new() };
     match &asked.origin {
         None => return Err(HistoryError::moment("origin", "must be a position, a correlation id or an order")),
         Some(Origin::Position(position)) => chain.by_position(*position, head).await?,
@@ -73,7 +73,7 @@ pub(crate) async fn trace(desk: &HistoryDesk, asked: &TraceCausesRequest) -> Res
     let types = Types::usual();
     let mut events: Vec<Event> = Vec::with_capacity(rest.len().min(size));
     for event in rest.iter().take(size) {
-        events.extend(told(&desk.publisher, event, &types)?);
+        events.extend(told(&context.publisher, event, &types)?);
     }
     let last = rest.get(size.saturating_sub(1)).filter(|_| rest.len() > size);
     let next_page_token = last.map(|last| format!("after.{}", last.position)).unwrap_or_default();
@@ -95,7 +95,7 @@ impl Chain<'_> {
         let refused = || HistoryError::Field { field: "correlation_id", code: CAUSES_UNKNOWN, what: "is not a UUID".into() };
         let correlation_id = Uuid::parse_str(id).map_err(|_| refused())?;
         // the outcome of a command names the last event of what it did
-        for position in self.desk.settled_at(correlation_id).await? {
+        for position in self.context.settled_at(correlation_id).await? {
             let found = if position == 0 { None } else { self.at(position).await? };
             if let Some(event) = found.filter(|event| correlation(event) == Some(correlation_id)) {
                 return self.through(event).await;
@@ -167,11 +167,11 @@ impl Chain<'_> {
             return Ok(());
         }
         let is_same = |other: &RecordedEvent| other.recorded_at == at && *other.metadata == *metadata;
-        let neighbours = NEIGHBOURS.min(self.desk.settings.page);
+        let neighbours = NEIGHBOURS.min(self.context.settings.page);
         let mut last = position;
         // Ends with the group, which an append bounds: each round takes neighbours or stops.
         loop {
-            let page = self.desk.log(last, neighbours).await?;
+            let page = self.context.log(last, neighbours).await?;
             let read = page.len();
             let same: Vec<_> = page.into_iter().take_while(is_same).collect();
             let count = same.len();
@@ -185,7 +185,7 @@ impl Chain<'_> {
         // As above, towards the beginning.
         while first > 1 {
             let from = first.saturating_sub(neighbours as u64 + 1);
-            let page = self.desk.log(from, usize::try_from(first - 1 - from).unwrap_or(0)).await?;
+            let page = self.context.log(from, usize::try_from(first - 1 - from).unwrap_or(0)).await?;
             let read = page.len();
             let same: Vec<_> = page.into_iter().rev().take_while(is_same).collect();
             let count = same.len();
@@ -203,8 +203,8 @@ impl Chain<'_> {
         let mut history: Vec<RecordedEvent> = Vec::new();
         // Ends with the history: each round reads a page of it.
         loop {
-            let page = self.desk.stream(&order.stream(), history.last().map_or(0, |last| last.sequence)).await?;
-            let is_last = page.len() < self.desk.settings.page;
+            let page = self.context.stream(&order.stream(), history.last().map_or(0, |last| last.sequence)).await?;
+            let is_last = page.len() < self.context.settings.page;
             history.extend(page);
             if is_last {
                 return Ok(history);
@@ -213,7 +213,7 @@ impl Chain<'_> {
     }
 
     async fn at(&self, position: u64) -> Result<Option<RecordedEvent>, HistoryError> {
-        let event = self.desk.log(position - 1, 1).await?.pop();
+        let event = self.context.log(position - 1, 1).await?.pop();
         Ok(event.filter(|event| event.position == position))
     }
 }

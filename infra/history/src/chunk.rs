@@ -3,13 +3,10 @@
 use jari_contract::{PublicMessage, Publisher};
 use jari_event_store::RecordedEvent;
 use jari_proto::history::v1 as wire;
+use jari_wire::{signed, timestamp};
 use prost::Message;
 
-use crate::{
-    filter::Types,
-    refusal::HistoryError,
-    service::{signed, timestamp},
-};
+use crate::{filter::Types, refusal::HistoryError};
 
 /// Events of one answer.
 const MOST_EVENTS: usize = 500;

@@ -6,7 +6,7 @@
 mod causes;
 mod chunk;
 mod compare;
-mod desk;
+mod context;
 mod filter;
 mod json;
 mod log;
@@ -16,7 +16,7 @@ mod service;
 mod state;
 mod stream;
 
-pub use desk::{HistoryDesk, HistorySettings};
+pub use context::{HistoryContext, HistorySettings};
 pub use json::json;
 pub use refusal::{CODES, HistoryError};
 pub use service::History;

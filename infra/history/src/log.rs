@@ -5,20 +5,20 @@ use std::{collections::VecDeque, sync::Arc};
 use futures::{Stream, stream};
 use jari_event_store::RecordedEvent;
 use jari_proto::history::v1::{ReadLogRequest, ReadLogResponse};
+use jari_wire::signed;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tonic::Status;
 
 use crate::{
     chunk::{Chunk, told},
-    desk::HistoryDesk,
+    context::HistoryContext,
     filter::Filter,
     moment,
     refusal::HistoryError,
-    service::signed,
 };
 
 struct Reading {
-    desk: HistoryDesk,
+    context: HistoryContext,
     filter: Filter,
     /// Everything up to here has been looked at, and what was wanted is told or in `chunk`.
     after: u64,
@@ -42,24 +42,24 @@ struct Reading {
 /// # Errors
 /// [`HistoryError`].
 pub(crate) async fn read(
-    desk: HistoryDesk,
+    context: HistoryContext,
     asked: &ReadLogRequest,
 ) -> Result<impl Stream<Item = Result<ReadLogResponse, Status>> + Send + use<>, HistoryError> {
-    let place = desk.place()?;
+    let place = context.permit()?;
     if asked.follow && asked.until.is_some() {
         return Err(HistoryError::moment("until", "must be absent when the log is followed, which has no end"));
     }
     let filter = Filter::parse(asked)?;
     let after = match &asked.after {
-        Some(after) => moment::find(&desk, "after", Some(after)).await?.position,
+        Some(after) => moment::find(&context, "after", Some(after)).await?.position,
         None => 0,
     };
-    let end = if asked.follow { None } else { Some(moment::find(&desk, "until", asked.until.as_ref()).await?.position) };
+    let end = if asked.follow { None } else { Some(moment::find(&context, "until", asked.until.as_ref()).await?.position) };
     if asked.until.is_some() && end.is_some_and(|end| end < after) {
         return Err(HistoryError::moment("until", "lies before `after`"));
     }
     let reading = Reading {
-        desk,
+        context,
         filter,
         after,
         end,
@@ -101,7 +101,7 @@ impl Reading {
             && let Some(event) = self.page.pop_front()
         {
             if self.filter.wants(&event) {
-                match told(&self.desk.publisher, &event, &self.filter.types) {
+                match told(&self.context.publisher, &event, &self.filter.types) {
                     Ok(events) => self.chunk.take(events),
                     Err(error) => {
                         self.failed = Some(error);
@@ -119,28 +119,28 @@ impl Reading {
             return !self.chunk.is_empty();
         }
         let is_read = self.page.is_empty();
-        let is_level = is_read && self.after >= self.desk.tail.head();
+        let is_level = is_read && self.after >= self.context.tail.head();
         let is_news = is_level && !self.is_level;
         self.is_level |= is_level;
         self.is_over = is_read && self.end.is_some_and(|end| self.after >= end);
-        !self.chunk.is_empty() || self.is_over || is_news || self.spoken.elapsed() >= self.desk.settings.heartbeat
+        !self.chunk.is_empty() || self.is_over || is_news || self.spoken.elapsed() >= self.context.settings.heartbeat
     }
 
     fn answer(&mut self) -> ReadLogResponse {
         self.spoken = Instant::now();
-        let head = self.desk.tail.head().max(self.after);
+        let head = self.context.tail.head().max(self.after);
         ReadLogResponse { events: self.chunk.close(), position: signed(self.after), head_position: signed(head) }
     }
 
     /// The next page, once there is something in it; or the time to say that there is not.
     async fn read_on(&mut self) -> Result<(), HistoryError> {
-        let silence = self.spoken + self.desk.settings.heartbeat;
+        let silence = self.spoken + self.context.settings.heartbeat;
         let page = tokio::select! {
             biased;
-            () = self.desk.stop.cancelled() => return Err(HistoryError::ShuttingDown),
-            page = self.desk.news(self.after) => page?,
+            () = self.context.stop.cancelled() => return Err(HistoryError::ShuttingDown),
+            page = self.context.news(self.after) => page?,
             // a read that is under way is not given up for it: on a slow database it would never end
-            () = tokio::time::sleep_until(silence), if self.desk.tail.head() <= self.after => return Ok(()),
+            () = tokio::time::sleep_until(silence), if self.context.tail.head() <= self.after => return Ok(()),
         };
         let end = self.end.unwrap_or(u64::MAX);
         self.page = page.into_iter().take_while(|event| event.position <= end).collect();

@@ -3,7 +3,7 @@
 use jari_proto::history::v1::{Moment, moment};
 use jiff::Timestamp;
 
-use crate::{desk::HistoryDesk, refusal::HistoryError};
+use crate::{context::HistoryContext, refusal::HistoryError};
 
 /// A moment that has been found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub(crate) struct Found {
 }
 
 /// Finds a moment; now, at the head of the log, when none is named.
-pub(crate) async fn find(desk: &HistoryDesk, field: &'static str, asked: Option<&Moment>) -> Result<Found, HistoryError> {
-    let head = desk.head().await?;
+pub(crate) async fn find(context: &HistoryContext, field: &'static str, asked: Option<&Moment>) -> Result<Found, HistoryError> {
+    let head = context.head().await?;
     let Some(asked) = asked else { return Ok(Found { position: head, time: Some(Timestamp::now()) }) };
     match asked.moment.as_ref().ok_or_else(|| HistoryError::moment(field, "names neither a position nor a time"))? {
         moment::Moment::Position(position) => {
@@ -32,13 +32,13 @@ pub(crate) async fn find(desk: &HistoryDesk, field: &'static str, asked: Option<
             if time > Timestamp::now() {
                 return Err(HistoryError::TimeAhead { field, time });
             }
-            Ok(Found { position: desk.last_recorded_by(time).await?, time: Some(time) })
+            Ok(Found { position: context.last_recorded_by(time).await?, time: Some(time) })
         }
     }
 }
 
 /// When the event at `position` was recorded; `None` at 0.
-pub(crate) async fn recorded_at(desk: &HistoryDesk, position: u64) -> Result<Option<Timestamp>, HistoryError> {
+pub(crate) async fn recorded_at(context: &HistoryContext, position: u64) -> Result<Option<Timestamp>, HistoryError> {
     let Some(before) = position.checked_sub(1) else { return Ok(None) };
-    Ok(desk.log(before, 1).await?.first().map(|event| event.recorded_at))
+    Ok(context.log(before, 1).await?.first().map(|event| event.recorded_at))
 }

@@ -167,7 +167,7 @@ impl From<HistoryError> for Status {
             HistoryError::Field { field, code, what } => return invalid(vec![(*field, what)], code),
             HistoryError::PositionAhead { .. } | HistoryError::TimeAhead { .. } => (Code::OutOfRange, None),
             HistoryError::CausesUnknown { .. } => (Code::NotFound, None),
-            HistoryError::Domain(refusal) => (grpc(refusal.kind), None),
+            HistoryError::Domain(refusal) => (jari_wire::code(refusal.kind), None),
             HistoryError::Untellable(_) | HistoryError::Unreadable { .. } => {
                 tracing::error!(%error, "history could not be told");
                 (Code::DataLoss, None)
@@ -180,16 +180,5 @@ impl From<HistoryError> for Status {
             HistoryError::ShuttingDown => (Code::Unavailable, Some(LATER)),
         };
         refusal_status(error.code(), kind, &error.to_string(), error.details(), retry_after)
-    }
-}
-
-fn grpc(kind: RefusalKind) -> Code {
-    match kind {
-        RefusalKind::InvalidArgument => Code::InvalidArgument,
-        RefusalKind::NotFound => Code::NotFound,
-        RefusalKind::AlreadyExists => Code::AlreadyExists,
-        RefusalKind::FailedPrecondition => Code::FailedPrecondition,
-        RefusalKind::ResourceExhausted => Code::ResourceExhausted,
-        RefusalKind::Aborted => Code::Aborted,
     }
 }

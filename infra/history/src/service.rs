@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     causes, compare,
-    desk::HistoryDesk,
+    context::HistoryContext,
     log, moment,
     refusal::HistoryError,
     state::{self, Subject},
@@ -22,14 +22,14 @@ use crate::{
 /// Answers from the log.
 #[derive(Debug, Clone)]
 pub struct History {
-    desk: HistoryDesk,
+    context: HistoryContext,
 }
 
 impl History {
-    /// The gRPC server over `desk`.
+    /// The gRPC server over `context`.
     #[must_use]
-    pub fn server(desk: HistoryDesk) -> HistoryServiceServer<Self> {
-        HistoryServiceServer::new(Self { desk })
+    pub fn server(context: HistoryContext) -> HistoryServiceServer<Self> {
+        HistoryServiceServer::new(Self { context })
     }
 }
 
@@ -41,30 +41,30 @@ impl HistoryService for History {
     type ReadStreamStream = Answers<ReadStreamResponse>;
 
     async fn read_log(&self, request: Request<ReadLogRequest>) -> Result<Response<Self::ReadLogStream>, Status> {
-        Ok(Response::new(Box::pin(log::read(self.desk.clone(), request.get_ref()).await?)))
+        Ok(Response::new(Box::pin(log::read(self.context.clone(), request.get_ref()).await?)))
     }
 
     async fn read_stream(&self, request: Request<ReadStreamRequest>) -> Result<Response<Self::ReadStreamStream>, Status> {
-        Ok(Response::new(Box::pin(stream::read(self.desk.clone(), request.get_ref()).await?)))
+        Ok(Response::new(Box::pin(stream::read(self.context.clone(), request.get_ref()).await?)))
     }
 
     async fn get_state_as_of(&self, request: Request<GetStateAsOfRequest>) -> Result<Response<GetStateAsOfResponse>, Status> {
-        let _place = self.desk.place()?;
+        let _permit = self.context.permit()?;
         let asked = request.get_ref();
         let subject = Subject::parse(asked.aggregate.as_ref())?;
-        let found = moment::find(&self.desk, "as_of", asked.as_of.as_ref()).await?;
-        Ok(Response::new(GetStateAsOfResponse { state: Some(state::as_of(&self.desk, &subject, found).await?) }))
+        let found = moment::find(&self.context, "as_of", asked.as_of.as_ref()).await?;
+        Ok(Response::new(GetStateAsOfResponse { state: Some(state::as_of(&self.context, &subject, found).await?) }))
     }
 
     async fn compare_states(&self, request: Request<CompareStatesRequest>) -> Result<Response<CompareStatesResponse>, Status> {
-        let _place = self.desk.place()?;
+        let _permit = self.context.permit()?;
         let asked = request.get_ref();
         let subject = Subject::parse(asked.aggregate.as_ref())?;
         let required = asked.before.as_ref().ok_or_else(|| HistoryError::moment("before", "is required"))?;
-        let before = moment::find(&self.desk, "before", Some(required)).await?;
-        let after = moment::find(&self.desk, "after", asked.after.as_ref()).await?;
-        let before = begun(state::as_of(&self.desk, &subject, before).await)?;
-        let after = begun(state::as_of(&self.desk, &subject, after).await)?;
+        let before = moment::find(&self.context, "before", Some(required)).await?;
+        let after = moment::find(&self.context, "after", asked.after.as_ref()).await?;
+        let before = begun(state::as_of(&self.context, &subject, before).await)?;
+        let after = begun(state::as_of(&self.context, &subject, after).await)?;
         if before.is_none() && after.is_none() {
             return Err(subject.not_found().into());
         }
@@ -73,8 +73,8 @@ impl HistoryService for History {
     }
 
     async fn trace_causes(&self, request: Request<TraceCausesRequest>) -> Result<Response<TraceCausesResponse>, Status> {
-        let _place = self.desk.place()?;
-        Ok(Response::new(causes::trace(&self.desk, request.get_ref()).await?))
+        let _permit = self.context.permit()?;
+        Ok(Response::new(causes::trace(&self.context, request.get_ref()).await?))
     }
 }
 
@@ -85,13 +85,4 @@ fn begun(state: Result<State, HistoryError>) -> Result<Option<State>, HistoryErr
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// On the wire. Positions, versions and amounts have at most 63 bits.
-pub(crate) fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-pub(crate) fn timestamp(at: jiff::Timestamp) -> prost_types::Timestamp {
-    std::time::SystemTime::try_from(at).expect("a system's time reaches further than the calendar").into()
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use futures::{FutureExt, Stream, stream};
 use jari_event_store::{RecordedEvent, StreamWatch};
 use jari_proto::history::v1::{ReadStreamRequest, ReadStreamResponse};
+use jari_wire::signed;
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Duration, Instant},
@@ -13,11 +14,10 @@ use tonic::Status;
 
 use crate::{
     chunk::{Chunk, told},
-    desk::HistoryDesk,
+    context::HistoryContext,
     filter::Types,
     moment,
     refusal::HistoryError,
-    service::signed,
     state::Subject,
 };
 
@@ -25,7 +25,7 @@ use crate::{
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 struct Reading {
-    desk: HistoryDesk,
+    context: HistoryContext,
     subject: Subject,
     types: Types,
     /// So many of its events have been looked at.
@@ -50,20 +50,20 @@ struct Reading {
 /// # Errors
 /// [`HistoryError`].
 pub(crate) async fn read(
-    desk: HistoryDesk,
+    context: HistoryContext,
     asked: &ReadStreamRequest,
 ) -> Result<impl Stream<Item = Result<ReadStreamResponse, Status>> + Send + use<>, HistoryError> {
-    let place = desk.place()?;
+    let place = context.permit()?;
     if asked.follow && asked.until.is_some() {
         return Err(HistoryError::moment("until", "must be absent when a history is followed, which has no end"));
     }
     let subject = Subject::parse(asked.aggregate.as_ref())?;
     let version = u64::try_from(asked.after_version).map_err(|_| HistoryError::moment("after_version", "a version is not negative"))?;
     // A place among the watchers before the first look: nothing is missed in between.
-    let watch = asked.follow.then(|| desk.watchers.watch(subject.stream()));
-    let end = if asked.follow { u64::MAX } else { moment::find(&desk, "until", asked.until.as_ref()).await?.position };
+    let watch = asked.follow.then(|| context.watchers.watch(subject.stream()));
+    let end = if asked.follow { u64::MAX } else { moment::find(&context, "until", asked.until.as_ref()).await?.position };
     let mut reading = Reading {
-        desk,
+        context,
         subject,
         types: Types::usual(),
         version,
@@ -91,7 +91,7 @@ impl Reading {
             self.look();
             let is_read = self.page.is_empty() && !self.is_more && self.failed.is_none();
             self.is_over = is_read && self.watch.is_none();
-            let is_silent = self.failed.is_none() && self.spoken.elapsed() >= self.desk.settings.heartbeat;
+            let is_silent = self.failed.is_none() && self.spoken.elapsed() >= self.context.settings.heartbeat;
             if !self.chunk.is_empty() || self.is_over || is_silent {
                 self.spoken = Instant::now();
                 return Some(Ok(ReadStreamResponse { events: self.chunk.close(), version: signed(self.version) }));
@@ -113,7 +113,7 @@ impl Reading {
             && self.failed.is_none()
             && let Some(event) = self.page.pop_front()
         {
-            match told(&self.desk.publisher, &event, &self.types) {
+            match told(&self.context.publisher, &event, &self.types) {
                 Ok(events) => self.chunk.take(events),
                 Err(error) => {
                     self.failed = Some(error);
@@ -135,10 +135,10 @@ impl Reading {
         let stream = self.subject.stream();
         let page = tokio::select! {
             biased;
-            () = self.desk.stop.cancelled() => return Err(HistoryError::ShuttingDown),
-            page = self.desk.stream(&stream, self.version) => page?,
+            () = self.context.stop.cancelled() => return Err(HistoryError::ShuttingDown),
+            page = self.context.stream(&stream, self.version) => page?,
         };
-        self.is_more = page.len() == self.desk.settings.page && page.last().is_none_or(|last| last.position <= self.end);
+        self.is_more = page.len() == self.context.settings.page && page.last().is_none_or(|last| last.position <= self.end);
         self.page = page.into_iter().take_while(|event| event.position <= self.end).collect();
         Ok(())
     }
@@ -146,11 +146,11 @@ impl Reading {
     /// Until there is news, or nothing has been said for a while. News only say that there is more: what it is is read by version, so that nothing
     /// comes twice.
     async fn wait(&mut self) -> Result<(), HistoryError> {
-        let silence = self.spoken + self.desk.settings.heartbeat;
+        let silence = self.spoken + self.context.settings.heartbeat;
         let Some(watch) = &mut self.watch else { return Ok(()) };
         tokio::select! {
             biased;
-            () = self.desk.stop.cancelled() => return Err(HistoryError::ShuttingDown),
+            () = self.context.stop.cancelled() => return Err(HistoryError::ShuttingDown),
             news = watch.next() => {
                 self.is_more = true;
                 match news {
@@ -158,7 +158,7 @@ impl Reading {
                     Some(_) => while let Some(Some(_)) = watch.next().now_or_never() {},
                     None => {
                         tokio::time::sleep(ASK_AGAIN).await;
-                        self.watch = Some(self.desk.watchers.watch(self.subject.stream()));
+                        self.watch = Some(self.context.watchers.watch(self.subject.stream()));
                     }
                 }
             }

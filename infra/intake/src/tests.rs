@@ -171,3 +171,39 @@ fn the_same_record_is_told_under_the_same_id_whenever_it_is_refused() {
     assert_ne!(id(&record, now()), id(&Record { offset: 18, ..record.clone() }, now()));
     assert_ne!(id(&record, now()), id(&Record { time_ms: Some(1), ..record.clone() }, now()), "a topic that was made anew begins at 0 again");
 }
+
+#[test]
+fn whoever_reads_a_letter_finds_the_whole_command_and_where_it_stands() {
+    let value = json!({ "orderId": "o-1", "reason": "rain" });
+    let record = record("reservation.order.v1.CancelOrderCommand", &value);
+    let refusal = Refusal {
+        code: "ORDER_NOT_FOUND".into(),
+        message: "there is no such order".into(),
+        details: [("order_id".to_owned(), "o-1".to_owned())].into(),
+        retryable: true,
+    };
+    let log_id: Uuid = "01980000-0000-7000-8000-000000000001".parse().unwrap();
+    let letter = dead_letter::of(&record, refusal, log_id, now() + SignedDuration::from_millis(250));
+    let expected = json!({
+        "orderId": "o-1",
+        "code": "ORDER_NOT_FOUND",
+        "message": "there is no such order",
+        "details": { "order_id": "o-1" },
+        "retryable": true,
+        "commandId": "019b4f2e-8c00-7a31-9f00-00000000cafe",
+        "commandSource": "urn:example:kiosk-7",
+        "commandType": "reservation.order.v1.CancelOrderCommand",
+        "command": value.to_string(),
+        "partition": 3,
+        "offset": "17",
+        "refusedAt": "2026-12-24T09:00:00.250Z",
+    });
+    assert_eq!(serde_json::from_slice::<Value>(&letter.public.data).unwrap(), expected);
+    let attributes = &letter.public.attributes;
+    assert_eq!((&*letter.public.key, attributes.subject.as_deref()), ("o-1", Some("orders/o-1")));
+    assert_eq!(
+        (&*attributes.source, attributes.correlation_id.as_deref()),
+        ("urn:uuid:01980000-0000-7000-8000-000000000001", Some("019b4f2e-8c00-7a31-9f00-00000000cafe"))
+    );
+    assert_eq!((&*attributes.time, letter.recorded_ms), ("2026-12-24T09:00:00.250000Z", now().as_millisecond() + 250));
+}

@@ -338,7 +338,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_does_not_contradict_itself() {
+    fn no_two_options_of_the_command_line_clash() {
         Cli::command().debug_assert();
     }
 

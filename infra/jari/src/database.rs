@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use jari_event_store::{Address, Database, PoolSettings, migrate};
-use jari_postgres::{Access, Place, PrivatePostgres, Settings};
+use jari_postgres::{Access, DataFolder, PrivatePostgres, Settings};
 
 use crate::config::Config;
 
@@ -20,9 +20,9 @@ pub struct Home {
 }
 
 /// Where the private PostgreSQL lives.
-pub fn place(config: &Config) -> Place {
+pub fn folder(config: &Config) -> DataFolder {
     let root = &config.database.data_dir;
-    Place::new(if root.as_os_str().is_empty() { Place::default_root() } else { root.clone() })
+    DataFolder::new(if root.as_os_str().is_empty() { DataFolder::default_root() } else { root.clone() })
 }
 
 /// Bounds for callers of a server, who are told soon that the database does not answer.
@@ -65,11 +65,11 @@ pub async fn open(config: &Config) -> anyhow::Result<Home> {
     if !config.database.url.is_empty() {
         return configured(config, pool);
     }
-    let place = place(config);
-    if let Some(access) = place.find() {
+    let folder = folder(config);
+    if let Some(access) = folder.find() {
         return from_access(config, &access, None, pool);
     }
-    let private = PrivatePostgres::start(Settings::new(place)).await.context("the private PostgreSQL did not start")?;
+    let private = PrivatePostgres::start(Settings::new(folder)).await.context("the private PostgreSQL did not start")?;
     let access = private.access().clone();
     from_access(config, &access, Some(private), pool)
 }
@@ -82,7 +82,7 @@ pub fn find(config: &Config) -> anyhow::Result<Home> {
     if !config.database.url.is_empty() {
         return configured(config, for_work(config));
     }
-    match place(config).find() {
+    match folder(config).find() {
         Some(access) => from_access(config, &access, None, for_work(config)),
         None => bail!("no private PostgreSQL runs; start it with `jari serve`, or set database.url"),
     }

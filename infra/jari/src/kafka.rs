@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use jari_kafka::{KafkaError, Place, PrivateKafka, Settings, Standing, VERSION};
+use jari_kafka::{DataFolder, KafkaError, PrivateKafka, Settings, Standing, VERSION};
 
 use crate::{config::Config, database};
 
@@ -19,8 +19,8 @@ pub struct Broker {
 
 /// Where the private Kafka lives: beside the private PostgreSQL.
 #[must_use]
-pub fn place(config: &Config) -> Place {
-    Place::new(database::place(config).root())
+pub fn folder(config: &Config) -> DataFolder {
+    DataFolder::new(database::folder(config).root())
 }
 
 /// Kafka for `serve`: starts the private one when nobody else runs it.
@@ -34,13 +34,13 @@ pub async fn open(config: &Config) -> Result<Broker, KafkaError> {
     if !config.database.url.is_empty() {
         tracing::warn!("this node uses a private Kafka for a database that other nodes may use: name one cluster for all of them in kafka.brokers");
     }
-    let (place, began) = (place(config), Instant::now());
+    let (folder, began) = (folder(config), Instant::now());
     // Ends with a Kafka, with an error, or after PATIENCE.
     loop {
-        if let Some(brokers) = place.find() {
+        if let Some(brokers) = folder.find() {
             return Ok(Broker { brokers, private: None });
         }
-        match PrivateKafka::start(Settings::new(place.clone(), jari_postgres::Place::default_root().join("programs"))).await {
+        match PrivateKafka::start(Settings::new(folder.clone(), jari_postgres::DataFolder::default_root().join("programs"))).await {
             Ok(private) => return Ok(Broker { brokers: private.brokers(), private: Some(private) }),
             // its owner is about to start or to stop it
             Err(KafkaError::Owned { .. }) if began.elapsed() < PATIENCE => tokio::time::sleep(Duration::from_secs(1)).await,
@@ -55,7 +55,7 @@ pub fn line(config: &Config) -> String {
     if !config.kafka.brokers.is_empty() {
         return format!("Kafka        your own, {}\n", config.kafka.brokers);
     }
-    let Standing { brokers, is_owned, log } = place(config).standing();
+    let Standing { brokers, is_owned, log } = folder(config).standing();
     match brokers {
         Some(brokers) => format!("Kafka        private, {VERSION}, at {brokers}\n             log   {}\n", log.display()),
         None if is_owned => format!("Kafka        private, {VERSION}, starting or stopping; see {}\n", log.display()),

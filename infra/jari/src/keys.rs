@@ -33,7 +33,7 @@ pub fn find(config: &Config, private: Option<&Access>) -> anyhow::Result<Option<
     // what callers wait for is bounded by the sealer
     let pool = PoolSettings { connections: keys.pool_connections, ..PoolSettings::patient() };
     let beside =
-        |path: &PathBuf, name: &str| if path.as_os_str().is_empty() { database::place(config).root().join("keys").join(name) } else { path.clone() };
+        |path: &PathBuf, name: &str| if path.as_os_str().is_empty() { database::folder(config).root().join("keys").join(name) } else { path.clone() };
     let masters = if keys.master.is_empty() {
         MasterSource::File(beside(&keys.master_file, "master.key"))
     } else {

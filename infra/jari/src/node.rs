@@ -11,7 +11,7 @@ use jari_commands::{
 use jari_contract::LogHeadSigned;
 use jari_event_store::{Database, LogIdentity, LogTail, Reader, SnapshotWriter, StreamWatchers, TailSettings, prune_commands};
 use jari_heads::HeadSigner;
-use jari_history::{History, HistoryDesk, HistorySettings};
+use jari_history::{History, HistoryContext, HistorySettings};
 use jari_intake::Intake;
 use jari_projections::{AvailabilityQueries, OrderQueries, ProductQueries, Views};
 use jari_proto::{
@@ -28,11 +28,11 @@ use tonic::transport::{Server, server::TcpIncoming};
 use crate::{
     config::Config,
     health,
-    intaking::{IntakeDesk, Taking},
+    intake_status::{IntakePart, Taking},
     metrics::{self, Sources},
     operations::Operations,
     parts::{self, Part},
-    relaying::RelayDesk,
+    relay_status::RelayPart,
     subjects::Subjects,
 };
 
@@ -67,9 +67,9 @@ pub struct Node {
     /// Where it serves its metrics, if it does.
     pub metrics: Option<SocketAddr>,
     /// How its relay stands.
-    pub relay: RelayDesk,
+    pub relay: RelayPart,
     /// How its intake of commands stands.
-    pub intake: IntakeDesk,
+    pub intake: IntakePart,
     relaying: Relaying,
     /// The newest signed head, for the relay.
     heads: watch::Sender<Option<LogHeadSigned>>,
@@ -135,10 +135,10 @@ impl Node {
             longest_wait: Duration::from_millis(config.engine.longest_wait_ms),
             max_message_bytes: config.server.max_message_bytes,
         };
-        let relay = RelayDesk::off(if config.relay.enabled { "no Kafka is known to this node" } else { "relay.enabled is false" });
-        let intake = IntakeDesk::off(if config.intake.enabled { "no Kafka is known to this node" } else { "intake.enabled is false" });
+        let relay = RelayPart::off(if config.relay.enabled { "no Kafka is known to this node" } else { "relay.enabled is false" });
+        let intake = IntakePart::off(if config.intake.enabled { "no Kafka is known to this node" } else { "intake.enabled is false" });
         let relaying = Relaying { config: config.clone(), node: (node_id.clone(), config.advertised()), database: own, tail: tail.clone() };
-        let history = HistoryDesk::new(database.clone(), tail.clone(), watchers.clone(), identity.log_id, HistorySettings::default());
+        let history = HistoryContext::new(database.clone(), tail.clone(), watchers.clone(), identity.log_id, HistorySettings::default());
         if let Some(listener) = scrapes {
             let (node, views, settlement) = (node_id.clone(), views.clone(), settlement.clone());
             let (database, tail, engine) = (database.clone(), tail.clone(), engine.clone());
@@ -204,20 +204,24 @@ impl Node {
         }
     }
 
-    /// Waits until the server, or what it rests on, ends by itself: only when something is wrong.
+    /// Waits until the server or any other part ends by itself: only when something is wrong. A part that broke would leave a node that answers, holds
+    /// its roles as far as others can see, and does nothing in them.
     ///
     /// # Errors
     /// What was wrong.
     pub async fn failed(&mut self) -> anyhow::Result<()> {
-        let is_broken = async {
+        let broken = async {
             // looked at rather than awaited: each of them is joined once, when the node stops
-            while !self.foundation.iter().any(Part::is_over) {
+            loop {
+                if let Some(part) = self.foundation.iter().chain(&self.work).find(|part| part.is_over()) {
+                    return part.name;
+                }
                 tokio::time::sleep(LOOK).await;
             }
         };
         tokio::select! {
             ended = &mut self.server => ended??,
-            () = is_broken => anyhow::bail!("a part of the node that all others rest on ended by itself; the log says why"),
+            part = broken => anyhow::bail!("a part of the node ended by itself: {part}; the log says why"),
         }
         anyhow::bail!("the server ended by itself")
     }
@@ -258,7 +262,7 @@ struct Services {
     context: WriteContext,
     views: Option<Views>,
     watchers: StreamWatchers,
-    history: HistoryDesk,
+    history: HistoryContext,
     operations: Operations,
     settlement: Settlement,
 }
@@ -289,7 +293,7 @@ async fn serve(config: Config, listener: TcpListener, services: Services, stop: 
         .layer(jari_proto::deadline::layer())
         .layer(jari_proto::limits::layer())
         .layer(DoorLayer(context.engine.clone()))
-        .layer(ForwardLayer(OwnerRoute::new(settlement.watch())))
+        .layer(ForwardLayer(OwnerRoute::new(settlement.watch(), settlement.doubt())))
         .add_service(health_service)
         .add_service(products)
         .add_service(inventory)

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jari_commands::{
     engine::Engine,
     names,
-    settlement::{SETTLEMENT, Settlement, SettlementStatus},
+    settlement::{RetryParkedError, SETTLEMENT, Settlement, SettlementStatus},
 };
 use jari_domain::{StreamId, Timestamp, ids::OrderId};
 use jari_event_store::{Database, LogError, LogTail, read_lease};
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use jari_sealing::Sealer;
 
-use crate::{intaking::IntakeDesk, relaying::RelayDesk};
+use crate::{intake_status::IntakePart, relay_status::RelayPart};
 
 /// The codes that this service gives by itself.
 pub const CODES: &[&str] = &[
@@ -50,8 +50,8 @@ struct Inner {
     engine: Engine,
     settlement: Settlement,
     views: Option<Views>,
-    relay: RelayDesk,
-    intake: IntakeDesk,
+    relay: RelayPart,
+    intake: IntakePart,
     sealer: Sealer,
     started_at: Timestamp,
 }
@@ -60,7 +60,7 @@ impl Operations {
     /// Speaks for this node.
     pub fn new(
         (node, log_id): (String, Uuid),
-        (relay, intake, sealer): (RelayDesk, IntakeDesk, Sealer),
+        (relay, intake, sealer): (RelayPart, IntakePart, Sealer),
         database: Database,
         tail: LogTail,
         engine: Engine,
@@ -225,11 +225,8 @@ impl OperationsService for Operations {
 
     async fn retry_parked_order(&self, request: Request<pb::RetryParkedOrderRequest>) -> Result<Response<pb::RetryParkedOrderResponse>, Status> {
         let order = OrderId::parse(&request.get_ref().order_id).map_err(|e| invalid(vec![("order_id", e.to_string())], "REQUEST_INVALID"))?;
-        if self.0.settlement.retry(order).await.map_err(|e| away(&e))? {
-            Ok(Response::new(pb::RetryParkedOrderResponse { position: self.position() }))
-        } else {
-            Err(refusal_status("ORDER_NOT_PARKED", Code::NotFound, "no such order is parked", BTreeMap::new(), None))
-        }
+        self.0.settlement.retry(order).await.map_err(not_retried)?;
+        Ok(Response::new(pb::RetryParkedOrderResponse { position: self.position() }))
     }
 
     async fn list_quarantined_streams(
@@ -294,6 +291,16 @@ impl OperationsService for Operations {
         let command_id = self.0.intake.redrive(offset).await?.to_string();
         Ok(Response::new(pb::RedriveCommandResponse { command_id, position: self.position() }))
     }
+}
+
+fn not_retried(error: RetryParkedError) -> Status {
+    let (reason, code, retry_after) = match &error {
+        RetryParkedError::NotParked => ("ORDER_NOT_PARKED", Code::NotFound, None),
+        RetryParkedError::NotOwner => ("SETTLEMENT_UNAVAILABLE", Code::Unavailable, Some(Duration::from_secs(1))),
+        RetryParkedError::Busy => ("ENGINE_BUSY", Code::ResourceExhausted, Some(Duration::from_secs(1))),
+        RetryParkedError::Log(error) => return away(error),
+    };
+    refusal_status(reason, code, &error.to_string(), BTreeMap::new(), retry_after)
 }
 
 fn retry_failed(error: RetryError) -> Status {

@@ -11,7 +11,7 @@ use tokio::{
 #[derive(Debug)]
 pub(crate) struct Part {
     /// As an operator knows it.
-    name: &'static str,
+    pub name: &'static str,
     task: JoinHandle<()>,
 }
 

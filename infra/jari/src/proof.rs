@@ -1,7 +1,8 @@
 //! What `jari verify` proves, event by event.
 //!
 //! It counts for itself: what a slot has taken follows from the quantities of its events, and what these state of it is held against that. In
-//! memory it keeps a line for each stream, the live holds, and the orders that are not over: nothing grows with units sold.
+//! memory it keeps a line for each stream, the live holds, and each order that may still be cancelled, which a bought one may be for ever: it grows
+//! with streams and with orders bought, not with units. docs/operators.md says how much that is.
 
 mod ledger;
 mod orders;

@@ -49,7 +49,7 @@ impl SubjectService for Subjects {
 fn refused(error: &SealingError) -> Status {
     let (kind, retry_after) = match error {
         SealingError::Unavailable { retry_after } => (Code::Unavailable, Some(*retry_after)),
-        SealingError::Database(_) | SealingError::NoRandomness => (Code::Unavailable, Some(Duration::from_secs(1))),
+        SealingError::Database(_) => (Code::Unavailable, Some(Duration::from_secs(1))),
         // the list cannot be written, so nothing was destroyed: somebody has to look at the disk
         SealingError::File { .. } => (Code::Unavailable, Some(Duration::from_secs(10))),
         SealingError::Off { .. } => (Code::FailedPrecondition, None),
@@ -58,7 +58,8 @@ fn refused(error: &SealingError) -> Status {
         | SealingError::MasterKeyMalformed { .. }
         | SealingError::ListUnreadable { .. }
         | SealingError::TooLarge { .. }
-        | SealingError::NotOpened => (Code::Internal, None),
+        | SealingError::NotOpened
+        | SealingError::NoRandomness => (Code::Internal, None),
     };
     tracing::warn!(%error, "a subject was not erased");
     refusal_status(error.code(), kind, &error.to_string(), BTreeMap::new(), retry_after)

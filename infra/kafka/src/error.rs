@@ -48,10 +48,10 @@ pub enum KafkaError {
         source: std::io::Error,
     },
     /// Another process owns the server of this folder.
-    #[error("the private Kafka in {} belongs to another process", place.display())]
+    #[error("the private Kafka in {} belongs to another process", folder.display())]
     Owned {
         /// The folder.
-        place: PathBuf,
+        folder: PathBuf,
     },
     /// A program of Kafka failed.
     #[error("{program} failed: {output}")]

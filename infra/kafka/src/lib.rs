@@ -3,12 +3,12 @@
 //! Must never know: what is kept in it, and who speaks to it.
 
 mod archive;
+mod data_folder;
 mod error;
 mod java;
-mod place;
 mod server;
 
 pub use archive::VERSION;
+pub use data_folder::{DataFolder, Standing};
 pub use error::KafkaError;
-pub use place::{Place, Standing};
 pub use server::{PrivateKafka, Settings};

@@ -11,8 +11,9 @@ use base64::Engine;
 use jari_process::{Manner, Output, Server, Signal, end_of};
 
 use crate::{
-    KafkaError, Place, archive, java,
-    place::{Ports, address, answers},
+    DataFolder, KafkaError, archive,
+    data_folder::{Ports, address, answers},
+    java,
 };
 
 /// How long it may take to be ready.
@@ -21,9 +22,9 @@ const READY: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a killed predecessor may take to leave its lock on the data.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Temporary places begin with this; a random name of 32 digits follows.
+/// Temporary folders begin with this; a random name of 32 digits follows.
 const TEMPORARY: &str = "jari-kafka-";
-/// A temporary place that nobody has is swept away when it is older than this: a younger one may be in the making.
+/// A temporary folder that nobody has is swept away when it is older than this: a younger one may be in the making.
 const LEFT_BEHIND: Duration = Duration::from_secs(120);
 
 /// What it logs: warnings, to where its output goes.
@@ -33,8 +34,8 @@ const LOGGING: &str = include_str!("log4j2.properties");
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where.
-    pub place: Place,
-    /// Where its programs are kept, for every place: `JARI_CACHE_DIR` goes before it.
+    pub folder: DataFolder,
+    /// Where its programs are kept, for every folder: `JARI_CACHE_DIR` goes before it.
     pub cache: PathBuf,
     /// A PEM file of a key and its certificates: then it listens with TLS as well.
     pub tls: Option<PathBuf>,
@@ -43,17 +44,17 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// In `place`, with its programs in `cache`.
+    /// In `folder`, with its programs in `cache`.
     #[must_use]
-    pub fn new(place: Place, cache: impl Into<PathBuf>) -> Self {
-        Self { place, cache: cache.into(), tls: None, properties: Vec::new() }
+    pub fn new(folder: DataFolder, cache: impl Into<PathBuf>) -> Self {
+        Self { folder, cache: cache.into(), tls: None, properties: Vec::new() }
     }
 }
 
 /// A Kafka that this process started.
 #[derive(Debug)]
 pub struct PrivateKafka {
-    place: Place,
+    folder: DataFolder,
     ports: Ports,
     server: Option<Server>,
     is_temporary: bool,
@@ -66,9 +67,9 @@ impl PrivateKafka {
     /// started again when it dies before.
     ///
     /// # Errors
-    /// [`KafkaError`]; `Owned` when another process has the place; `NoJava`, `JavaTooOld` and `NoMaven` when the machine lacks what it needs.
+    /// [`KafkaError`]; `Owned` when another process has the folder; `NoJava`, `JavaTooOld` and `NoMaven` when the machine lacks what it needs.
     pub async fn start(settings: Settings) -> Result<Self, KafkaError> {
-        let lock = settings.place.lock()?;
+        let lock = settings.folder.lock()?;
         let cache = std::env::var_os("JARI_CACHE_DIR").map_or_else(|| settings.cache.clone(), PathBuf::from);
         // joined right here; Maven may take minutes
         let found = tokio::task::spawn_blocking(move || Ok((java::find()?, archive::install(&cache)?))).await;
@@ -76,19 +77,19 @@ impl PrivateKafka {
         let began = Instant::now();
         // Ends when it runs, with an error of another kind, or after PATIENCE.
         let (server, ports) = loop {
-            let ports = settings.place.ports()?;
+            let ports = settings.folder.ports()?;
             configure(&settings, ports)?;
-            if !settings.place.is_formatted() {
-                format(&settings.place, &java, &jars).await?;
+            if !settings.folder.is_formatted() {
+                format(&settings.folder, &java, &jars).await?;
             }
-            match launch(&settings.place, &java, &jars, ports).await {
+            match launch(&settings.folder, &java, &jars, ports).await {
                 Ok(server) => break (server, ports),
                 // a predecessor that was killed a moment ago, or somebody who took a port meanwhile
                 Err(KafkaError::Program { output, .. }) if began.elapsed() < PATIENCE && is_in_the_way(&output) => tokio::time::sleep(LOOK).await,
                 Err(error) => return Err(error),
             }
         };
-        Ok(Self { place: settings.place, ports, server: Some(server), is_temporary: false, _lock: lock })
+        Ok(Self { folder: settings.folder, ports, server: Some(server), is_temporary: false, _lock: lock })
     }
 
     /// A Kafka in a temporary folder, which goes with it. Sweeps away what killed processes have left of theirs.
@@ -97,8 +98,8 @@ impl PrivateKafka {
     /// As [`PrivateKafka::start`].
     pub async fn temporary(cache: &Path, tls: Option<PathBuf>) -> Result<Self, KafkaError> {
         sweep();
-        let place = Place::new(std::env::temp_dir().join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple())));
-        let mut started = Self::start(Settings { tls, ..Settings::new(place, cache) }).await?;
+        let folder = DataFolder::new(std::env::temp_dir().join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple())));
+        let mut started = Self::start(Settings { tls, ..Settings::new(folder, cache) }).await?;
         started.is_temporary = true;
         Ok(started)
     }
@@ -117,8 +118,8 @@ impl PrivateKafka {
 
     /// Where it lives.
     #[must_use]
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn folder(&self) -> &DataFolder {
+        &self.folder
     }
 
     /// The server's process; another one after it died and was started again.
@@ -144,7 +145,7 @@ impl PrivateKafka {
             tracing::error!(pid = stuck.pid, "the private Kafka was not stopped");
         }
         if self.is_temporary
-            && let Some(folder) = self.place.root().parent()
+            && let Some(folder) = self.folder.root().parent()
         {
             let _ = fs::remove_dir_all(folder);
         }
@@ -161,13 +162,13 @@ fn is_in_the_way(output: &str) -> bool {
     ["Failed to acquire lock", "Address already in use"].iter().any(|sign| output.contains(sign))
 }
 
-fn properties(place: &Place) -> PathBuf {
-    place.root().join("server.properties")
+fn properties(folder: &DataFolder) -> PathBuf {
+    folder.root().join("server.properties")
 }
 
 /// Writes what it is told. Its bounds are those of a server beside others on one machine.
 fn configure(settings: &Settings, ports: Ports) -> Result<(), KafkaError> {
-    let place = &settings.place;
+    let folder = &settings.folder;
     let (broker, controller) = (address(ports.broker), address(ports.controller));
     let mut lines = vec![
         "process.roles=broker,controller".to_owned(),
@@ -176,7 +177,7 @@ fn configure(settings: &Settings, ports: Ports) -> Result<(), KafkaError> {
         "controller.listener.names=CONTROLLER".into(),
         "listener.security.protocol.map=CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL".into(),
         "inter.broker.listener.name=CLIENTS".into(),
-        format!("log.dirs={}", place.data().display()),
+        format!("log.dirs={}", folder.data().display()),
         // nobody makes a topic by naming it wrongly
         "auto.create.topics.enable=false".into(),
         "num.partitions=1".into(),
@@ -214,28 +215,28 @@ fn configure(settings: &Settings, ports: Ports) -> Result<(), KafkaError> {
         }
     }
     lines.extend_from_slice(&settings.properties);
-    for (path, text) in [(properties(place), lines.join("\n") + "\n"), (place.root().join("log4j2.properties"), LOGGING.to_owned())] {
+    for (path, text) in [(properties(folder), lines.join("\n") + "\n"), (folder.root().join("log4j2.properties"), LOGGING.to_owned())] {
         fs::write(&path, text).map_err(KafkaError::file("write", &path))?;
     }
     Ok(())
 }
 
-fn program(place: &Place, java: &Path, jars: &Path) -> Command {
+fn program(folder: &DataFolder, java: &Path, jars: &Path) -> Command {
     let mut command = Command::new(java);
     // The first compiler only: the second would work through the broker's first minutes on the same few cores as everything else, and cost each event that
     // is relayed meanwhile more than its code is ever faster.
     command.args(["-Xmx256m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true"]);
-    command.arg(format!("-Dlog4j2.configurationFile={}", place.root().join("log4j2.properties").display()));
-    command.arg("-cp").arg(jars.join("*")).current_dir(place.root());
+    command.arg(format!("-Dlog4j2.configurationFile={}", folder.root().join("log4j2.properties").display()));
+    command.arg("-cp").arg(jars.join("*")).current_dir(folder.root());
     command
 }
 
-async fn format(place: &Place, java: &Path, jars: &Path) -> Result<(), KafkaError> {
-    tracing::info!(folder = %place.root().display(), "making a new Kafka");
+async fn format(folder: &DataFolder, java: &Path, jars: &Path) -> Result<(), KafkaError> {
+    tracing::info!(folder = %folder.root().display(), "making a new Kafka");
     let id = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(uuid::Uuid::new_v4().as_bytes());
-    let mut command = program(place, java, jars);
+    let mut command = program(folder, java, jars);
     // in one word: an id may begin with a dash
-    command.args(["kafka.tools.StorageTool", "format", "--ignore-formatted", &format!("--cluster-id={id}"), "--config"]).arg(properties(place));
+    command.args(["kafka.tools.StorageTool", "format", "--ignore-formatted", &format!("--cluster-id={id}"), "--config"]).arg(properties(folder));
     // joined right here
     let done = tokio::task::spawn_blocking(move || command.output()).await;
     let done = done.map_err(|e| KafkaError::Program { program: "StorageTool", output: e.to_string() })?;
@@ -247,10 +248,10 @@ async fn format(place: &Place, java: &Path, jars: &Path) -> Result<(), KafkaErro
     Err(KafkaError::Program { program: "StorageTool", output })
 }
 
-async fn launch(place: &Place, java: &Path, jars: &Path, ports: Ports) -> Result<Server, KafkaError> {
-    let mut command = program(place, java, jars);
-    command.arg("kafka.Kafka").arg(properties(place));
-    let log = place.log();
+async fn launch(folder: &DataFolder, java: &Path, jars: &Path, ports: Ports) -> Result<Server, KafkaError> {
+    let mut command = program(folder, java, jars);
+    command.arg("kafka.Kafka").arg(properties(folder));
+    let log = folder.log();
     let output = Output::open(&log).map_err(KafkaError::file("open", &log))?;
     let said_before = output.before();
     let manner = Manner { name: "Kafka", ends_by: [Signal::TERM, Signal::KILL], is_apart: false };
@@ -274,15 +275,15 @@ async fn launch(place: &Place, java: &Path, jars: &Path, ports: Ports) -> Result
     }
 }
 
-/// Removes temporary places whose process was killed before it could do so itself.
+/// Removes temporary folders whose process was killed before it could do so itself.
 fn sweep() {
     let is_ours = |name: &str| name.strip_prefix(TEMPORARY).is_some_and(|id| id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()));
     let entries = fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_name().to_str().is_some_and(is_ours)) {
-        let place = Place::new(entry.path());
-        let age = fs::symlink_metadata(place.root().join("owner")).and_then(|owner| owner.modified()).ok();
+        let folder = DataFolder::new(entry.path());
+        let age = fs::symlink_metadata(folder.root().join("owner")).and_then(|owner| owner.modified()).ok();
         let is_old = age.and_then(|made| SystemTime::now().duration_since(made).ok()).is_some_and(|age| age > LEFT_BEHIND);
-        if is_old && place.lock().is_ok() && !place.standing().is_owned {
+        if is_old && folder.lock().is_ok() && !folder.standing().is_owned {
             let _ = fs::remove_dir_all(entry.path());
         }
     }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jari_kafka::{KafkaError, Place, PrivateKafka, Settings};
+use jari_kafka::{DataFolder, KafkaError, PrivateKafka, Settings};
 
 /// A folder that goes with the test.
 struct Folder(PathBuf);
@@ -19,7 +19,7 @@ impl Folder {
         Self(folder)
     }
     fn settings(&self) -> Settings {
-        Settings::new(Place::new(&self.0), cache())
+        Settings::new(DataFolder::new(&self.0), cache())
     }
 }
 
@@ -46,7 +46,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 #[ignore = "a part: owns a Kafka and waits to be killed"]
 async fn part_that_owns_a_kafka_and_waits() {
     let Some(folder) = std::env::var_os("JARI_TEST_PLACE") else { return };
-    let _kafka = PrivateKafka::start(Settings::new(Place::new(PathBuf::from(folder)), cache())).await.unwrap();
+    let _kafka = PrivateKafka::start(Settings::new(DataFolder::new(PathBuf::from(folder)), cache())).await.unwrap();
     tokio::time::sleep(Duration::from_secs(300)).await;
 }
 
@@ -64,7 +64,7 @@ async fn a_kafka_is_kept_alive_stays_where_it_is_and_is_found_by_others() {
     let kafka = PrivateKafka::start(folder.settings()).await.unwrap();
     let brokers = kafka.brokers();
     wait_until("it answers", || kafka.answers());
-    let place = folder.settings().place;
+    let place = folder.settings().folder;
     wait_until("whoever looks finds it", || place.find() == Some(brokers.clone()));
     assert!(matches!(PrivateKafka::start(folder.settings()).await, Err(KafkaError::Owned { .. })), "and does not start another");
     let killed = kafka.pid().unwrap();
@@ -73,7 +73,7 @@ async fn a_kafka_is_kept_alive_stays_where_it_is_and_is_found_by_others() {
     assert_eq!(kafka.brokers(), brokers);
     kafka.stop();
     assert_eq!(place.find(), None, "a stopped one is not found");
-    let identity = |place: &Place| std::fs::read_to_string(place.root().join("data/meta.properties")).unwrap();
+    let identity = |place: &DataFolder| std::fs::read_to_string(place.root().join("data/meta.properties")).unwrap();
     let before = identity(&place);
     let again = PrivateKafka::start(folder.settings()).await.unwrap();
     assert_eq!((again.brokers(), identity(&place)), (brokers, before), "the next start finds the same cluster at the same address");
@@ -83,7 +83,7 @@ async fn a_kafka_is_kept_alive_stays_where_it_is_and_is_found_by_others() {
 async fn a_kafka_ends_with_its_owner_however_that_went() {
     let folder = Folder::new("orphan");
     let mut process = owner(&folder.0).spawn().unwrap();
-    let place = folder.settings().place;
+    let place = folder.settings().folder;
     wait_until("another process starts it", || place.find().is_some());
     process.kill().unwrap();
     process.wait().unwrap();

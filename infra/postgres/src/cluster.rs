@@ -9,9 +9,9 @@ use std::{
 use tokio_postgres::NoTls;
 
 use crate::{
-    Place, PostgresError, Settings,
+    DataFolder, PostgresError, Settings,
     account::Account,
-    place::{KEYS, PORT, Secrets},
+    data_folder::{KEYS, PORT, Secrets},
     process,
 };
 
@@ -19,16 +19,16 @@ use crate::{
 const SHARED_BUFFERS_MB: (u64, u64) = (128, 1_024);
 
 /// Makes the cluster aside and moves it into place: one that was begun and not finished is never mistaken for a whole one.
-pub(crate) async fn make(programs: &Path, place: &Place, password: &str, account: Option<Account>) -> Result<(), PostgresError> {
-    let aside = place.base().join("being-made");
+pub(crate) async fn make(programs: &Path, folder: &DataFolder, password: &str, account: Option<Account>) -> Result<(), PostgresError> {
+    let aside = folder.base().join("being-made");
     let _ = fs::remove_dir_all(&aside);
-    let word = place.base().join("password");
+    let word = folder.base().join("password");
     let _ = fs::remove_file(&word);
     hand_over(&word, password, account)?;
     let program = programs.join("bin/initdb");
     let mut command = Command::new(&program);
     command.arg("-D").arg(&aside).args(["-U", "postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--data-checksums"]);
-    command.arg(format!("--pwfile={}", word.display())).current_dir(place.base()).stdin(Stdio::null());
+    command.arg(format!("--pwfile={}", word.display())).current_dir(folder.base()).stdin(Stdio::null());
     process::run_as(&mut command, account);
     // It takes a second or two: not on the runtime's own threads.
     let ran = tokio::task::spawn_blocking(move || command.output()).await.map_err(std::io::Error::other).and_then(|output| output);
@@ -38,7 +38,7 @@ pub(crate) async fn make(programs: &Path, place: &Place, password: &str, account
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         return Err(PostgresError::Program { program: "initdb", output: said });
     }
-    fs::rename(&aside, place.data()).map_err(PostgresError::file("move", &aside))
+    fs::rename(&aside, folder.data()).map_err(PostgresError::file("move", &aside))
 }
 
 /// Writes the new password where only the server's account reads it.
@@ -75,13 +75,13 @@ pub(crate) async fn make_database(superuser: &tokio_postgres::Config, secrets: &
 
 /// The server's arguments: its whole configuration, so that no file in the cluster can differ from what this program means.
 pub(crate) fn arguments(settings: &Settings) -> Vec<String> {
-    let place = &settings.place;
+    let folder = &settings.folder;
     let switch = |on: bool| if on { "on" } else { "off" }.to_owned();
     let options = [
         // Nothing listens on the network: the socket is the only way in.
         ("listen_addresses", String::new()),
         ("port", PORT.to_string()),
-        ("unix_socket_directories", place.sockets().display().to_string()),
+        ("unix_socket_directories", folder.sockets().display().to_string()),
         ("max_connections", settings.max_connections.to_string()),
         ("fsync", switch(settings.fsync)),
         ("synchronous_commit", switch(settings.fsync)),
@@ -103,7 +103,7 @@ pub(crate) fn arguments(settings: &Settings) -> Vec<String> {
         ("timezone", "UTC".into()),
         ("log_timezone", "UTC".into()),
     ];
-    let mut arguments = vec!["-D".to_owned(), place.data().display().to_string()];
+    let mut arguments = vec!["-D".to_owned(), folder.data().display().to_string()];
     for (name, value) in options {
         arguments.push("-c".into());
         arguments.push(format!("{name}={value}"));

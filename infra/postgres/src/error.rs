@@ -35,10 +35,10 @@ pub enum PostgresError {
     #[error("no PostgreSQL is pinned for {0}; set database.url to a server of your own")]
     Platform(&'static str),
     /// Another process owns the server of this folder.
-    #[error("the private PostgreSQL in {} belongs to {owner}", place.display())]
+    #[error("the private PostgreSQL in {} belongs to {owner}", folder.display())]
     Owned {
         /// The folder.
-        place: PathBuf,
+        folder: PathBuf,
         /// Who, as the lock file says.
         owner: String,
     },
@@ -67,7 +67,7 @@ pub enum PostgresError {
         /// Where they were.
         path: PathBuf,
     },
-    /// A folder for the socket in a place that others write to belongs to somebody else.
+    /// A folder for the socket in a folder that others write to belongs to somebody else.
     #[error("{} is no folder of ours; remove it, or choose a data folder with a shorter path", path.display())]
     ForeignFolder {
         /// Which.

@@ -5,12 +5,12 @@
 mod account;
 mod archive;
 mod cluster;
+mod data_folder;
 mod error;
-mod place;
 mod process;
 mod server;
 
 pub use archive::VERSION;
+pub use data_folder::{Access, DataFolder, Standing};
 pub use error::PostgresError;
-pub use place::{Access, Place, Standing};
 pub use server::{Lifetime, PrivatePostgres, Settings};

@@ -9,7 +9,7 @@ use std::{
 
 use jari_process::{Manner, Output, Signal, end_of};
 
-use crate::{Place, PostgresError, account::Account};
+use crate::{DataFolder, PostgresError, account::Account};
 
 /// How long a server may take to be ready: it may have to work off gigabytes of log after a crash.
 const READY: Duration = Duration::from_secs(900);
@@ -26,22 +26,22 @@ impl Server {
     /// Starts `program` and waits until it takes connections. Unless it `is_apart` it ends with this process.
     pub(crate) async fn start(
         program: &Path,
-        place: &Place,
+        folder: &DataFolder,
         arguments: Vec<String>,
         account: Option<Account>,
         is_apart: bool,
     ) -> Result<Self, PostgresError> {
-        let log = place.log();
+        let log = folder.log();
         let output = Output::open(&log).map_err(PostgresError::file("open", &log))?;
         let said_before = output.before();
         let mut command = Command::new(program);
-        command.args(arguments).current_dir(place.base());
+        command.args(arguments).current_dir(folder.base());
         run_as(&mut command, account);
         // glibc gives each statement's memory back to the system and fetches it again for the next one: up to 7 % of an append
         command.env("MALLOC_TOP_PAD_", "4194304").env("MALLOC_TRIM_THRESHOLD_", "67108864").env("MALLOC_MMAP_THRESHOLD_", "33554432");
         let manner = Manner { name: "PostgreSQL", ends_by: ENDS_BY, is_apart };
         let server = Self(jari_process::Server::start(command, output, manner).map_err(PostgresError::file("start a thread for", program))?);
-        match server.wait_until_ready(program, place, || end_of(&log, said_before)).await {
+        match server.wait_until_ready(program, folder, || end_of(&log, said_before)).await {
             Ok(()) => {
                 if !is_apart {
                     server.0.keep();
@@ -65,7 +65,7 @@ impl Server {
         self.0.stop().map_err(|stuck| PostgresError::Stuck { pid: stuck.pid })
     }
 
-    async fn wait_until_ready(&self, program: &Path, place: &Place, said: impl Fn() -> String) -> Result<(), PostgresError> {
+    async fn wait_until_ready(&self, program: &Path, folder: &DataFolder, said: impl Fn() -> String) -> Result<(), PostgresError> {
         let began = Instant::now();
         let mut told = 0;
         // Ends with the process, when it is ready, or after READY.
@@ -74,7 +74,7 @@ impl Server {
             if let Some(error) = self.0.take_error() {
                 return Err(PostgresError::file("run", program)(error));
             }
-            if self.0.pid().is_some_and(|pid| place.is_ready(pid)) {
+            if self.0.pid().is_some_and(|pid| folder.is_ready(pid)) {
                 return Ok(());
             }
             if is_over || began.elapsed() > READY {

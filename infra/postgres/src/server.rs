@@ -6,10 +6,10 @@ use std::{
 };
 
 use crate::{
-    Access, Place, PostgresError,
+    Access, DataFolder, PostgresError,
     account::{self, Account},
     archive, cluster,
-    place::Secrets,
+    data_folder::Secrets,
     process,
 };
 
@@ -17,9 +17,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked after meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
-/// Temporary places begin with this; a random name of 32 digits follows.
+/// Temporary folders begin with this; a random name of 32 digits follows.
 const TEMPORARY: &str = "jari-";
-/// A temporary place that nobody has is swept away when it is older than this: a younger one may be in the making.
+/// A temporary folder that nobody has is swept away when it is older than this: a younger one may be in the making.
 const LEFT_BEHIND: Duration = Duration::from_secs(120);
 
 /// How long the server lives.
@@ -27,7 +27,7 @@ const LEFT_BEHIND: Duration = Duration::from_secs(120);
 pub enum Lifetime {
     /// As long as this process: it ends with it, also when the process is killed; and it is started again when it dies before.
     Owned,
-    /// Until it is stopped from its place, by [`Place::stop_apart`] or by whoever started it: for proofs that kill the program and keep its
+    /// Until it is stopped from its folder, by [`DataFolder::stop_apart`] or by whoever started it: for proofs that kill the program and keep its
     /// database.
     Apart,
 }
@@ -36,7 +36,7 @@ pub enum Lifetime {
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where.
-    pub place: Place,
+    pub folder: DataFolder,
     /// See [`Lifetime`].
     pub lifetime: Lifetime,
     /// Off only for tests whose point is not durability.
@@ -46,17 +46,17 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// An owned, durable server in `place`.
+    /// An owned, durable server in `folder`.
     #[must_use]
-    pub fn new(place: Place) -> Self {
-        Self { place, lifetime: Lifetime::Owned, fsync: true, max_connections: 100 }
+    pub fn new(folder: DataFolder) -> Self {
+        Self { folder, lifetime: Lifetime::Owned, fsync: true, max_connections: 100 }
     }
 }
 
 /// A server that this process started.
 #[derive(Debug)]
 pub struct PrivatePostgres {
-    place: Place,
+    folder: DataFolder,
     access: Access,
     server: Option<process::Server>,
     lifetime: Lifetime,
@@ -69,28 +69,28 @@ impl PrivatePostgres {
     /// Fetches PostgreSQL when needed, makes a cluster when there is none, and starts it. The database and its roles are there afterwards.
     ///
     /// # Errors
-    /// [`PostgresError`]; `Owned` when another process has the place.
+    /// [`PostgresError`]; `Owned` when another process has the folder.
     pub async fn start(settings: Settings) -> Result<Self, PostgresError> {
         let account = account::for_server()?;
-        let place = settings.place.clone();
-        fs::create_dir_all(place.root()).map_err(PostgresError::file("create", place.root()))?;
-        let lock = place.lock()?;
-        let programs = archive::install(&Place::cache()).await?;
+        let folder = settings.folder.clone();
+        fs::create_dir_all(folder.root()).map_err(PostgresError::file("create", folder.root()))?;
+        let lock = folder.lock()?;
+        let programs = archive::install(&DataFolder::cache()).await?;
         if account.is_some() {
             account::must_reach(&programs)?;
         }
-        place.prepare(account)?;
-        let secrets = place.secrets()?;
+        folder.prepare(account)?;
+        let secrets = folder.secrets()?;
         let began = Instant::now();
-        wait_for_predecessor(&place, began).await?;
-        if !place.has_cluster() {
-            let _ = fs::remove_file(place.complete());
-            tracing::info!(folder = %place.root().display(), "making a new PostgreSQL cluster");
-            cluster::make(&programs, &place, &secrets.superuser, account).await?;
+        wait_for_predecessor(&folder, began).await?;
+        if !folder.has_cluster() {
+            let _ = fs::remove_file(folder.complete());
+            tracing::info!(folder = %folder.root().display(), "making a new PostgreSQL cluster");
+            cluster::make(&programs, &folder, &secrets.superuser, account).await?;
         }
         let server = launch(&programs.join("bin/postgres"), &settings, account, began).await?;
-        let access = place.access(&secrets);
-        let mut started = Self { place, access, server: Some(server), lifetime: settings.lifetime, is_temporary: false, _lock: lock };
+        let access = folder.access(&secrets);
+        let mut started = Self { folder, access, server: Some(server), lifetime: settings.lifetime, is_temporary: false, _lock: lock };
         if let Err(error) = started.complete(&secrets).await {
             started.shut_down();
             return Err(error);
@@ -101,7 +101,7 @@ impl PrivatePostgres {
     /// Makes what is missing of roles and database; only then others find the server.
     async fn complete(&self, secrets: &Secrets) -> Result<(), PostgresError> {
         cluster::make_database(&self.access.superuser, secrets).await?;
-        let complete = self.place.complete();
+        let complete = self.folder.complete();
         fs::write(&complete, "").map_err(PostgresError::file("write", &complete))
     }
 
@@ -111,8 +111,8 @@ impl PrivatePostgres {
     /// As [`PrivatePostgres::start`].
     pub async fn temporary(fsync: bool, lifetime: Lifetime) -> Result<Self, PostgresError> {
         sweep();
-        let place = Place::new(std::env::temp_dir().join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple())));
-        let mut started = Self::start(Settings { lifetime, fsync, max_connections: 400, ..Settings::new(place) }).await?;
+        let folder = DataFolder::new(std::env::temp_dir().join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple())));
+        let mut started = Self::start(Settings { lifetime, fsync, max_connections: 400, ..Settings::new(folder) }).await?;
         started.is_temporary = true;
         Ok(started)
     }
@@ -125,8 +125,8 @@ impl PrivatePostgres {
 
     /// Where it lives.
     #[must_use]
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn folder(&self) -> &DataFolder {
+        &self.folder
     }
 
     /// The server's process; another one after it died and was started again.
@@ -145,9 +145,9 @@ impl PrivatePostgres {
         if let Err(error) = server.stop() {
             tracing::error!(%error, "the private PostgreSQL was not stopped");
         }
-        let _ = fs::remove_file(self.place.apart());
+        let _ = fs::remove_file(self.folder.apart());
         if self.is_temporary {
-            let _ = fs::remove_dir_all(self.place.root());
+            let _ = fs::remove_dir_all(self.folder.root());
         }
     }
 }
@@ -160,7 +160,7 @@ impl Drop for PrivatePostgres {
     }
 }
 
-impl Place {
+impl DataFolder {
     /// Stops a server that runs here apart from any process; says whether there was one. Blocks, at most about a minute.
     ///
     /// # Errors
@@ -171,7 +171,7 @@ impl Place {
             return Ok(false);
         };
         if let Some(owner) = self.standing().owner.filter(|_| !self.apart().exists()) {
-            return Err(PostgresError::Owned { place: self.root().to_owned(), owner });
+            return Err(PostgresError::Owned { folder: self.root().to_owned(), owner });
         }
         let is_gone = |patience| {
             let began = Instant::now();
@@ -189,13 +189,13 @@ impl Place {
 }
 
 /// A server whose owner was killed shuts down by itself; its file is never removed by us.
-async fn wait_for_predecessor(place: &Place, began: Instant) -> Result<(), PostgresError> {
-    while place.running().is_some() {
+async fn wait_for_predecessor(folder: &DataFolder, began: Instant) -> Result<(), PostgresError> {
+    while folder.running().is_some() {
         // One that runs apart will not leave by itself; but it may have been killed just now.
-        let patience = if place.apart().exists() { Duration::from_secs(1) } else { PATIENCE };
+        let patience = if folder.apart().exists() { Duration::from_secs(1) } else { PATIENCE };
         if began.elapsed() > patience {
             let owner = "nobody: a server runs there that was started apart, or hangs".to_owned();
-            return Err(PostgresError::Owned { place: place.root().to_owned(), owner });
+            return Err(PostgresError::Owned { folder: folder.root().to_owned(), owner });
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -204,21 +204,21 @@ async fn wait_for_predecessor(place: &Place, began: Instant) -> Result<(), Postg
 
 /// Starts the server, again and again while the remains of a killed one are in its way, bounded by [`PATIENCE`].
 async fn launch(program: &std::path::Path, settings: &Settings, account: Option<Account>, began: Instant) -> Result<process::Server, PostgresError> {
-    let place = &settings.place;
+    let folder = &settings.folder;
     let is_apart = settings.lifetime == Lifetime::Apart;
     if is_apart {
-        fs::write(place.apart(), "").map_err(PostgresError::file("write", place.apart()))?;
+        fs::write(folder.apart(), "").map_err(PostgresError::file("write", folder.apart()))?;
     } else {
-        let _ = fs::remove_file(place.apart());
+        let _ = fs::remove_file(folder.apart());
     }
     // Ends with the server, an error of another kind, or PATIENCE.
     loop {
-        let failed = match process::Server::start(program, place, cluster::arguments(settings), account, is_apart).await {
+        let failed = match process::Server::start(program, folder, cluster::arguments(settings), account, is_apart).await {
             Ok(server) => return Ok(server),
             Err(error) => error,
         };
         if !is_in_the_way_of_remains(&failed) || began.elapsed() > PATIENCE {
-            let _ = fs::remove_file(place.apart());
+            let _ = fs::remove_file(folder.apart());
             return Err(failed);
         }
         tokio::time::sleep(LOOK).await;
@@ -231,16 +231,16 @@ fn is_in_the_way_of_remains(error: &PostgresError) -> bool {
     matches!(error, PostgresError::Program { output, .. } if signs.iter().any(|sign| output.contains(sign)))
 }
 
-/// Removes temporary places whose process was killed before it could do so itself.
+/// Removes temporary folders whose process was killed before it could do so itself.
 fn sweep() {
     let is_ours = |name: &str| name.strip_prefix(TEMPORARY).is_some_and(|id| id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()));
     let entries = fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_name().to_str().is_some_and(is_ours)) {
-        let place = Place::new(entry.path());
-        let age = fs::symlink_metadata(place.root().join("owner")).and_then(|owner| owner.modified()).ok();
+        let folder = DataFolder::new(entry.path());
+        let age = fs::symlink_metadata(folder.root().join("owner")).and_then(|owner| owner.modified()).ok();
         let is_old = age.and_then(|made| SystemTime::now().duration_since(made).ok()).is_some_and(|age| age > LEFT_BEHIND);
-        if is_old && place.running().is_none() && !place.is_taken() {
-            let _ = fs::remove_dir_all(place.root());
+        if is_old && folder.running().is_none() && !folder.is_taken() {
+            let _ = fs::remove_dir_all(folder.root());
         }
     }
 }

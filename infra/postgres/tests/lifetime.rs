@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use jari_postgres::{Lifetime, Place, PostgresError, PrivatePostgres, Settings};
+use jari_postgres::{DataFolder, Lifetime, PostgresError, PrivatePostgres, Settings};
 use tokio_postgres::NoTls;
 
 /// A folder that goes with the test.
@@ -20,8 +20,8 @@ impl Folder {
         let _ = std::fs::remove_dir_all(&folder);
         Self(folder)
     }
-    fn place(&self) -> Place {
-        Place::new(&self.0)
+    fn place(&self) -> DataFolder {
+        DataFolder::new(&self.0)
     }
 }
 
@@ -50,8 +50,8 @@ fn child(part: &str, folder: &Path) -> Command {
     command
 }
 
-fn own_place() -> Option<Place> {
-    std::env::var_os("JARI_TEST_PLACE").map(|folder| Place::new(PathBuf::from(folder)))
+fn own_place() -> Option<DataFolder> {
+    std::env::var_os("JARI_TEST_PLACE").map(|folder| DataFolder::new(PathBuf::from(folder)))
 }
 
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -144,7 +144,7 @@ async fn every_role_needs_its_own_password_and_the_server_is_no_superuser() {
     let mut guessed = access.superuser.clone();
     guessed.password("guessed");
     assert!(guessed.connect(NoTls).await.is_err());
-    let psql = server.place().standing().psql;
+    let psql = server.folder().standing().psql;
     assert!(psql.contains("PGPASSFILE=") && !psql.contains("password"), "{psql}");
 }
 
@@ -176,7 +176,7 @@ async fn a_killed_owner_takes_its_server_with_it() {
     kill(&mut owner);
     // The next owner waits for the old server to leave, and finds a clean cluster.
     let next = PrivatePostgres::start(Settings::new(folder.place())).await.unwrap();
-    let log = std::fs::read_to_string(next.place().standing().log).unwrap();
+    let log = std::fs::read_to_string(next.folder().standing().log).unwrap();
     assert!(!log.contains("not properly shut down"), "{log}");
 }
 
@@ -269,9 +269,9 @@ async fn a_temporary_server_leaves_nothing_and_sweeps_what_others_left() {
     let long_ago = SystemTime::now() - Duration::from_secs(3_600);
     std::fs::File::create(left.join("owner")).unwrap().set_modified(long_ago).unwrap();
     let server = PrivatePostgres::temporary(false, Lifetime::Apart).await.unwrap();
-    let root = server.place().root().to_owned();
+    let root = server.folder().root().to_owned();
     assert!(!left.exists(), "what a killed process left is gone");
-    assert!(root.exists() && server.place().find().is_some());
+    assert!(root.exists() && server.folder().find().is_some());
     drop(server);
     assert!(!root.exists(), "a temporary server goes with its owner, also when it runs apart");
 }
@@ -291,7 +291,7 @@ fn an_ordinary_account_starts_a_server_of_its_own() {
     std::fs::create_dir_all(&copy.0).unwrap();
     let binary = copy.0.join("lifetime");
     std::fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
-    let cache = Place::default_root().join("programs");
+    let cache = DataFolder::default_root().join("programs");
     let mut command = Command::new(binary);
     command.args(["--ignored", "--exact", "part_that_starts_and_stops_a_server"]).uid(65_534).gid(65_534).current_dir("/");
     command.env("JARI_TEST_PLACE", &folder.0).env("HOME", &folder.0);

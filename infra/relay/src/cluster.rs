@@ -114,8 +114,8 @@ impl Cluster {
                 .create_with_context(Quiet)
                 .map_err(RelayError::kafka("connecting"))?;
             let (low, high) = cluster.watermarks(&consumer, &topic, checkpoint::PARTITION).map_err(RelayError::kafka("reading the checkpoint"))?;
-            let recent = cluster.last_of(&consumer, &topic, (high - LATEST_OFFSETS).max(low))?;
-            if recent.is_some() || high - LATEST_OFFSETS <= low { Ok(recent) } else { cluster.last_of(&consumer, &topic, low) }
+            let recent = cluster.last_of(&consumer, &topic, ((high - LATEST_OFFSETS).max(low), high))?;
+            if recent.is_some() || high - LATEST_OFFSETS <= low { Ok(recent) } else { cluster.last_of(&consumer, &topic, (low, high)) }
         })
         .await
     }
@@ -134,16 +134,24 @@ impl Cluster {
         }
     }
 
-    fn last_of(&self, consumer: &BaseConsumer<Quiet>, topic: &str, from: i64) -> Result<Option<Vec<u8>>, RelayError> {
+    /// The last committed record of the relay's key at `from` or behind it; `end` is where the topic ended when this began.
+    fn last_of(&self, consumer: &BaseConsumer<Quiet>, topic: &str, (from, end): (i64, i64)) -> Result<Option<Vec<u8>>, RelayError> {
         let mut place = TopicPartitionList::new();
         place.add_partition_offset(topic, checkpoint::PARTITION, Offset::Offset(from)).map_err(RelayError::kafka("reading the checkpoint"))?;
         consumer.assign(&place).map_err(RelayError::kafka("reading the checkpoint"))?;
         let mut last = None;
-        // Ends with the end of what is committed, or with the first wait that is too long.
+        // Ends with the end of what is committed, with what was written since, or with the first wait that is too long. The end alone would not do: a
+        // client is told of it when there is nothing to be had, and a relay that commits without a pause always has something.
         loop {
             match consumer.poll(self.patience) {
-                Some(Ok(record)) if record.key() == Some(checkpoint::KEY.as_bytes()) => last = record.payload().map(<[u8]>::to_vec),
-                Some(Ok(_)) => {}
+                Some(Ok(record)) => {
+                    if record.key() == Some(checkpoint::KEY.as_bytes()) {
+                        last = record.payload().map(<[u8]>::to_vec);
+                    }
+                    if record.offset() >= end {
+                        return Ok(last);
+                    }
+                }
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(last),
                 Some(Err(error)) => return Err(RelayError::kafka("reading the checkpoint")(error)),
                 None => return Err(RelayError::Kafka { doing: "reading the checkpoint", source: KafkaError::NoMessageReceived }),

@@ -138,3 +138,29 @@ fn now_ms() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use jari_contract::value::Int64;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_head_is_due_once_behind_the_last_event_that_it_stands_for() {
+        let signed = |position| LogHeadSigned {
+            log_id: String::new(),
+            position: Int64::position(position),
+            head: String::new(),
+            signed_at: String::new(),
+            public_key: String::new(),
+            signature: String::new(),
+        };
+        let told = |position, head| Checkpoint { position, head, ..Checkpoint::begin(Uuid::nil()) };
+        let due = |checkpoint: &Checkpoint| (0..=8).filter(|position| is_due(&signed(*position), checkpoint)).collect::<Vec<_>>();
+        assert_eq!(due(&told(5, 2)), [3, 4, 5], "not one that was told, and none before its events");
+        assert_eq!(due(&told(5, 4)), [5]);
+        assert_eq!(due(&told(5, 5)), [0; 0]);
+        assert_eq!(due(&Checkpoint::begin(Uuid::nil())), [0; 0], "of a log without events there is no head to tell");
+    }
+}

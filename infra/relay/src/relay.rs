@@ -43,12 +43,17 @@ impl Relay {
         stop: CancellationToken,
     ) -> (Self, Vec<JoinHandle<()>>) {
         let (status, told) = watch::channel(RelayStatus::default());
-        let (lease, keeping) = LeaseKeeper::start(database.clone(), LEASE, node, settings.lease, true, stop.clone());
+        let release = stop.child_token();
+        let (lease, keeping) = LeaseKeeper::start(database.clone(), LEASE, node, settings.lease, true, release.clone());
         let cluster = Cluster::new(settings.kafka.clone(), settings.patience);
         let claim = Claim::new(cluster.clone(), Reader::new(database), log_id);
         let worker = Worker { claim, tail, log_id, cluster, settings, heads, lease: lease.clone(), status };
         // both are joined by the caller; they end with `stop`
-        let working = tokio::spawn(worker.run(stop));
+        let working = tokio::spawn(async move {
+            // given back also when the worker breaks: kept on, the lease would keep every other node from relaying
+            let _release = release.drop_guard();
+            worker.run(stop).await;
+        });
         (Self { status: told, lease }, vec![keeping, working])
     }
 
@@ -146,7 +151,7 @@ impl Worker {
             Some(checkpoint) => checkpoint,
             None => claimed(transactions.clone(), self.log_id).await?,
         };
-        self.status.send_modify(|status| status.position = checkpoint.position);
+        self.status.send_modify(|status| status.position = Some(checkpoint.position));
         self.tell(RelayState::Running);
         tracing::info!(after = checkpoint.position, "the relay goes on");
         // one batch is filled while one is on its way, and is handed over when it is wanted; the log is read no further before there is room
@@ -161,7 +166,7 @@ impl Worker {
                 let (transactions, position) = (transactions.clone(), batch.checkpoint.position);
                 blocking(move || transactions.commit(&batch)).await?;
                 self.status.send_modify(|status| {
-                    status.position = position;
+                    status.position = Some(position);
                     status.transactions += 1;
                 });
             }

@@ -30,14 +30,14 @@ pub enum RelayState {
 pub struct RelayStatus {
     /// What it is doing.
     pub state: RelayState,
-    /// The last position that is in Kafka, as far as this node knows; 0 when it knows nothing.
-    pub position: u64,
+    /// The last position that is in Kafka, as far as this node knows; `None` before it has read the checkpoint.
+    pub position: Option<u64>,
     /// Transactions committed since the start.
     pub transactions: u64,
 }
 
 impl Default for RelayStatus {
     fn default() -> Self {
-        Self { state: RelayState::Standby, position: 0, transactions: 0 }
+        Self { state: RelayState::Standby, position: None, transactions: 0 }
     }
 }

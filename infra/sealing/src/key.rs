@@ -24,7 +24,7 @@ pub type Mark = [u8; 8];
 
 /// Where a sealed value belongs; it opens nowhere else.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct SealContext<'a> {
     /// The aggregate's type: `Order`.
     pub aggregate_type: &'a str,
     /// Its id.
@@ -33,7 +33,7 @@ pub struct Place<'a> {
     pub field: &'a str,
 }
 
-impl Place<'_> {
+impl SealContext<'_> {
     /// The associated data: the form of the value, its key and its place, each with its length before it.
     fn bound_to(&self, key_id: Uuid) -> Vec<u8> {
         let mut bound = Vec::with_capacity(128);
@@ -84,13 +84,13 @@ impl SubjectKey {
     ///
     /// # Errors
     /// [`SealingError::TooLarge`] above [`MAX_CLEAR_BYTES`]; [`SealingError::NoRandomness`].
-    pub fn seal(&self, place: &Place<'_>, clear: &[u8]) -> Result<Sealed, SealingError> {
+    pub fn seal(&self, context: &SealContext<'_>, clear: &[u8]) -> Result<Sealed, SealingError> {
         let mut nonce = [0; NONCE];
         fill(&mut nonce)?;
-        self.seal_with(nonce, place, clear)
+        self.seal_with(nonce, context, clear)
     }
 
-    pub(crate) fn seal_with(&self, nonce: [u8; NONCE], place: &Place<'_>, clear: &[u8]) -> Result<Sealed, SealingError> {
+    pub(crate) fn seal_with(&self, nonce: [u8; NONCE], context: &SealContext<'_>, clear: &[u8]) -> Result<Sealed, SealingError> {
         if clear.len() > MAX_CLEAR_BYTES {
             return Err(SealingError::TooLarge { bytes: clear.len() });
         }
@@ -99,7 +99,7 @@ impl SubjectKey {
         padded.push(0x80);
         let padded_len = padded.len().next_multiple_of(PADDING);
         padded.resize(padded_len, 0);
-        let sealed = seal_bytes(&self.bytes, nonce, &place.bound_to(self.id), &padded);
+        let sealed = seal_bytes(&self.bytes, nonce, &context.bound_to(self.id), &padded);
         let text = format!("{SEALED_PREFIX}{}:{}", self.id.simple(), URL_SAFE_NO_PAD.encode(sealed));
         Ok(Sealed::parse(&text).expect("prefix, hexadecimal digits and base64url are the form of a sealed value, and its size is bounded above"))
     }
@@ -108,12 +108,12 @@ impl SubjectKey {
     ///
     /// # Errors
     /// [`SealingError::NotOpened`] when it was sealed under another key, for another place, or was changed.
-    pub fn open(&self, place: &Place<'_>, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, SealingError> {
+    pub fn open(&self, context: &SealContext<'_>, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, SealingError> {
         let (id, bytes) = parts(sealed).ok_or(SealingError::NotOpened)?;
         if id != self.id {
             return Err(SealingError::NotOpened);
         }
-        let mut clear = open_bytes(&self.bytes, &place.bound_to(id), &bytes).ok_or(SealingError::NotOpened)?;
+        let mut clear = open_bytes(&self.bytes, &context.bound_to(id), &bytes).ok_or(SealingError::NotOpened)?;
         let end = clear.iter().rposition(|byte| *byte != 0).filter(|end| clear[*end] == 0x80).ok_or(SealingError::NotOpened)?;
         clear.truncate(end);
         Ok(clear)
@@ -121,10 +121,10 @@ impl SubjectKey {
 
     /// What stands for this value in a digest. Without the key it can be neither made nor tried.
     #[must_use]
-    pub fn mark(&self, place: &Place<'_>, clear: &[u8]) -> Mark {
+    pub fn mark(&self, context: &SealContext<'_>, clear: &[u8]) -> Mark {
         let key = Zeroizing::new(blake3::derive_key("jari 2026 mark of personal data in a command's digest", &*self.bytes));
         let mut hasher = blake3::Hasher::new_keyed(&key);
-        hasher.update(&place.bound_to(self.id)).update(clear);
+        hasher.update(&context.bound_to(self.id)).update(clear);
         let mut mark = [0; 8];
         mark[..3].copy_from_slice(&blake3::hash(self.id.as_bytes()).as_bytes()[..3]);
         mark[3..].copy_from_slice(&hasher.finalize().as_bytes()[..5]);
@@ -165,15 +165,15 @@ mod tests {
 
     use super::*;
 
-    const HERE: Place<'_> = Place { aggregate_type: "Order", aggregate_id: "o-1", field: "personal" };
+    const HERE: SealContext<'_> = SealContext { aggregate_type: "Order", aggregate_id: "o-1", field: "personal" };
 
-    fn moved() -> [Place<'static>; 4] {
+    fn moved() -> [SealContext<'static>; 4] {
         [
-            Place { aggregate_type: "Session", ..HERE },
-            Place { aggregate_id: "o-2", ..HERE },
-            Place { field: "notes", ..HERE },
+            SealContext { aggregate_type: "Session", ..HERE },
+            SealContext { aggregate_id: "o-2", ..HERE },
+            SealContext { field: "notes", ..HERE },
             // the same letters, cut elsewhere
-            Place { aggregate_id: "o-1p", field: "ersonal", ..HERE },
+            SealContext { aggregate_id: "o-1p", field: "ersonal", ..HERE },
         ]
     }
 
@@ -182,9 +182,9 @@ mod tests {
         let key = SubjectKey::make().unwrap();
         let sealed = key.seal(&HERE, b"Kim Minji").unwrap();
         assert_eq!(*key.open(&HERE, &sealed).unwrap(), b"Kim Minji");
-        for place in moved() {
-            assert!(key.open(&place, &sealed).is_err(), "{place:?}");
-            assert_ne!(key.mark(&place, b"Kim Minji"), key.mark(&HERE, b"Kim Minji"), "{place:?}");
+        for context in moved() {
+            assert!(key.open(&context, &sealed).is_err(), "{context:?}");
+            assert_ne!(key.mark(&context, b"Kim Minji"), key.mark(&HERE, b"Kim Minji"), "{context:?}");
         }
     }
 

@@ -19,7 +19,7 @@ mod vectors;
 
 pub use erasures::{Erasure, ErasureList};
 pub use error::SealingError;
-pub use key::{MAX_CLEAR_BYTES, Mark, Place, SubjectKey};
+pub use key::{MAX_CLEAR_BYTES, Mark, SealContext, SubjectKey};
 pub use master::{MasterKeys, MasterSource};
 pub use rotate::Rotated;
 pub use sealer::{Erased, Opened, Sealer, SealerSettings};

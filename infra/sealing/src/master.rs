@@ -221,7 +221,7 @@ impl MasterKeys {
     }
 }
 
-fn bound_to(id: Uuid, subject: &[u8]) -> Vec<u8> {
+pub(crate) fn bound_to(id: Uuid, subject: &[u8]) -> Vec<u8> {
     [b"jari key v1".as_slice(), id.as_bytes(), subject].concat()
 }
 

@@ -18,7 +18,7 @@ use crate::{
     Erasure, ErasureList, KeyStore, MasterKeys, MasterSource, SealingError, Subject,
     cache::Cache,
     erasures::timestamp,
-    key::{self, Mark, Place, SubjectKey},
+    key::{self, Mark, SealContext, SubjectKey},
     store::Known,
 };
 
@@ -138,18 +138,18 @@ impl Sealer {
     ///
     /// # Errors
     /// [`SealingError::Off`], [`SealingError::Unavailable`]; [`SealingError::TooLarge`].
-    pub async fn seal(&self, subject: &Subject, place: &Place<'_>, clear: &[u8]) -> Result<(Sealed, Mark), SealingError> {
+    pub async fn seal(&self, subject: &Subject, context: &SealContext<'_>, clear: &[u8]) -> Result<(Sealed, Mark), SealingError> {
         let key = self.inner()?.key_of(subject).await?;
-        Ok((key.seal(place, clear)?, key.mark(place, clear)))
+        Ok((key.seal(context, clear)?, key.mark(context, clear)))
     }
 
     /// Opens a value that stands at this place.
-    pub async fn open(&self, place: &Place<'_>, sealed: &Sealed) -> Opened {
+    pub async fn open(&self, context: &SealContext<'_>, sealed: &Sealed) -> Opened {
         let (Ok(inner), Some(id)) = (self.inner(), key::key_id(sealed)) else { return Opened::Unavailable };
         match inner.key(id).await {
-            Ok(Some(key)) => key.open(place, sealed).map_or_else(
+            Ok(Some(key)) => key.open(context, sealed).map_or_else(
                 |_| {
-                    tracing::warn!(key = %id, aggregate = place.aggregate_id, "a sealed value does not open at its place: it was moved or changed");
+                    tracing::warn!(key = %id, aggregate = context.aggregate_id, "a sealed value does not open at its place: it was moved or changed");
                     Opened::Unavailable
                 },
                 Opened::Readable,
@@ -177,12 +177,17 @@ impl Sealer {
     }
 }
 
-/// Forgets keys whose time is over, for as long as somebody uses them.
+/// Forgets keys whose time is over, for as long as somebody uses them, and asks a database again that did not answer: at night nobody else may, and it
+/// would be told as away till morning.
 async fn sweep(inner: Weak<Inner>, every: Duration) {
     let mut rounds = tokio::time::interval(every.max(Duration::from_millis(100)));
     // ends with the sealer
     while let Some(inner) = inner.upgrade() {
         inner.cache().sweep();
+        if inner.resting_until.load(Ordering::Relaxed) != 0 {
+            // whatever it says is noted by the asking
+            let _ = inner.ask(inner.store.answers()).await;
+        }
         drop(inner);
         rounds.tick().await;
     }
@@ -212,7 +217,7 @@ impl Inner {
                 return Err(self.unavailable());
             }
         }
-        let Ok(_place) = self.waiting.try_acquire() else { return Err(SealingError::Unavailable { retry_after: CROWDED }) };
+        let Ok(_permit) = self.waiting.try_acquire() else { return Err(SealingError::Unavailable { retry_after: CROWDED }) };
         let why = match tokio::time::timeout(self.settings.patience, work).await {
             Ok(Err(SealingError::Database(error))) => error.to_string(),
             Ok(done) => {

@@ -124,6 +124,12 @@ impl KeyStore {
         Ok(())
     }
 
+    /// Whether the database answers at all.
+    pub(crate) async fn answers(&self) -> Result<(), SealingError> {
+        self.database.connection().await?.simple_query("SELECT 1").await?;
+        Ok(())
+    }
+
     pub(crate) async fn find_of(&self, subject: &Subject) -> Result<Option<WrappedKey>, SealingError> {
         let client = self.database.connection().await?;
         let statement = client.prepare_cached(include_str!("sql/find_key_of_subject.sql")).await?;

@@ -4,7 +4,7 @@ use jari_event_store::Database;
 use jiff::Timestamp;
 
 use super::{error::ReplayError, lock_of, rows};
-use crate::bookkeeping::{self, Build, unsigned};
+use crate::builds::{self, Build, unsigned};
 
 const LIST: &str = include_str!("../sql/list_replays.sql");
 
@@ -34,7 +34,7 @@ pub struct KeptReplay {
 /// # Errors
 /// [`ReplayError::Away`].
 pub async fn replays(database: &Database) -> Result<Vec<KeptReplay>, ReplayError> {
-    bookkeeping::prepare(database).await?;
+    builds::prepare(database).await?;
     let client = database.connection().await?;
     let mut all = Vec::new();
     for row in client.query(LIST, &[]).await? {
@@ -62,9 +62,9 @@ pub async fn replays(database: &Database) -> Result<Vec<KeptReplay>, ReplayError
 pub async fn drop_replay(database: &Database, number: i64) -> Result<(), ReplayError> {
     let kept = replays(database).await?.into_iter().find(|replay| replay.number == number).ok_or(ReplayError::ReplayUnknown(number))?;
     let under_way = || ReplayError::UnderWay { view: kept.view.clone(), position: kept.as_of };
-    let lock = bookkeeping::try_lock(database, &lock_of(&kept.view, kept.as_of)).await?.ok_or_else(under_way)?;
+    let lock = builds::try_lock(database, &lock_of(&kept.view, kept.as_of)).await?.ok_or_else(under_way)?;
     let mut client = database.connection().await?;
-    bookkeeping::drop_build(&mut client, &Build::new(&kept.view, kept.version, number)).await?;
-    bookkeeping::unlock(lock).await;
+    builds::drop_build(&mut client, &Build::new(&kept.view, kept.version, number)).await?;
+    builds::unlock(lock).await;
     Ok(())
 }

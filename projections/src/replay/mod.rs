@@ -24,9 +24,9 @@ pub use kept::{KeptReplay, drop_replay, replays};
 pub use rows::{Digested, LiveView, ReplayTable, digest_live};
 
 use crate::{
-    bookkeeping::{self, Build},
+    build_connection::Fault,
+    builds::{self, Build},
     catch_up::{RANGE, Until, catch_up},
-    pen::Fault,
     projection::Projection,
     rebuild::{Pace, RebuildProgress},
     views::VIEWS,
@@ -105,12 +105,12 @@ impl Replay {
         let view = find(&self.view)?;
         let reader = Reader::new(database.clone());
         let position = self.position(&reader).await?;
-        bookkeeping::prepare(database).await?;
+        builds::prepare(database).await?;
         let under_way = || ReplayError::UnderWay { view: self.view.clone(), position };
-        let lock = bookkeeping::try_lock(database, &lock_of(view.name(), position)).await?.ok_or_else(under_way)?;
+        let lock = builds::try_lock(database, &lock_of(view.name(), position)).await?.ok_or_else(under_way)?;
         // what is gone when it is done finds a place beside those that stay: the proof of a view is never refused for them
         let most = if self.keep { MOST_REPLAYS } else { MOST_REPLAYS + PASSING_REPLAYS };
-        let build = bookkeeping::begin_replay(database, view, position, most).await?.ok_or(ReplayError::Exhausted)?;
+        let build = builds::begin_replay(database, view, position, most).await?.ok_or(ReplayError::Exhausted)?;
         let mut pace = Pace::begin();
         // Ends with the position, with `stop`, or with an error that waiting does not mend.
         loop {
@@ -127,12 +127,12 @@ impl Replay {
         }
         let (digested, quarantined) = rows::digest(database, &build, self.lines.as_deref(), self.csv.as_deref()).await?;
         if self.keep {
-            bookkeeping::keep_replay(database, &build).await?;
+            builds::keep_replay(database, &build).await?;
         } else {
             let mut client = database.connection().await?;
-            bookkeeping::drop_build(&mut client, &build).await?;
+            builds::drop_build(&mut client, &build).await?;
         }
-        bookkeeping::unlock(lock).await;
+        builds::unlock(lock).await;
         Ok(Replayed { number: build.number, version: build.version, position, digested, quarantined, events: pace.events })
     }
 
@@ -159,7 +159,7 @@ impl Replay {
         progress: &mut impl FnMut(&RebuildProgress),
         stop: &CancellationToken,
     ) -> Result<(), Fault> {
-        bookkeeping::take_up(reader.database(), build).await?;
+        builds::take_up(reader.database(), build).await?;
         let Some(mut writer) = Writer::open(reader.database(), view, build.clone(), 0, "replaying").await? else { return Err(Fault::Moved) };
         let told = |at, end, events| {
             pace.events += events;

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_postgres::{GenericClient, IsolationLevel, error::SqlState};
 
 use super::{error::ReplayError, find};
-use crate::bookkeeping::{self, Build, unsigned};
+use crate::builds::{self, Build, unsigned};
 
 const TABLES: &str = include_str!("../sql/tables_of.sql");
 const QUARANTINED: &str = "SELECT count(*) FROM views.quarantine WHERE build = $1";
@@ -130,7 +130,7 @@ pub(super) async fn digest(database: &Database, build: &Build, lines: Option<&Pa
         Some(path) => Some(NewFile::begin(path).await?),
         None => None,
     };
-    let digested = read_all(&client, build, &mut file).await?;
+    let digested = read_all(&client, build, PAGE, &mut file).await?;
     if let Some(file) = file {
         file.finish().await?;
     }
@@ -161,9 +161,9 @@ pub async fn digest_live(database: &Database, view: &str) -> Result<LiveView, Re
     for _ in 0..SWITCHES {
         let transaction = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
         let none = || ReplayError::Halted(format!("no build of view {:?} is live", view.name()));
-        let (build, position) = bookkeeping::live(&transaction, view).await?.ok_or_else(none)?;
+        let (build, position) = builds::live(&transaction, view).await?.ok_or_else(none)?;
         let quarantined: i64 = transaction.query_one(QUARANTINED, &[&build.number]).await?.try_get(0)?;
-        match read_all(&transaction, &build, &mut None).await {
+        match read_all(&transaction, &build, PAGE, &mut None).await {
             Ok(digested) => return Ok(LiveView { position, version: build.version, digested, quarantined: unsigned(quarantined) }),
             // switched and dropped meanwhile
             Err(ReplayError::Away(LogError::Database(error))) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => {}
@@ -173,12 +173,12 @@ pub async fn digest_live(database: &Database, view: &str) -> Result<LiveView, Re
     Err(ReplayError::Halted(format!("view {:?} is switched again and again", view.name())))
 }
 
-async fn read_all(client: &impl GenericClient, build: &Build, file: &mut Option<NewFile>) -> Result<Digested, ReplayError> {
+async fn read_all(client: &impl GenericClient, build: &Build, most: i64, file: &mut Option<NewFile>) -> Result<Digested, ReplayError> {
     let mut sum = Sha256::new();
     let mut told = Vec::new();
     for table in tables(client, build).await? {
         let mut rows = 0;
-        let mut page = client.query(&table.first, &[&PAGE]).await?;
+        let mut page = client.query(&table.first, &[&most]).await?;
         // Ends with the table: each page goes on behind the last key of the one before.
         while let Some(last) = page.last() {
             let behind: Vec<String> = last.try_get(1)?;
@@ -191,7 +191,7 @@ async fn read_all(client: &impl GenericClient, build: &Build, file: &mut Option<
             if let Some(file) = file {
                 file.write(&bytes).await?;
             }
-            page = client.query(&table.next, &[&PAGE, &behind]).await?;
+            page = client.query(&table.next, &[&most, &behind]).await?;
         }
         told.push(ReplayTable { name: table.name, sql_name: table.sql_name, rows });
     }
@@ -206,4 +206,37 @@ fn line(to: &mut Vec<u8>, table: &str, row: &str) {
     to.extend_from_slice(b"\",");
     to.extend_from_slice(row.strip_prefix('{').unwrap_or(row).as_bytes());
     to.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{
+        rebuild,
+        tests::{
+            history::History,
+            place::{Pencil, database},
+        },
+        view_names,
+    };
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_digest_of_a_view_is_the_same_in_pages_of_every_size() {
+        let database = database().await;
+        Pencil::new(&database).await.append(History::new(31).go_on(2_000)).await;
+        for name in view_names() {
+            rebuild(&database, name, |_| {}, &CancellationToken::new()).await.unwrap();
+            let client = database.dedicated().await.unwrap();
+            client.batch_execute(SESSION).await.unwrap();
+            let (build, _) = builds::live(&client, find(name).unwrap()).await.unwrap().unwrap();
+            let whole = read_all(&client, &build, PAGE, &mut None).await.unwrap();
+            assert!(whole.tables.iter().any(|table| table.rows > 10), "{whole:?}");
+            for most in [1, 2, 5] {
+                let again = read_all(&client, &build, most, &mut None).await.unwrap();
+                assert_eq!(again, whole, "{name} in pages of {most}");
+            }
+        }
+    }
 }

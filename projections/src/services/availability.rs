@@ -15,11 +15,11 @@ use jari_proto::{
     },
     r#type::v1::{Counts, Window},
 };
+use jari_wire::signed;
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use tonic::{Request, Response, Status};
 
 use crate::{
-    bookkeeping::signed,
     paging,
     reading::{Answer, Fields, Wanted},
     refusal::{DATE_RANGE_INVALID, QueryError},

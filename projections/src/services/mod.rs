@@ -9,23 +9,12 @@ pub use availability::AvailabilityQueries;
 pub use orders::OrderQueries;
 pub use products::ProductQueries;
 
-use jari_domain::Money;
-use jari_proto::r#type::v1 as wire;
-
 use crate::refusal::{ENUM_INVALID, QueryError};
 
 /// Rows of a page when the caller does not say.
 const USUAL_ROWS: i32 = 50;
 
-fn money(amount: Money) -> wire::Money {
-    wire::Money { currency: amount.currency.into(), minor_units: crate::bookkeeping::signed(amount.minor) }
-}
-
 /// An enum's value on the wire that this program knows.
 fn known<E: TryFrom<i32>>(field: &'static str, value: i32) -> Result<E, QueryError> {
     E::try_from(value).map_err(|_| QueryError::Field { field, code: ENUM_INVALID, what: format!("{value} is not a value of this enum") })
-}
-
-fn timestamp(at: jiff::Timestamp) -> prost_types::Timestamp {
-    crate::rows::instant(at).into()
 }

@@ -6,20 +6,23 @@ use futures::Stream;
 use jari_domain::{
     Currency, Decider, Money, Sealed,
     ids::{CustomerRef, OrderId},
-    order::{LineFailure, LineUnit, Order, OrderError, OrderLine, PERSONAL, SlotDraw},
+    order::{LineFailure, Order, OrderError, OrderLine},
 };
 use jari_event_store::StreamWatchers;
 use jari_proto::order::v1::{
     self as wire, GetOrderRequest, GetOrderResponse, GetPersonalDataRequest, GetPersonalDataResponse, ListOrdersRequest, ListOrdersResponse,
-    OrderState, PersonalData, PersonalDataState, WatchOrderRequest, WatchOrderResponse, WatchUntil, order_query_service_server::OrderQueryService,
+    OrderState, WatchOrderRequest, WatchOrderResponse, WatchUntil, order_query_service_server::OrderQueryService,
 };
-use jari_sealing::{Opened, Place, Sealer};
-use prost::Message;
+use jari_sealing::Sealer;
+use jari_wire::{
+    money,
+    order::{failure, line},
+    personal, signed, timestamp,
+};
 use tonic::{Request, Response, Status};
 
-use super::{USUAL_ROWS, known, money, timestamp, watch};
+use super::{USUAL_ROWS, known, watch};
 use crate::{
-    bookkeeping::signed,
     paging,
     reading::{Fields, Wanted},
     refusal::QueryError,
@@ -127,7 +130,7 @@ fn order(row: Fields<'_>, now: jiff::Timestamp) -> Result<(wire::Order, Option<S
         order_id: row.get(0)?,
         customer: row.get(1)?,
         state: state.into(),
-        lines: lines.into_iter().map(line).collect(),
+        lines: lines.iter().map(line).collect(),
         total: Some(money(total)),
         accepted_position: row.get(2)?,
         placed_at: row.time(3)?,
@@ -137,7 +140,7 @@ fn order(row: Fields<'_>, now: jiff::Timestamp) -> Result<(wire::Order, Option<S
         expired_at,
         cancelled_at: row.time(12)?,
         cancel_reason: row.get::<Option<String>>(13)?.unwrap_or_default(),
-        failures: failures.into_iter().map(failure).collect(),
+        failures: failures.iter().map(failure).collect(),
         personal_data: None,
     };
     Ok((order, personal.transpose()?))
@@ -145,50 +148,13 @@ fn order(row: Fields<'_>, now: jiff::Timestamp) -> Result<(wire::Order, Option<S
 
 /// The order with what is personal in it, as far as that can be read.
 async fn opened(sealer: &Sealer, (mut order, personal): (wire::Order, Option<Sealed>)) -> wire::Order {
-    let Some(sealed) = personal else { return order };
-    let only = |state: PersonalDataState| PersonalData { state: state.into(), ..PersonalData::default() };
-    let place = Place { aggregate_type: Order::TYPE, aggregate_id: &order.order_id, field: PERSONAL };
-    let told = match sealer.open(&place, &sealed).await {
-        Opened::Readable(clear) => match PersonalData::decode(clear.as_slice()) {
-            Ok(data) => PersonalData { state: PersonalDataState::Readable.into(), ..data },
-            Err(_) => only(PersonalDataState::Unavailable),
-        },
-        Opened::Erased => only(PersonalDataState::Erased),
-        Opened::Unavailable => only(PersonalDataState::Unavailable),
-    };
-    order.personal_data = Some(told);
+    if let Some(sealed) = personal {
+        order.personal_data = Some(personal::open(sealer, &order.order_id, &sealed).await);
+    }
     order
 }
 
 fn is_past(at: &prost_types::Timestamp, now: jiff::Timestamp) -> bool {
     let now = timestamp(now);
     (at.seconds, at.nanos) <= (now.seconds, now.nanos)
-}
-
-fn line(line: OrderLine) -> wire::OrderLine {
-    let unit = |unit: LineUnit| wire::PricedUnit {
-        unit_id: unit.unit_id.to_string(),
-        quantity: unit.quantity.cast_signed(),
-        price: Some(money(unit.price)),
-    };
-    let draw = |draw: SlotDraw| wire::SlotDraw { slot_id: draw.slot_id.to_string(), quantity: draw.quantity.cast_signed() };
-    wire::OrderLine {
-        product_id: line.product_id.to_string(),
-        option_id: line.option_id.to_string(),
-        starts_at: line.starts_at.map(timestamp),
-        units: line.units.into_iter().map(unit).collect(),
-        draws: line.draws.into_iter().map(draw).collect(),
-        total: Some(money(line.total)),
-    }
-}
-
-fn failure(failure: LineFailure) -> wire::LineFailure {
-    wire::LineFailure {
-        line: failure.line.cast_signed(),
-        slot_id: failure.slot_id.to_string(),
-        code: failure.code,
-        message: failure.message,
-        details: failure.details,
-        retryable: failure.retryable,
-    }
 }

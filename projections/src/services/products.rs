@@ -9,9 +9,10 @@ use jari_proto::product::v1::{
     self as wire, GetProductRequest, GetProductResponse, ListProductsRequest, ListProductsResponse, ProductState,
     product_query_service_server::{ProductQueryService, ProductQueryServiceServer},
 };
+use jari_wire::{product::option, signed};
 use tonic::{Request, Response, Status};
 
-use super::{USUAL_ROWS, known, money};
+use super::{USUAL_ROWS, known};
 use crate::{
     paging,
     reading::Fields,
@@ -49,7 +50,7 @@ impl ProductQueryService for ProductQueries {
         answer.must_be_whole(Product::TYPE)?;
         let rows = answer.rows()?;
         let row = rows.first().ok_or_else(|| QueryError::domain(&ProductError::NotFound))?;
-        Ok(Response::new(GetProductResponse { product: Some(product(*row)?), position: crate::bookkeeping::signed(answer.position) }))
+        Ok(Response::new(GetProductResponse { product: Some(product(*row)?), position: signed(answer.position) }))
     }
 
     async fn list_products(&self, request: Request<ListProductsRequest>) -> Result<Response<ListProductsResponse>, Status> {
@@ -70,7 +71,7 @@ impl ProductQueryService for ProductQueries {
         }
         let next_page_token = last.filter(|_| more).map(|last| paging::token(&query, &last)).unwrap_or_default();
         products.shrink_to_fit();
-        Ok(Response::new(ListProductsResponse { products, next_page_token, position: crate::bookkeeping::signed(answer.position) }))
+        Ok(Response::new(ListProductsResponse { products, next_page_token, position: signed(answer.position) }))
     }
 }
 
@@ -98,7 +99,8 @@ fn product(row: Fields<'_>) -> Result<wire::Product, QueryError> {
         "ENDED" => ProductState::Ended,
         other => return Err(row.unreadable(format!("status {other:?}"))),
     };
-    let options = row.get::<Vec<&str>>(11)?.into_iter().map(|text| row.json(text).map(option)).collect::<Result<_, _>>()?;
+    let options =
+        row.get::<Vec<&str>>(11)?.into_iter().map(|text| row.json(text).map(|known: ProductOption| option(&known))).collect::<Result<_, _>>()?;
     Ok(wire::Product {
         product_id: row.get(0)?,
         title: row.get(1)?,
@@ -113,20 +115,4 @@ fn product(row: Fields<'_>) -> Result<wire::Product, QueryError> {
         created_at: row.time(9)?,
         changed_at: row.time(10)?,
     })
-}
-
-fn option(option: ProductOption) -> wire::Option {
-    let unit = |unit: jari_domain::product::Unit| wire::Unit {
-        unit_id: unit.unit_id.to_string(),
-        title: unit.title,
-        price: Some(money(unit.price)),
-        heads: unit.heads.cast_signed(),
-    };
-    let draw = |draw: jari_domain::product::Draw| wire::Draw { pool_id: draw.pool_id.to_string(), per_head: draw.per_head.cast_signed() };
-    wire::Option {
-        option_id: option.option_id.to_string(),
-        title: option.title,
-        units: option.units.into_iter().map(unit).collect(),
-        draws: option.draws.into_iter().map(draw).collect(),
-    }
 }

@@ -7,12 +7,13 @@ use jari_domain::{StreamId, ids::OrderId};
 use jari_event_store::{StreamWatch, StreamWatchers};
 use jari_proto::order::v1::{Order, OrderState, WatchOrderResponse, WatchUntil};
 use jari_sealing::Sealer;
+use jari_wire::signed;
 use jiff::Timestamp;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tonic::Status;
 
 use super::orders::{OrderQueries, find};
-use crate::{bookkeeping::signed, reading::Wanted, refusal::QueryError, runner::Views};
+use crate::{reading::Wanted, refusal::QueryError, runner::Views};
 
 /// How long after the end of a hold the order is looked at: a clock that wakes a little early must not miss it.
 const AFTER_EXPIRY: Duration = Duration::from_millis(2);

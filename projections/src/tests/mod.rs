@@ -5,7 +5,7 @@ pub mod history;
 mod nodes;
 mod odd;
 mod pages;
-mod place;
+pub mod place;
 mod quarantine;
 mod queries;
 mod rebuild;

@@ -4,14 +4,14 @@ use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use jari_domain::{AnyEvent, StreamId, Timestamp};
 use jari_event_store::{Appender, Batch, Clock, Database, Group, LogTail, Metadata, PoolSettings, StreamUse, StreamWatchers, TailSettings, migrate};
-use jari_postgres::{Lifetime, Place, PrivatePostgres, Settings};
+use jari_postgres::{DataFolder, Lifetime, PrivatePostgres, Settings};
 use tokio::{sync::OnceCell, task::JoinHandle};
 use tokio_postgres::{Config, NoTls};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use crate::{AvailabilityQueries, OrderQueries, ProductQueries, ViewSettings, Views, bookkeeping::Build, views::VIEWS};
+use crate::{AvailabilityQueries, OrderQueries, ProductQueries, ViewSettings, Views, builds::Build, views::VIEWS};
 
 /// How to reach the server of this run, in the three roles that a real one has.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ async fn server() -> Roles {
             return (Roles { superuser: config.clone(), owner: config.clone(), server: config }, Mutex::new(None));
         }
         let root = std::env::temp_dir().join("jari-projections-tests");
-        let place = Place::new(&root);
+        let place = DataFolder::new(&root);
         let server = if place.find().is_some() {
             PrivatePostgres::temporary(false, Lifetime::Owned).await.unwrap()
         } else {

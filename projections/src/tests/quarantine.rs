@@ -2,19 +2,27 @@
 
 use jari_domain::{
     AnyEvent, StreamId,
-    ids::{CustomerRef, OrderId, PoolId, SlotId},
+    ids::{CustomerRef, OrderId, PoolId, ProductId, SlotId},
     order::{Order, OrderCommand, OrderEvent},
+    product::{Product, SaleMode},
+    slot::{InventorySlot, SlotCommand},
 };
-use jari_proto::order::v1::{GetOrderRequest, ListOrdersRequest, Order as Told, OrderState, order_query_service_server::OrderQueryService};
+use jari_event_store::{Database, Reader};
+use jari_proto::{
+    availability::v1::{GetSlotRequest, availability_service_server::AvailabilityService},
+    order::v1::{GetOrderRequest, ListOrdersRequest, Order as Told, OrderState, order_query_service_server::OrderQueryService},
+    product::v1::{GetProductRequest, product_query_service_server::ProductQueryService},
+};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status};
 
 use super::{
-    history::{first, line},
+    history::{draft, first, line},
+    nodes::until_it_waits,
     place::{Node, Pencil, database, refused, rows, settings},
 };
-use crate::{QuarantinePage, RetryError, rebuild};
+use crate::{QuarantinePage, RetryError, builds, quarantine, rebuild, views::orders::Orders, writer::Writer};
 
 fn id(text: &str) -> OrderId {
     OrderId::parse(text).unwrap()
@@ -32,6 +40,23 @@ fn held() -> Vec<AnyEvent> {
 
 fn confirmed() -> Vec<AnyEvent> {
     vec![AnyEvent::Order(OrderEvent::OrderConfirmed {})]
+}
+
+/// Changes the live table of orders.
+async fn alter(database: &Database, how: &str) {
+    let client = database.connection().await.unwrap();
+    let table = "SELECT format('views.orders_v%s_%s_orders', version, build) FROM views.builds WHERE view = 'orders'";
+    let table: String = client.query_one(table, &[]).await.unwrap().get(0);
+    client.batch_execute(&format!("ALTER TABLE {table} {how}")).await.unwrap();
+}
+
+/// The table refuses one customer from now on, as a defect of a view would.
+async fn refuse_lee(database: &Database) {
+    alter(database, "ADD CONSTRAINT no_lee CHECK (customer <> 'lee')").await;
+}
+
+async fn take_lee(database: &Database) {
+    alter(database, "DROP CONSTRAINT no_lee").await;
 }
 
 async fn get(node: &Node, order: &str) -> Result<Told, Status> {
@@ -112,12 +137,7 @@ async fn a_stream_that_can_be_read_again_catches_up_while_the_view_goes_on() {
     let mut pencil = Pencil::new(&database).await;
     pencil.say(&id("early"), placed("kim")).await;
     one.caught_up().await;
-    // a table that refuses one customer, as a defect of a view would
-    let client = database.connection().await.unwrap();
-    let row =
-        client.query_one("SELECT format('views.orders_v%s_%s_orders', version, build) FROM views.builds WHERE view = 'orders'", &[]).await.unwrap();
-    let table: String = row.get(0);
-    client.batch_execute(&format!("ALTER TABLE {table} ADD CONSTRAINT no_lee CHECK (customer <> 'lee')")).await.unwrap();
+    refuse_lee(&database).await;
     pencil.say(&id("odd"), placed("lee")).await;
     pencil.say(&id("odd"), held()).await;
     pencil.say(&id("even"), placed("kim")).await;
@@ -125,7 +145,7 @@ async fn a_stream_that_can_be_read_again_catches_up_while_the_view_goes_on() {
     assert_eq!(refused(get(&one, "odd").await).1, "VIEW_STREAM_QUARANTINED");
     let stream = StreamId::from(&id("odd"));
     assert!(matches!(two.views.retry_quarantined("orders", &stream).await, Err(RetryError::Still(_))));
-    client.batch_execute(&format!("ALTER TABLE {table} DROP CONSTRAINT no_lee")).await.unwrap();
+    take_lee(&database).await;
 
     // on whichever node: the one that writes finds out
     two.views.retry_quarantined("orders", &stream).await.unwrap();
@@ -157,5 +177,112 @@ async fn events_that_were_folded_before_change_nothing() {
     node.caught_up().await;
     assert!(node.views.status().await.unwrap().iter().all(|view| view.quarantined == 0));
     assert_eq!([rows(&database, "products").await, rows(&database, "availability").await, rows(&database, "orders").await], before);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_order_that_is_held_back_has_its_customer_s_list_refused() {
+    let database = database().await;
+    let mut pencil = Pencil::new(&database).await;
+    pencil.say(&id("older"), placed("kim")).await;
+    pencil.say(&id("newer"), placed("kim")).await;
+    pencil.say(&id("other"), placed("lee")).await;
+    pencil.scrawl(&id("older"), "OrderTeleported", "{}").await;
+    let node = Node::start(&database, "one", settings()).await;
+    node.caught_up().await;
+    let list = |customer: &str| node.orders.list_orders(Request::new(ListOrdersRequest { customer: customer.into(), ..Default::default() }));
+    // the newest stands first, and it can be read
+    assert_eq!(get(&node, "newer").await.unwrap().state(), OrderState::Accepted);
+    assert_eq!(refused(list("kim").await), (Code::FailedPrecondition, "VIEW_STREAM_QUARANTINED".into()));
+    assert_eq!(list("lee").await.unwrap().get_ref().orders.len(), 1);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_or_product_that_is_held_back_is_never_told_from_an_old_row() {
+    let database = database().await;
+    let mut pencil = Pencil::new(&database).await;
+    let product = |name: &str| ProductId::parse(name).unwrap();
+    for name in ["museum", "ferry"] {
+        let pool_id = PoolId::parse(name).unwrap();
+        pencil.say(&product(name), first::<Product>(&[draft("A draft", SaleMode::Realtime, "Asia/Seoul")], Timestamp::now())).await;
+        let slot = SlotId::of(&pool_id, None);
+        pencil.say(&slot, first::<InventorySlot>(&[SlotCommand::OpenSlot { pool_id, window: None, capacity: 5 }], Timestamp::now())).await;
+    }
+    let node = Node::start(&database, "one", settings()).await;
+    let slot = |pool: &str| {
+        let slot_id = SlotId::of(&PoolId::parse(pool).unwrap(), None).to_string();
+        node.availability.get_slot(Request::new(GetSlotRequest { slot_id, min_position: 0 }))
+    };
+    let shown = |name: &str| node.products.get_product(Request::new(GetProductRequest { product_id: name.into(), min_position: 0 }));
+    node.caught_up().await;
+    assert!(slot("museum").await.is_ok() && shown("museum").await.is_ok());
+    pencil.scrawl(&SlotId::of(&PoolId::parse("museum").unwrap(), None), "SlotFlooded", "{}").await;
+    pencil.scrawl(&product("museum"), "ProductMelted", "{}").await;
+    node.caught_up().await;
+    assert_eq!(refused(slot("museum").await), (Code::FailedPrecondition, "VIEW_STREAM_QUARANTINED".into()));
+    assert_eq!(refused(shown("museum").await), (Code::FailedPrecondition, "VIEW_STREAM_QUARANTINED".into()));
+    assert!(slot("ferry").await.is_ok() && shown("ferry").await.is_ok(), "its neighbours are answered");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_waits_for_whoever_writes_the_view_and_reads_what_came_meanwhile() {
+    let database = database().await;
+    builds::prepare(&database).await.unwrap();
+    builds::provide(&database, &Orders).await.unwrap();
+    let client = database.connection().await.unwrap();
+    let (build, _) = builds::live(&**client, &Orders).await.unwrap().unwrap();
+    let mut pencil = Pencil::new(&database).await;
+    pencil.say(&id("odd"), placed("lee")).await;
+    pencil.say(&id("odd"), held()).await;
+    refuse_lee(&database).await;
+    let mut writer = Writer::open(&database, &Orders, build.clone(), 1, "live").await.unwrap().unwrap();
+    writer.take(&Reader::new(database.clone()).log_after(0, 10).await.unwrap()).await.unwrap();
+    assert_eq!(quarantine::list(&database, &QuarantinePage { limit: 10, ..Default::default() }).await.unwrap().len(), 1);
+    take_lee(&database).await;
+
+    // a batch that is on its way: it passes over the stream, for that waits, and moves the checkpoint behind its newest event
+    let mut other = database.dedicated().await.unwrap();
+    let batch = other.transaction().await.unwrap();
+    batch.execute("SELECT FROM views.builds WHERE build = $1 FOR UPDATE", &[&build.number]).await.unwrap();
+    let retry = tokio::spawn({
+        let (database, build) = (database.clone(), build.clone());
+        async move { quarantine::retry(&database, &Orders, build, &StreamId::from(&id("odd"))).await }
+    });
+    until_it_waits(&database, &retry).await;
+    assert!(!retry.is_finished(), "the view stands still for it, so it waits for whoever moves the view");
+    let last = pencil.say(&id("odd"), confirmed()).await;
+    let position = i64::try_from(last).unwrap();
+    batch.execute("UPDATE views.builds SET position = $2 WHERE build = $1", &[&build.number, &position]).await.unwrap();
+    batch.commit().await.unwrap();
+
+    assert_eq!(retry.await.unwrap().unwrap(), last);
+    let live = rows(&database, "orders").await;
+    assert!(live.len() == 1 && live[0].contains("CONFIRMED"), "{live:?}");
+    rebuild(&database, "orders", |_| {}, &CancellationToken::new()).await.unwrap();
+    assert_eq!(rows(&database, "orders").await, live);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_more_than_a_page_is_read_again_to_its_end() {
+    let database = database().await;
+    let node = Node::start(&database, "one", settings()).await;
+    refuse_lee(&database).await;
+    let mut pencil = Pencil::new(&database).await;
+    // one more than is read at once; the last one counts
+    pencil.say(&id("odd"), placed("lee")).await;
+    for held in vec![held(); 1_999].chunks(500) {
+        pencil.say(&id("odd"), held.concat()).await;
+    }
+    pencil.say(&id("odd"), confirmed()).await;
+    node.caught_up().await;
+    assert_eq!(node.views.quarantined(&QuarantinePage { limit: 10, ..Default::default() }).await.unwrap()[0].waiting_events, 2_001);
+    take_lee(&database).await;
+    node.views.retry_quarantined("orders", &StreamId::from(&id("odd"))).await.unwrap();
+    assert_eq!(get(&node, "odd").await.unwrap().state(), OrderState::Confirmed);
+    let live = rows(&database, "orders").await;
+    rebuild(&database, "orders", |_| {}, &CancellationToken::new()).await.unwrap();
+    assert_eq!(rows(&database, "orders").await, live);
     node.stop().await;
 }

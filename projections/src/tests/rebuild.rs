@@ -17,7 +17,7 @@ use super::{
     history::History,
     place::{Node, Pencil, database, rows, settings},
 };
-use crate::{RebuildError, ViewSettings, bookkeeping, catch_up::RANGE, rebuild, view_names, views::orders::Orders, writer::Writer};
+use crate::{RebuildError, ViewSettings, builds, catch_up::RANGE, rebuild, view_names, views::orders::Orders, writer::Writer};
 
 async fn rebuild_all(node: &Node) {
     for view in view_names() {
@@ -239,8 +239,8 @@ async fn no_answer_comes_from_a_build_that_was_replaced() {
     node.caught_up().await;
     let (id, _) = history.orders.iter().find(|(_, order)| order.customer().is_some()).unwrap();
     let client = database.connection().await.unwrap();
-    let (old, _) = bookkeeping::live(&**client, &Orders).await.unwrap().unwrap();
-    let (build, _) = bookkeeping::begin(&database, &Orders).await.unwrap();
+    let (old, _) = builds::live(&**client, &Orders).await.unwrap().unwrap();
+    let (build, _) = builds::begin(&database, &Orders).await.unwrap();
     let mut next = Writer::open(&database, &Orders, build, 0, "building").await.unwrap().unwrap();
     next.take(&Reader::new(database.clone()).log_after(0, 10_000).await.unwrap()).await.unwrap();
     // what is read from the old tables from here on is wrong, and shows; they are not dropped yet, and the node looks once a second

@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use uuid::Uuid;
 
 use super::{history::line, place::database};
-use crate::{bookkeeping, views::VIEWS, writer::Writer};
+use crate::{builds, views::VIEWS, writer::Writer};
 
 const BOOKINGS: usize = 60_000;
 
@@ -68,11 +68,11 @@ async fn speed_of_the_views_alone() {
     for (slots, confirm) in [(1, false), (1_000, false), (1_000, true)] {
         let events = bookings(slots, confirm);
         let database = database().await;
-        bookkeeping::prepare(&database).await.unwrap();
+        builds::prepare(&database).await.unwrap();
         for view in VIEWS.iter().copied() {
-            bookkeeping::provide(&database, view).await.unwrap();
+            builds::provide(&database, view).await.unwrap();
             let client = database.connection().await.unwrap();
-            let (build, _) = bookkeeping::live(&**client, view).await.unwrap().unwrap();
+            let (build, _) = builds::live(&**client, view).await.unwrap().unwrap();
             let mut writer = Writer::open(&database, view, build, 1, "live").await.unwrap().unwrap();
             let began = std::time::Instant::now();
             for batch in events.chunks(2_000) {

@@ -77,7 +77,7 @@ impl Node {
     pub fn submit(&mut self, work: Arc<dyn UnitOfWork>, origin: Origin, now: Timestamp) -> oneshot::Receiver<Result<Outcome, ExecuteError>> {
         let (to, answer) = oneshot::channel();
         let now = self.clock(now);
-        self.core.submit(work, origin, Reply { to, place: None }, now);
+        self.core.submit(work, origin, Reply { to, permit: None }, now);
         answer
     }
 

@@ -168,7 +168,7 @@ proptest! {
             for event in slot.decide(&command, now).unwrap_or_default() {
                 slot.apply(&event);
             }
-            let _ = (slot.available_at(expires_at), slot.earliest_expiry(), slot.lapsed_holds(now).count());
+            let _ = (slot.available_at(expires_at), slot.earliest_expiry());
         }
     }
 }

@@ -1,28 +1,24 @@
 //! Something as it stood at a moment: its events up to there, folded by the domain, told as the queries tell it.
 
-mod order;
 mod product;
 mod slot;
 
 use jari_domain::{
-    AnyEvent, AnyState, Money, StreamId,
+    AnyEvent, AnyState, StreamId,
     ids::{OrderId, ProductId, SlotId},
     order::OrderError,
     product::ProductError,
     slot::SlotError,
 };
 use jari_event_store::{Body, RecordedEvent};
-use jari_proto::{
-    history::v1::{Aggregate, State, aggregate, state},
-    r#type::v1 as wire,
-};
+use jari_proto::history::v1::{Aggregate, State, aggregate, state};
+use jari_wire::{order::OrderTimes, signed, timestamp};
 use jiff::Timestamp;
 
 use crate::{
-    desk::HistoryDesk,
+    context::HistoryContext,
     moment::{self, Found},
     refusal::{AGGREGATE_REQUIRED, HistoryError},
-    service::{signed, timestamp},
 };
 
 /// What is asked about.
@@ -64,14 +60,14 @@ impl Subject {
 struct Fold {
     state: AnyState,
     product: product::Beside,
-    order: order::Beside,
+    order: OrderTimes,
 }
 
 impl Fold {
     fn take(&mut self, event: &RecordedEvent, said: &AnyEvent) {
         match said {
             AnyEvent::Product(known) => self.product.take(event, known),
-            AnyEvent::Order(known) => self.order.take(event, known),
+            AnyEvent::Order(known) => self.order.apply(known, event.position, event.decided_at()),
             AnyEvent::InventorySlot(_) => {}
         }
         self.state.apply(said);
@@ -83,15 +79,15 @@ impl Fold {
 ///
 /// # Errors
 /// [`HistoryError`]; not found when it had not begun.
-pub(crate) async fn as_of(desk: &HistoryDesk, subject: &Subject, found: Found) -> Result<State, HistoryError> {
+pub(crate) async fn as_of(context: &HistoryContext, subject: &Subject, found: Found) -> Result<State, HistoryError> {
     let stream = subject.stream();
     let empty = AnyState::new(stream.aggregate_type).expect("the stream was named by an id of the domain");
-    let mut fold = Fold { state: empty, product: product::Beside::default(), order: order::Beside::default() };
+    let mut fold = Fold { state: empty, product: product::Beside::default(), order: OrderTimes::default() };
     let mut version = 0;
     // Ends at the end of the stream, or at the moment: each round takes a page of it.
     loop {
-        let page = desk.stream(&stream, version).await?;
-        let is_last = page.len() < desk.settings.page || page.last().is_some_and(|last| last.position > found.position);
+        let page = context.stream(&stream, version).await?;
+        let is_last = page.len() < context.settings.page || page.last().is_some_and(|last| last.position > found.position);
         for event in page.iter().take_while(|event| event.position <= found.position) {
             match &event.body {
                 Body::Known(said) => fold.take(event, said),
@@ -107,18 +103,14 @@ pub(crate) async fn as_of(desk: &HistoryDesk, subject: &Subject, found: Found) -
     }
     let at = match found.time {
         Some(time) => time,
-        None => moment::recorded_at(desk, found.position).await?.unwrap_or(Timestamp::UNIX_EPOCH),
+        None => moment::recorded_at(context, found.position).await?.unwrap_or(Timestamp::UNIX_EPOCH),
     };
     let told = match (&fold.state, subject) {
         (AnyState::Product(known), Subject::Product(id)) => product::told(id, known, &fold.product).map(state::State::Product),
         (AnyState::InventorySlot(known), Subject::Slot(id)) => slot::told(id, known, at).map(state::State::Slot),
-        (AnyState::Order(known), Subject::Order(id)) => order::told(id, known, &fold.order, at).map(state::State::Order),
+        (AnyState::Order(known), Subject::Order(id)) => jari_wire::order::order(id, known, &fold.order, at).map(state::State::Order),
         (AnyState::Product(_) | AnyState::InventorySlot(_) | AnyState::Order(_), _) => None,
     };
     let told = told.ok_or_else(|| subject.not_found())?;
     Ok(State { state: Some(told), position: signed(found.position), time: Some(timestamp(at)), version: signed(version) })
-}
-
-fn money(amount: Money) -> wire::Money {
-    wire::Money { currency: amount.currency.into(), minor_units: signed(amount.minor) }
 }

@@ -2,14 +2,16 @@
 
 use jari_domain::{
     ids::ProductId,
-    product::{Draw, Product, ProductEvent, ProductOption, ProductStatus, SaleMode, Unit},
+    product::{Product, ProductEvent},
 };
 use jari_event_store::RecordedEvent;
-use jari_proto::product::v1::{self as wire, ProductState};
+use jari_proto::product::v1 as pb;
+use jari_wire::{
+    count,
+    product::{option, sale_mode, state},
+    timestamp,
+};
 use jiff::Timestamp;
-
-use super::money;
-use crate::service::timestamp;
 
 /// When it began and last changed, and why it is suspended.
 #[derive(Debug, Default)]
@@ -33,49 +35,22 @@ impl Beside {
 }
 
 /// `None` before it was drafted.
-pub(super) fn told(id: &ProductId, product: &Product, beside: &Beside) -> Option<wire::Product> {
-    let terms = product.terms()?;
-    let state = match product.status() {
-        ProductStatus::Absent => return None,
-        ProductStatus::Draft => ProductState::Draft,
-        ProductStatus::OnSale => ProductState::OnSale,
-        ProductStatus::Suspended => ProductState::Suspended,
-        ProductStatus::Ended => ProductState::Ended,
-    };
-    let sale_mode = match terms.sale_mode {
-        SaleMode::Reservation => wire::SaleMode::Reservation,
-        SaleMode::Realtime => wire::SaleMode::Realtime,
-    };
+pub(super) fn told(id: &ProductId, product: &Product, beside: &Beside) -> Option<pb::Product> {
+    let (state, terms) = (state(product.status())?, product.terms()?);
     let mut options: Vec<_> = product.options().iter().map(option).collect();
     options.sort_by(|one, other| one.option_id.cmp(&other.option_id));
-    Some(wire::Product {
+    Some(pb::Product {
         product_id: id.to_string(),
         title: terms.title.clone(),
-        sale_mode: sale_mode.into(),
+        sale_mode: sale_mode(terms.sale_mode).into(),
         time_zone: terms.time_zone.clone(),
         currency: terms.currency.into(),
-        hold_seconds: terms.hold_seconds.cast_signed(),
-        cut_off_seconds: terms.cut_off_seconds.cast_signed(),
+        hold_seconds: count(terms.hold_seconds),
+        cut_off_seconds: count(terms.cut_off_seconds),
         state: state.into(),
         options,
         suspension_reason: beside.suspension_reason.clone(),
         created_at: beside.created_at.map(timestamp),
         changed_at: beside.changed_at.map(timestamp),
     })
-}
-
-fn option(option: &ProductOption) -> wire::Option {
-    let unit = |unit: &Unit| wire::Unit {
-        unit_id: unit.unit_id.to_string(),
-        title: unit.title.clone(),
-        price: Some(money(unit.price)),
-        heads: unit.heads.cast_signed(),
-    };
-    let draw = |draw: &Draw| wire::Draw { pool_id: draw.pool_id.to_string(), per_head: draw.per_head.cast_signed() };
-    wire::Option {
-        option_id: option.option_id.to_string(),
-        title: option.title.clone(),
-        units: option.units.iter().map(unit).collect(),
-        draws: option.draws.iter().map(draw).collect(),
-    }
 }

@@ -8,9 +8,8 @@ use jari_proto::{
     availability::v1::{self as wire, SlotState},
     r#type::v1::{Counts, Window},
 };
+use jari_wire::{count, timestamp};
 use jiff::Timestamp;
-
-use crate::service::timestamp;
 
 /// `None` before it was opened. Holds that had lapsed are not counted, whether or not their end was recorded by then.
 pub(super) fn told(id: &SlotId, slot: &InventorySlot, at: Timestamp) -> Option<wire::Slot> {
@@ -21,7 +20,7 @@ pub(super) fn told(id: &SlotId, slot: &InventorySlot, at: Timestamp) -> Option<w
         SlotStatus::Closed => SlotState::Closed,
     };
     let counts = slot.counts_at(at);
-    let [capacity, held, confirmed, available] = [counts.capacity, counts.held, counts.confirmed, counts.available()].map(u32::cast_signed);
+    let [capacity, held, confirmed, available] = [counts.capacity, counts.held, counts.confirmed, counts.available()].map(count);
     Some(wire::Slot {
         slot_id: id.to_string(),
         pool_id: slot.pool_id().map(ToString::to_string).unwrap_or_default(),

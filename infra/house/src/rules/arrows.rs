@@ -21,10 +21,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("jari-relay", &["jari-contract", "jari-event-store"]),
     ("jari-sealing", &["jari-domain", "jari-event-store"]),
     ("jari-export", &["jari-contract", "jari-event-store"]),
-    ("jari-history", &["jari-contract", "jari-domain", "jari-event-store", "jari-proto"]),
+    ("jari-wire", &["jari-domain", "jari-proto", "jari-sealing"]),
+    ("jari-history", &["jari-contract", "jari-domain", "jari-event-store", "jari-proto", "jari-wire"]),
     ("jari-intake", &["jari-contract", "jari-proto", "jari-relay"]),
-    ("jari-commands", &["jari-domain", "jari-event-store", "jari-proto", "jari-sealing"]),
-    ("jari-projections", &["jari-domain", "jari-event-store", "jari-proto", "jari-sealing"]),
+    ("jari-commands", &["jari-domain", "jari-event-store", "jari-proto", "jari-sealing", "jari-wire"]),
+    ("jari-projections", &["jari-domain", "jari-event-store", "jari-proto", "jari-sealing", "jari-wire"]),
     (
         "jari",
         &[
@@ -66,6 +67,7 @@ const EVERYTHING: &[&str] = &[
     "jari-relay",
     "jari-sealing",
     "jari-tests",
+    "jari-wire",
 ];
 
 /// What the domain may use: traits, times, JSON, errors, maps. Nothing that does I/O.

@@ -50,7 +50,7 @@ pub fn check(tree: &Tree) -> Vec<Breach> {
 pub fn index(tree: &Tree) -> String {
     let mut index =
         "# Error codes\n\nAn error's code is the `reason` of the `ErrorInfo` in its status. Codes are stable: a program may branch on them, and \
-        should never read messages.\nThis list is written by `cargo run -q -p jari-house -- errors-index`.\n\n| Code | gRPC status | What happened |\n|---|---|---|\n"
+        should never read messages.\nWhere the status is none, no call is answered with the code: its page says where it is shown.\nThis list is written by `cargo run -q -p jari-house -- errors-index`.\n\n| Code | gRPC status | What happened |\n|---|---|---|\n"
             .to_owned();
     for (_, code, text) in pages(tree) {
         index.push_str(&format!("| [{code}]({code}.md) | {} | {} |\n", status(text), what_happened(text)));

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_exists_and_patterns_and_foreign_names_pass() {
+    fn docs_may_name_patterns_and_foreign_paths() {
         let good = "`domain/src/slot/decide.rs:12`, `domain/src/*/error.rs`, `docs/errors/CODE.md`, `errors/LATE.md`, [x](errors/LATE.md#why), \
             [y](https://example.com/z.md), `infra/bench engine`, `./infra/bench crash --quick`, `infra/bench NAME`, `jari serve`, `jari rebuild-view`, \
             `jari check`, `jari help`, `jari --config x serve`, `and/or`, `/etc/hosts`\n```text\njari is up\n```\n";

@@ -8,6 +8,7 @@ pub mod docs;
 pub mod endpoints;
 pub mod golden;
 pub mod heads;
+pub mod migrations;
 pub mod names;
 pub mod tails;
 pub mod test_names;
@@ -33,6 +34,7 @@ pub const RULES: &[Rule] = &[
     Rule { name: "unwraps", check: unwraps::check },
     Rule { name: "codes", check: codes::check },
     Rule { name: "golden", check: golden::check },
+    Rule { name: "migrations", check: migrations::check },
     Rule { name: "endpoints", check: endpoints::check },
     Rule { name: "docs", check: docs::check },
     Rule { name: "bounds", check: bounds::check },

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn one_thing_is_asked_of_replay_at_a_time() {
+    fn replay_refuses_two_questions_at_once() {
         let parses = |words: &str| Cli::try_parse_from(format!("jari replay {words}").split_whitespace()).is_ok();
         for good in ["orders", "orders --as-of 7 --keep --jsonl a --csv b", "orders --check", "orders --jsonl -", "list", "drop 3"] {
             assert!(parses(good), "{good}");

@@ -9,7 +9,7 @@ use super::print;
 use crate::{
     cli::DeadLetters,
     config::Config,
-    reach::{self, refused},
+    connect::{self, refused},
 };
 
 /// Commands of a page.
@@ -20,7 +20,7 @@ const PAGE: i32 = 500;
 /// # Errors
 /// A server that does not answer, or what it refuses.
 pub async fn run(config: &Config, options: DeadLetters) -> anyhow::Result<()> {
-    let channel = reach::node(config, options.server.as_deref()).await?;
+    let channel = connect::node(config, options.server.as_deref()).await?;
     let mut node = OperationsServiceClient::new(channel).max_decoding_message_size(64 << 20);
     for offset in &options.redrive {
         redrive(&mut node, *offset).await?;

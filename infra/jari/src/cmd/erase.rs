@@ -10,7 +10,7 @@ use super::print;
 use crate::{
     cli::Erase,
     config::Config,
-    reach::{self, refused},
+    connect::{self, refused},
 };
 
 /// How long the server may take to answer.
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// What the server said; the id with which to ask again.
 pub async fn run(config: &Config, options: &Erase) -> anyhow::Result<()> {
-    let channel = reach::node(config, options.server.as_deref()).await?;
+    let channel = connect::node(config, options.server.as_deref()).await?;
     let request_id = options.request_id.unwrap_or_else(Uuid::now_v7).to_string();
     let mut request = Request::new(EraseSubjectRequest { request_id: request_id.clone(), subject: options.subject.clone() });
     request.set_timeout(PATIENCE);

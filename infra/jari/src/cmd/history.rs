@@ -14,7 +14,7 @@ use tonic::{Streaming, transport::Channel};
 use crate::{
     cli::history::{Causes, Diff, History, Log, Stream, Tell},
     config::Config,
-    reach::{self, refused},
+    connect::{self, refused},
 };
 
 /// Events of a page of causes.
@@ -30,7 +30,7 @@ struct Enough;
 pub async fn run(config: &Config, options: History) -> anyhow::Result<()> {
     let History { server, pretty, tell } = options;
     let asking = async {
-        let history = HistoryServiceClient::new(reach::node(config, server.as_deref()).await?);
+        let history = HistoryServiceClient::new(connect::node(config, server.as_deref()).await?);
         match tell {
             Tell::Log(log) => follow_log(history, log, pretty).await,
             Tell::Stream(stream) => follow_stream(history, stream, pretty).await,

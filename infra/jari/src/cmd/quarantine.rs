@@ -9,7 +9,7 @@ use super::print;
 use crate::{
     cli::Quarantine,
     config::Config,
-    reach::{self, refused},
+    connect::{self, refused},
 };
 
 /// Streams of a page.
@@ -20,7 +20,7 @@ const PAGE: i32 = 500;
 /// # Errors
 /// A server that does not answer, or what it refuses.
 pub async fn run(config: &Config, options: Quarantine) -> anyhow::Result<()> {
-    let mut node = OperationsServiceClient::new(reach::node(config, options.server.as_deref()).await?);
+    let mut node = OperationsServiceClient::new(connect::node(config, options.server.as_deref()).await?);
     let projection = options.view.unwrap_or_default();
     let Some((aggregate_type, aggregate_id)) = options.retry else { return list(&mut node, projection).await };
     let request = RetryQuarantinedStreamRequest {

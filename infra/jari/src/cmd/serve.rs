@@ -17,6 +17,10 @@ use crate::{
     node::Node,
 };
 
+/// Said where another node would take the address for its own.
+const UNREACHABLE: &str = "server.listen names no address of this machine, and server.advertise is empty: another node of this database could not hand \
+    calls to this one. Set server.advertise, as in \"http://10.0.0.7:50051\"";
+
 /// The exit code of a process that did not wait for its own end.
 const AT_ONCE: i32 = 1;
 /// How long after Kafka could not be had it is tried again.
@@ -43,6 +47,9 @@ pub async fn run(config: &Config, options: &Serve) -> anyhow::Result<()> {
         tracing::info!(products = put.products, slots = put.slots, "the catalogue is on sale");
     }
     node.sign_heads();
+    if !config.database.url.is_empty() && config.server.advertise.is_empty() && node.address.ip().is_unspecified() {
+        tracing::warn!("{}", UNREACHABLE);
+    }
     print(&welcome(&node));
     let (mut broker, mut said) = (None, String::new());
     // joined in the loop below when it has ended, else aborted after it; what it may be about to start ends with this process

@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use jari_postgres::{Standing, VERSION};
-use jari_proto::operations::v1::{
-    GetStatusRequest, GetStatusResponse, IntakeState, IntakeStatus, RebuildStatus, RelayState, RelayStatus,
-    operations_service_client::OperationsServiceClient,
+use jari_proto::{
+    operations::v1::{
+        GetStatusRequest, GetStatusResponse, IntakeState, IntakeStatus, RebuildStatus, RelayState, RelayStatus,
+        operations_service_client::OperationsServiceClient,
+    },
+    status::reason,
 };
+use tonic::Status;
 
 use super::print;
 use crate::{config::Config, database, kafka};
 
-/// How long the node may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the node may take to answer, more than it waits for its database itself.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Prints what is found. A node or database that does not run is an answer, too.
 ///
@@ -24,6 +28,9 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
     let address = config.advertised();
     match ask(address.clone()).await {
         Ok(status) => print(&node_lines(&address, &status)),
+        Err(error) if error.downcast_ref::<Status>().and_then(reason).is_some_and(|code| code == "DATABASE_UNAVAILABLE") => {
+            print(&format!("node         {address} answers; its database does not\n"));
+        }
         Err(error) => print(&format!("node         {address} does not answer: {error:#}\n")),
     }
     Ok(())
@@ -33,7 +40,7 @@ fn database_lines(config: &Config) -> String {
     if !config.database.url.is_empty() {
         return "PostgreSQL   your own, as database.url says\n".to_owned();
     }
-    let Standing { server, is_ready, owner, may_enter, psql, log } = database::place(config).standing();
+    let Standing { server, is_ready, owner, may_enter, psql, log } = database::folder(config).standing();
     let (log, owner) = (log.display(), owner.map_or_else(String::new, |owner| format!(", owned by {owner}")));
     match server {
         None => format!("PostgreSQL   private, {VERSION}, not running; `jari serve` starts it\n"),
@@ -114,7 +121,13 @@ fn intake_line(intake: &IntakeStatus) -> String {
 
 fn relay_line(relay: &RelayStatus) -> String {
     let RelayStatus { position, lag_events, owner, message, .. } = relay;
-    let reached = if *lag_events == 0 { format!("level with the log at {position}") } else { format!("at {position}, {lag_events} events behind") };
+    let reached = if (*position, *lag_events) == (0, 0) {
+        "its place in Kafka not read yet".to_owned()
+    } else if *lag_events == 0 {
+        format!("level with the log at {position}")
+    } else {
+        format!("at {position}, {lag_events} events behind")
+    };
     match relay.state() {
         RelayState::Off | RelayState::Unspecified => format!("off: {message}"),
         RelayState::Standby if owner.is_empty() => "standing by; nobody relays".to_owned(),

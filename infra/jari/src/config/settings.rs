@@ -43,7 +43,7 @@ impl Config {
     /// Of the signer of heads.
     #[must_use]
     pub fn signer_settings(&self) -> SignerSettings {
-        let folder = crate::database::place(self).root().to_owned();
+        let folder = crate::database::folder(self).root().to_owned();
         let or = |path: &Path, name: &str| if path.as_os_str().is_empty() { folder.join(name) } else { path.to_owned() };
         let heads = &self.heads;
         SignerSettings {

@@ -22,8 +22,8 @@ use jari_commands::{
     engine::{Engine, Health},
     settlement::Settlement,
 };
-use jari_event_store::{Database, Lease, LogTail};
-use jari_projections::{ProjectionState, Views};
+use jari_event_store::{Database, Lease, LogError, LogTail};
+use jari_projections::{ProjectionState, ProjectionStatus, Views};
 use jari_proto::operations::v1::{IntakeState, RelayState};
 use jari_sealing::Sealer;
 use names::Metric;
@@ -35,12 +35,12 @@ use prometheus_client::{
 use tokio::{net::TcpListener, sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{intaking::IntakeDesk, relaying::RelayDesk};
+use crate::{intake_status::IntakePart, relay_status::RelayPart};
 
 /// How long an answer is good for the next who asks.
 const GOOD_FOR: Duration = Duration::from_secs(1);
-/// How long a node may take to gather its figures: a database that is away must not hold whoever scrapes.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a node may take to gather its figures, a little more than it waits for the database: one that is away must not hold whoever scrapes.
+const PATIENCE: Duration = Duration::from_secs(8);
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Whom to ask.
@@ -52,12 +52,12 @@ pub(crate) struct Sources {
     pub engine: Engine,
     pub settlement: Settlement,
     pub views: Option<Views>,
-    pub relay: RelayDesk,
-    pub intake: IntakeDesk,
+    pub relay: RelayPart,
+    pub intake: IntakePart,
     pub sealer: Sealer,
 }
 
-struct Desk {
+struct Exporter {
     sources: Sources,
     /// Held while figures are gathered: whoever scrapes meanwhile waits for the same ones.
     last: Mutex<Option<(Instant, String)>>,
@@ -65,15 +65,15 @@ struct Desk {
 
 /// Serves `/metrics` until `stop`.
 pub(crate) async fn serve(listener: TcpListener, sources: Sources, stop: CancellationToken) {
-    let desk = Arc::new(Desk { sources, last: Mutex::new(None) });
-    let router = Router::new().route("/metrics", get(scraped)).with_state(desk);
+    let exporter = Arc::new(Exporter { sources, last: Mutex::new(None) });
+    let router = Router::new().route("/metrics", get(scraped)).with_state(exporter);
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
         tracing::error!(%error, "metrics are not served any more");
     }
 }
 
-async fn scraped(State(desk): State<Arc<Desk>>) -> Response {
-    match tokio::time::timeout(PATIENCE, desk.text()).await {
+async fn scraped(State(exporter): State<Arc<Exporter>>) -> Response {
+    match tokio::time::timeout(PATIENCE, exporter.text()).await {
         Ok(Ok(text)) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Ok(Err(error)) => {
             tracing::warn!(error = format!("{error:#}"), "metrics were not gathered");
@@ -83,7 +83,7 @@ async fn scraped(State(desk): State<Arc<Desk>>) -> Response {
     }
 }
 
-impl Desk {
+impl Exporter {
     async fn text(&self) -> anyhow::Result<String> {
         let mut last = self.last.lock().await;
         if let Some((_, text)) = last.as_ref().filter(|(at, _)| at.elapsed() < GOOD_FOR) {
@@ -131,9 +131,11 @@ fn whole(value: u64) -> i64 {
 impl Sources {
     async fn gather(&self) -> anyhow::Result<String> {
         let mut page = Page::default();
+        let statuses = async { Some(self.views.as_ref()?.status().await) };
+        let (parked, views) = tokio::join!(self.settlement.parked_count(), statuses);
         self.of_the_engine(&mut page);
-        self.of_settlement(&mut page).await?;
-        self.of_the_views(&mut page).await?;
+        self.of_settlement(&mut page, known("parked orders", Some(parked)));
+        of_the_views(&mut page, known("views", views));
         self.of_the_relay(&mut page);
         self.of_the_intake(&mut page);
         if let Ok(answers) = self.sealer.answers() {
@@ -163,30 +165,17 @@ impl Sources {
         page.gauge(names::LOG_ANSWERS, u64::from(engine.health == Health::Serving));
     }
 
-    async fn of_settlement(&self, page: &mut Page) -> anyhow::Result<()> {
+    fn of_settlement(&self, page: &mut Page, parked: Option<u64>) {
         let settlement = self.settlement.status();
         let owned = matches!(settlement.lease, Lease::Mine(_));
         page.gauge(names::SETTLEMENT_OWNED, u64::from(owned));
         if owned {
             page.gauge(names::SETTLEMENT_QUEUED, settlement.waiting as u64);
         }
-        page.gauge(names::SETTLEMENT_PARKED, self.settlement.parked_count().await?);
+        if let Some(parked) = parked {
+            page.gauge(names::SETTLEMENT_PARKED, parked);
+        }
         page.counter(names::ORDERS_SETTLED, settlement.settled);
-        Ok(())
-    }
-
-    async fn of_the_views(&self, page: &mut Page) -> anyhow::Result<()> {
-        let Some(views) = &self.views else { return Ok(()) };
-        let views = views.status().await?;
-        let mut each = |metric, value: fn(&jari_projections::ProjectionStatus) -> Option<u64>| {
-            page.by(metric, "view", views.iter().filter_map(|view| Some((view.view.clone(), value(view)?))));
-        };
-        each(names::VIEW_POSITION, |view| Some(view.position));
-        each(names::VIEW_LAG, |view| Some(view.lag));
-        each(names::VIEW_READY, |view| Some(u64::from(view.state != ProjectionState::NotReady)));
-        each(names::VIEW_QUARANTINED, |view| Some(view.quarantined));
-        each(names::VIEW_REBUILD_POSITION, |view| Some(view.rebuild.as_ref()?.position));
-        Ok(())
     }
 
     fn of_the_intake(&self, page: &mut Page) {
@@ -204,10 +193,27 @@ impl Sources {
         let name = |state: RelayState| state.as_str_name().trim_start_matches("RELAY_STATE_").to_lowercase();
         page.by(names::RELAY_STATE, "state", states.into_iter().map(|state| (name(state), u64::from(state == now))));
         let count = |number: i64| u64::try_from(number).unwrap_or(0);
-        if !matches!(now, RelayState::Off | RelayState::Standby) {
+        if now != RelayState::Standby && self.relay.is_placed() {
             page.gauge(names::RELAY_POSITION, count(relay.position));
             page.gauge(names::RELAY_LAG, count(relay.lag_events));
         }
         page.counter(names::RELAY_TRANSACTIONS, count(relay.transactions));
     }
+}
+
+/// What the database was asked for. While it does not answer, its part is left out: the rest is what an operator needs to see just then.
+fn known<T>(what: &str, asked: Option<Result<T, LogError>>) -> Option<T> {
+    asked?.inspect_err(|error| tracing::warn!(%error, what, "figures were left out: the database does not answer")).ok()
+}
+
+fn of_the_views(page: &mut Page, views: Option<Vec<ProjectionStatus>>) {
+    let Some(views) = views else { return };
+    let mut each = |metric, value: fn(&ProjectionStatus) -> Option<u64>| {
+        page.by(metric, "view", views.iter().filter_map(|view| Some((view.view.clone(), value(view)?))));
+    };
+    each(names::VIEW_POSITION, |view| Some(view.position));
+    each(names::VIEW_LAG, |view| Some(view.lag));
+    each(names::VIEW_READY, |view| Some(u64::from(view.state != ProjectionState::NotReady)));
+    each(names::VIEW_QUARANTINED, |view| Some(view.quarantined));
+    each(names::VIEW_REBUILD_POSITION, |view| Some(view.rebuild.as_ref()?.position));
 }

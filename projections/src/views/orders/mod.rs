@@ -9,7 +9,7 @@ use jari_event_store::RecordedEvent;
 use jiff::Timestamp;
 
 use crate::{
-    bookkeeping::signed,
+    builds::signed,
     projection::{Projection, Write},
     rows::{Rows, instant},
     views::products::json,

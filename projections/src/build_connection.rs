@@ -7,7 +7,7 @@ use jari_event_store::{Database, LogError};
 use tokio_postgres::{Client, Statement, Transaction, error::SqlState, types::ToSql};
 
 use crate::{
-    bookkeeping::{Build, signed, unsigned},
+    builds::{Build, signed, unsigned},
     projection::Write,
     quarantine::HeldBack,
 };
@@ -87,13 +87,13 @@ pub(crate) struct Step<'a> {
 }
 
 /// A connection, and its prepared statements.
-pub(crate) struct Pen {
+pub(crate) struct BuildConnection {
     client: Client,
     build: Build,
     statements: HashMap<&'static str, Statement>,
 }
 
-impl Pen {
+impl BuildConnection {
     pub async fn connect(database: &Database, build: Build) -> Result<Self, LogError> {
         let client = database.dedicated().await?;
         client.batch_execute(SESSION).await?;

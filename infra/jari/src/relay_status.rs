@@ -5,12 +5,17 @@ use std::{collections::BTreeMap, time::Duration};
 use jari_proto::operations::v1::{self as pb, RelayState as Told};
 use jari_relay::{KafkaSettings, Relay, RelaySettings, RelayState};
 
-use crate::{config::Config, desk::Desk};
+use crate::{config::Config, optional_part::OptionalPart};
 
 /// Where the node's relay is told of.
-pub type RelayDesk = Desk<Relay>;
+pub type RelayPart = OptionalPart<Relay>;
 
-impl Desk<Relay> {
+impl OptionalPart<Relay> {
+    /// Whether this node knows how far it is.
+    pub(crate) fn is_placed(&self) -> bool {
+        self.get().is_ok_and(|relay| relay.status().position.is_some())
+    }
+
     /// How it stands, for operators; `here` names this node, `head` is the log's.
     pub(crate) fn status(&self, here: &str, head: u64) -> pb::RelayStatus {
         let relay = match self.get() {
@@ -26,14 +31,14 @@ impl Desk<Relay> {
             RelayState::Halted { code, reason } => (Told::Halted, code, reason),
         };
         // of a relay that another node runs, this one knows no position
-        let knows = !matches!(state, Told::Standby);
+        let position = status.position.filter(|_| state != Told::Standby);
         let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         pb::RelayStatus {
             state: state.into(),
             code: code.to_owned(),
             message,
-            position: if knows { count(status.position) } else { 0 },
-            lag_events: if knows { count(head.saturating_sub(status.position)) } else { 0 },
+            position: position.map_or(0, count),
+            lag_events: position.map_or(0, |position| count(head.saturating_sub(position))),
             owner: relay.owner(here),
             transactions: count(status.transactions),
         }

@@ -7,7 +7,7 @@ use tokio_postgres::{Client, GenericClient};
 
 use crate::projection::Projection;
 
-const TABLES: &str = include_str!("sql/bookkeeping.sql");
+const TABLES: &str = include_str!("sql/builds.sql");
 const LIVE: &str = "SELECT build, version, position FROM views.builds WHERE view = $1 AND state = 'live'";
 const UNFINISHED: &str = "SELECT build, version, position FROM views.builds WHERE view = $1 AND state = 'building' AND version = $2";
 const CREATE: &str = "INSERT INTO views.builds (view, version, state) VALUES ($1, $2, $3) RETURNING build";
@@ -25,7 +25,7 @@ const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('jari.' || $1, 
 const UNLOCK: &str = "SELECT pg_advisory_unlock_all()";
 
 /// Makings of views are created and dropped by one transaction at a time.
-const BOOKKEEPING_LOCK: i64 = 0x6a61_7269_0002;
+const BUILDS_LOCK: i64 = 0x6a61_7269_0002;
 
 /// One making of a view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub(crate) async fn unlock(lock: Client) {
 pub(crate) async fn prepare(database: &Database) -> Result<(), LogError> {
     let mut client = database.connection().await?;
     let transaction = client.transaction().await?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&BOOKKEEPING_LOCK]).await?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&BUILDS_LOCK]).await?;
     transaction.batch_execute(TABLES).await?;
     Ok(transaction.commit().await?)
 }
@@ -95,7 +95,7 @@ pub(crate) async fn provide(database: &Database, view: &dyn Projection) -> Resul
         return Ok(());
     }
     let transaction = client.transaction().await?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&BOOKKEEPING_LOCK]).await?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&BUILDS_LOCK]).await?;
     if live(&*transaction, view).await?.is_none() {
         create(&*transaction, view, "live").await?;
     }
@@ -109,7 +109,7 @@ pub(crate) async fn begin(database: &Database, view: &dyn Projection) -> Result<
         return Ok(unfinished);
     }
     let transaction = client.transaction().await?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&BOOKKEEPING_LOCK]).await?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&BUILDS_LOCK]).await?;
     let build = create(&*transaction, view, "building").await?;
     transaction.commit().await?;
     Ok((build, 0))
@@ -141,7 +141,7 @@ pub(crate) async fn begin_replay(database: &Database, view: &dyn Projection, pos
         return Ok(Some(unfinished));
     }
     let transaction = client.transaction().await?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&BOOKKEEPING_LOCK]).await?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&BUILDS_LOCK]).await?;
     let there: i64 = transaction.query_one(REPLAYS, &[]).await?.try_get(0)?;
     if unsigned(there) >= most as u64 {
         return Ok(None);

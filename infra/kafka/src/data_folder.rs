@@ -17,7 +17,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 
 /// The folder of one private Kafka.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct DataFolder {
     root: PathBuf,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Ports {
     pub tls: u16,
 }
 
-/// What runs in a place, for a person to read.
+/// What runs in a folder, for a person to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// Where it answers; none when it does not.
@@ -40,7 +40,7 @@ pub struct Standing {
     pub log: PathBuf,
 }
 
-impl Place {
+impl DataFolder {
     /// The Kafka in the folder `kafka` below `root`. A path that is not absolute counts from the present folder.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
@@ -69,14 +69,14 @@ impl Place {
         self.root.join("ports.json")
     }
 
-    /// Takes the place for this process until the file is dropped.
+    /// Takes the folder for this process until the file is dropped.
     pub(crate) fn lock(&self) -> Result<File, KafkaError> {
         fs::create_dir_all(&self.root).map_err(KafkaError::file("create", &self.root))?;
         let path = self.owner_file();
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(KafkaError::file("open", &path))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => Err(KafkaError::Owned { place: self.root.clone() }),
+            Err(TryLockError::WouldBlock) => Err(KafkaError::Owned { folder: self.root.clone() }),
             Err(TryLockError::Error(source)) => Err(KafkaError::file("lock", &path)(source)),
         }
     }

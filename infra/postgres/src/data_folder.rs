@@ -25,12 +25,12 @@ pub(crate) const PORT: u16 = 5432;
 const DATABASE: &str = "jari";
 /// The database of the keys of persons, and its role: apart from the log, and closed to the log's roles.
 pub(crate) const KEYS: &str = "jari_keys";
-/// Who looks whether a place is owned holds its lock for an instant: a new owner asks again for so long.
+/// Who looks whether a folder is owned holds its lock for an instant: a new owner asks again for so long.
 const LOCK_AGAIN: (u32, Duration) = (20, Duration::from_millis(25));
 
 /// The folder of one private server.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct DataFolder {
     root: PathBuf,
 }
 
@@ -64,7 +64,7 @@ impl std::fmt::Debug for Access {
     }
 }
 
-/// What runs in a place, for a person to read.
+/// What runs in a folder, for a person to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// The server's process; none when it does not run.
@@ -81,7 +81,7 @@ pub struct Standing {
     pub log: PathBuf,
 }
 
-impl Place {
+impl DataFolder {
     /// The server in `root`. A path that is not absolute counts from the present folder.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
@@ -99,7 +99,7 @@ impl Place {
         std::env::var_os("XDG_DATA_HOME").map_or_else(|| home().join(".local/share"), PathBuf::from).join("jari")
     }
 
-    /// Where PostgreSQL's programs are kept: beside the default folder, so that every place shares them.
+    /// Where PostgreSQL's programs are kept: beside the default folder, so that every folder shares them.
     pub(crate) fn cache() -> PathBuf {
         std::env::var_os("JARI_CACHE_DIR").map_or_else(|| Self::default_root().join("programs"), PathBuf::from)
     }
@@ -139,7 +139,7 @@ impl Place {
         self.data().join("PG_VERSION").exists()
     }
 
-    /// The socket's folder: in the place, or in the system's folder for such things when the path would be too long for a socket.
+    /// The socket's folder: in the folder, or in the system's folder for such things when the path would be too long for a socket.
     pub(crate) fn sockets(&self) -> PathBuf {
         let own = self.base().join("run");
         if own.as_os_str().len() <= MAX_SOCKET_FOLDER {
@@ -150,7 +150,7 @@ impl Place {
         PathBuf::from("/tmp").join(format!("jari-{name:016x}"))
     }
 
-    /// Takes the place for this process until the file is dropped.
+    /// Takes the folder for this process until the file is dropped.
     pub(crate) fn lock(&self) -> Result<File, PostgresError> {
         let path = self.owner_file();
         let mut file =
@@ -162,7 +162,7 @@ impl Place {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) if tries.next().is_some() => std::thread::sleep(LOCK_AGAIN.1),
                 Err(TryLockError::WouldBlock) => {
-                    return Err(PostgresError::Owned { place: self.root.clone(), owner: self.owner().unwrap_or_default() });
+                    return Err(PostgresError::Owned { folder: self.root.clone(), owner: self.owner().unwrap_or_default() });
                 }
                 Err(TryLockError::Error(source)) => return Err(PostgresError::file("lock", &path)(source)),
             }
@@ -173,7 +173,7 @@ impl Place {
         Ok(file)
     }
 
-    /// Who owns the place, as the lock file says, when somebody does.
+    /// Who owns the folder, as the lock file says, when somebody does.
     fn owner(&self) -> Option<String> {
         let mut file = File::open(self.owner_file()).ok()?;
         if !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) {
@@ -184,7 +184,7 @@ impl Place {
         Some(owner.trim().to_owned())
     }
 
-    /// Whether anybody has the place: a process that owns it, or a server that runs apart.
+    /// Whether anybody has the folder: a process that owns it, or a server that runs apart.
     pub(crate) fn is_taken(&self) -> bool {
         self.owner().is_some() || (self.apart().exists() && self.running().is_some())
     }
@@ -329,26 +329,26 @@ mod tests {
 
     #[test]
     fn the_path_of_the_socket_is_never_too_long() {
-        let short = Place::new("/var/lib/jari");
+        let short = DataFolder::new("/var/lib/jari");
         assert_eq!(short.sockets(), Path::new("/var/lib/jari/postgres/run"));
-        let long = Place::new(format!("/srv/{}", "x".repeat(200)));
+        let long = DataFolder::new(format!("/srv/{}", "x".repeat(200)));
         assert!(long.sockets().as_os_str().len() < 100, "{:?}", long.sockets());
-        assert_ne!(long.sockets(), Place::new(format!("/srv/{}", "y".repeat(200))).sockets(), "two places, two sockets");
+        assert_ne!(long.sockets(), DataFolder::new(format!("/srv/{}", "y".repeat(200))).sockets(), "two folders, two sockets");
     }
 
     #[test]
     fn passwords_are_kept_private_and_not_made_anew_beside_a_cluster() {
-        let place = Place::new(std::env::temp_dir().join(format!("jari-secrets-{}", std::process::id())));
-        fs::create_dir_all(place.data()).unwrap();
-        let first = place.secrets().unwrap();
-        assert_eq!(place.secrets().unwrap().server, first.server);
-        for file in [place.secrets_file(), place.passwords_file()] {
+        let folder = DataFolder::new(std::env::temp_dir().join(format!("jari-secrets-{}", std::process::id())));
+        fs::create_dir_all(folder.data()).unwrap();
+        let first = folder.secrets().unwrap();
+        assert_eq!(folder.secrets().unwrap().server, first.server);
+        for file in [folder.secrets_file(), folder.passwords_file()] {
             assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
         }
-        fs::write(place.data().join("PG_VERSION"), "18").unwrap();
-        fs::remove_file(place.secrets_file()).unwrap();
-        let refused = place.secrets();
-        fs::remove_dir_all(place.root()).unwrap();
+        fs::write(folder.data().join("PG_VERSION"), "18").unwrap();
+        fs::remove_file(folder.secrets_file()).unwrap();
+        let refused = folder.secrets();
+        fs::remove_dir_all(folder.root()).unwrap();
         assert!(matches!(refused, Err(PostgresError::SecretsLost { .. })));
     }
 }

@@ -4,15 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Shared by the node, which starts the thing, and whoever tells of it or asks it. The lock is held for as long as it takes to read or set a pointer.
 #[derive(Debug)]
-pub struct Desk<T>(Arc<Mutex<Result<T, String>>>);
+pub struct OptionalPart<T>(Arc<Mutex<Result<T, String>>>);
 
-impl<T> Clone for Desk<T> {
+impl<T> Clone for OptionalPart<T> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<T: Clone> Desk<T> {
+impl<T: Clone> OptionalPart<T> {
     /// Off, because of `reason`.
     #[must_use]
     pub fn off(reason: &str) -> Self {

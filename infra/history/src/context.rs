@@ -37,7 +37,7 @@ impl Default for HistorySettings {
 
 /// What calls stand on; shared by all of them.
 #[derive(Clone)]
-pub struct HistoryDesk {
+pub struct HistoryContext {
     pub(crate) tail: LogTail,
     pub(crate) watchers: StreamWatchers,
     pub(crate) publisher: Publisher,
@@ -48,13 +48,13 @@ pub struct HistoryDesk {
     reads: Arc<Semaphore>,
 }
 
-impl std::fmt::Debug for HistoryDesk {
+impl std::fmt::Debug for HistoryContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HistoryDesk").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("HistoryContext").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
-impl HistoryDesk {
+impl HistoryContext {
     /// Reads the log with this id from `database`, and what is new of it from `tail`.
     #[must_use]
     pub fn new(database: Database, tail: LogTail, watchers: StreamWatchers, log_id: Uuid, settings: HistorySettings) -> Self {
@@ -76,7 +76,7 @@ impl HistoryDesk {
     }
 
     /// A place for one call, given back when it is dropped.
-    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, HistoryError> {
+    pub(crate) fn permit(&self) -> Result<OwnedSemaphorePermit, HistoryError> {
         let limit = self.settings.places;
         self.places.clone().try_acquire_owned().map_err(|_| HistoryError::Busy { limit })
     }
@@ -99,7 +99,7 @@ impl HistoryDesk {
         Ok(within(READ, self.reader.log_after(after, limit)).await?)
     }
 
-    /// As [`HistoryDesk::log`]; waits until there is one, and takes what is in memory from there.
+    /// As [`HistoryContext::log`]; waits until there is one, and takes what is in memory from there.
     pub(crate) async fn news(&self, after: u64) -> Result<Vec<Arc<RecordedEvent>>, HistoryError> {
         // the sender is gone when the node ends
         self.tail.watch().wait_for(|head| *head > after).await.map_err(|_| HistoryError::ShuttingDown)?;

@@ -13,7 +13,7 @@ use jari_relay::{Cluster, RelayError};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use crate::{config::Config, desk::Desk};
+use crate::{config::Config, optional_part::OptionalPart};
 
 /// The intake, and the topic of what it refused.
 #[derive(Debug, Clone)]
@@ -23,11 +23,11 @@ pub struct Taking {
 }
 
 /// Where the node's intake is told of.
-pub type IntakeDesk = Desk<Taking>;
+pub type IntakePart = OptionalPart<Taking>;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-impl Desk<Taking> {
+impl OptionalPart<Taking> {
     /// How it stands, for operators.
     pub(crate) fn status(&self) -> pb::IntakeStatus {
         let status = match self.get() {
