@@ -1,6 +1,8 @@
 //! Keeps the views up with the log: on each node a runner a view, of which one at a time writes.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::FutureExt;
 
 use jari_domain::{StreamId, Timestamp};
 use jari_event_store::{Clock, Database, Lease, LeaseKeeper, LogError, LogTail, RecordedEvent};
@@ -103,7 +105,7 @@ impl Views {
         let watches_stop = stop.child_token();
         let inner = Arc::new(Inner { database, reads, tail, clock, settings, stop, watches_stop, watches, states });
         // Joined by the caller, who gets the handles; ended by `stop`.
-        let tasks = inner.states.iter().map(|state| tokio::spawn(Runner::new(&inner, state, &node).run())).collect();
+        let tasks = inner.states.iter().map(|state| tokio::spawn(Runner::keep(inner.clone(), state.clone(), node.clone()))).collect();
         Ok((Self { inner }, tasks))
     }
 
@@ -189,6 +191,17 @@ impl Runner {
         Self { inner: inner.clone(), state: state.clone(), node: node.clone() }
     }
 
+    /// Runs until the node stops. A view whose writer breaks is in trouble and begins anew: the other views, and bookings, go on.
+    async fn keep(inner: Arc<Inner>, state: Arc<ViewState>, node: (String, String)) {
+        // Ends with `stop`.
+        while AssertUnwindSafe(Self::new(&inner, &state, &node).run()).catch_unwind().await.is_err() {
+            // what broke has been said where it broke
+            tracing::error!(view = state.view.name(), "the writer of a view broke; it begins anew");
+            state.note(Some("its writer broke; the log says where".to_owned()));
+            tokio::select! { () = inner.stop.cancelled() => return, () = tokio::time::sleep(PAUSES.1) => {} }
+        }
+    }
+
     async fn run(self) {
         let stop = &self.inner.stop;
         let view = self.state.view;
@@ -256,6 +269,8 @@ impl Runner {
         let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut rested = Instant::now();
+        // One read at a time, kept from look to look: begun anew at each look, a page that takes longer than that would never be had.
+        let mut reading = self.read(writer.position(), rested).boxed();
         // Ends with `stop`, the lease, or the build.
         loop {
             self.state.tell(Some(writer.build().clone()), writer.position());
@@ -267,7 +282,7 @@ impl Runner {
                 () = self.inner.stop.cancelled() => return Ok(()),
                 changed = news.changed() => match changed { Ok(()) => continue, Err(_) => return Ok(()) },
                 _ = look.tick() => if writer.is_current().await? { self.goes_well(); continue } else { return Err(Fault::Moved) },
-                events = self.read(writer.position(), rested) => events?,
+                events = &mut reading => events?,
             };
             if events.is_empty() {
                 // the tail has ended: the process is ending
@@ -278,6 +293,7 @@ impl Runner {
             writer.take(&events).await?;
             self.goes_well();
             rested = if is_behind { Instant::now() } else { Instant::now() + BREATH };
+            reading = self.read(writer.position(), rested).boxed();
         }
     }
 

@@ -192,7 +192,7 @@ async fn old_ids_of_every_version_are_forgotten_and_found_without_a_look_at_the_
             "EXPLAIN {}",
             prune
                 .lines()
-                .skip(1)
+                .filter(|line| !line.starts_with("--"))
                 .collect::<Vec<_>>()
                 .join(" ")
                 .replace("$1", "30")

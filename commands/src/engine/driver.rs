@@ -210,7 +210,10 @@ impl Driver {
             }
             Answer::Followed(read) => {
                 self.following = false;
-                if let Ok(events) = read {
+                // none where one was told of: a database that is behind, which is looked at again when it tells of more
+                if let Ok(events) = read
+                    && !events.is_empty()
+                {
                     self.seen(&events);
                     self.follow();
                 }

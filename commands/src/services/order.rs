@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jari_domain::{
     AnyEvent, Decider, StreamId, Timestamp,
     ids::{CustomerRef, OptionId, OrderId, ProductId, UnitId},
-    order::{MAX_LINES, Order, OrderStatus},
+    order::{MAX_LINES, Order, OrderEvent, OrderStatus},
     product::{LineRequest, MAX_UNITS, UnitRequest},
 };
 use jari_event_store::{RecordedEvent, StreamWatch};
@@ -168,6 +168,10 @@ impl Answer {
     /// Takes one event of the order; says whether it is settled.
     fn fold(&mut self, event: &RecordedEvent) -> bool {
         let Some(AnyEvent::Order(change)) = event.event().filter(|_| event.sequence > self.seen) else { return false };
+        if self.seen == 0 && !matches!(change, OrderEvent::OrderPlaced { .. }) {
+            // what placed it cannot be read here: an answer without it would leave out half
+            return false;
+        }
         self.order.apply(change);
         self.times.apply(change, event.position, event.decided_at());
         self.seen = event.sequence;

@@ -110,7 +110,11 @@ impl Owner {
         let mut reading = self.tail.read(work.line.position, PAGE).boxed();
         // Ends with the lease or the node; each turn does one thing and looks at the ends of holds.
         loop {
-            let next_end = work.line.next_end().map_or(Duration::from_secs(1), |at| self.engine.clock().until(at).min(Duration::from_secs(1)));
+            let next_end = work
+                .line
+                .next_end()
+                .filter(|_| work.ends < ENDS)
+                .map_or(Duration::from_secs(1), |at| self.engine.clock().until(at).min(Duration::from_secs(1)));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(self.leave(&mut work).await),

@@ -181,7 +181,8 @@ impl Keeper {
             Ok(LeaseRow { holder: holder.into(), address: address.into(), epoch: unsigned(row.try_get(2)?), live: row.try_get(3)? })
         });
         let theirs = theirs.transpose()?;
-        if !wants || theirs.as_ref().is_some_and(|row| row.live && *row.holder != *self.holder) {
+        let is_mine = |row: &LeaseRow| *row.holder == *self.holder && *row.address == *self.address;
+        if !wants || theirs.as_ref().is_some_and(|row| row.live && !is_mine(row)) {
             return Ok(theirs.map_or(Lease::Unknown, Lease::Theirs));
         }
         // The head's lock keeps a new epoch and an append apart: whatever the old owner lands, it lands before this commits.

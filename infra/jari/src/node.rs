@@ -115,7 +115,7 @@ impl Node {
         let (engine, deciding) = Engine::start(own.clone(), tail.clone(), snapshots, config.engine_settings(), stop.engine.clone()).await?;
         let settings = config.settlement_settings(&node_id);
         let (settlement, tasks) = Settlement::start(own.clone(), engine.clone(), tail.clone(), settings, stop.work.clone());
-        let mut work: Vec<Part> = parts::all("settlement", tasks).collect();
+        let mut work: Vec<Part> = parts::all("settlement", tasks).map(Part::needed).collect();
         let mut views = None;
         if config.projections.enabled {
             let node = (node_id.clone(), config.advertised());
@@ -163,7 +163,7 @@ impl Node {
         // joined when the node stops, or when it fails
         let server = tokio::spawn(serve(config, listener, services, stop.server.clone()));
         let foundation = [("tail of the log", following), ("snapshots", snapshotting), ("watchers", watching), ("engine", deciding)];
-        let foundation = foundation.into_iter().map(|(name, task)| Part::new(name, task)).collect();
+        let foundation = foundation.into_iter().map(|(name, task)| Part::new(name, task).needed()).collect();
         let heads = watch::Sender::new(None);
         Ok(Self { engine, identity, address, metrics, relay, intake, relaying, heads, stop, server, work, foundation, drain })
     }
@@ -204,8 +204,8 @@ impl Node {
         }
     }
 
-    /// Waits until the server or any other part ends by itself: only when something is wrong. A part that broke would leave a node that answers, holds
-    /// its roles as far as others can see, and does nothing in them.
+    /// Waits until the server, or a part that bookings need, ends by itself: only when something is wrong. Another part that broke gives its role back
+    /// and is told of; bookings go on without it.
     ///
     /// # Errors
     /// What was wrong.
@@ -213,8 +213,8 @@ impl Node {
         let broken = async {
             // looked at rather than awaited: each of them is joined once, when the node stops
             loop {
-                if let Some(part) = self.foundation.iter().chain(&self.work).find(|part| part.is_over()) {
-                    return part.name;
+                if let Some(part) = self.foundation.iter_mut().chain(&mut self.work).find_map(|part| part.is_missed().then_some(part.name)) {
+                    return part;
                 }
                 tokio::time::sleep(LOOK).await;
             }

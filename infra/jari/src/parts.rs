@@ -13,11 +13,20 @@ pub(crate) struct Part {
     /// As an operator knows it.
     pub name: &'static str,
     task: JoinHandle<()>,
+    /// Whether the node is of no use without it.
+    is_needed: bool,
+    /// Its end was told.
+    is_told: bool,
 }
 
 impl Part {
     pub fn new(name: &'static str, task: JoinHandle<()>) -> Self {
-        Self { name, task }
+        Self { name, task, is_needed: false, is_told: false }
+    }
+
+    /// One that bookings need.
+    pub fn needed(self) -> Self {
+        Self { is_needed: true, ..self }
     }
 
     /// Starts one.
@@ -26,8 +35,13 @@ impl Part {
         Self::new(name, tokio::spawn(work))
     }
 
-    pub fn is_over(&self) -> bool {
-        self.task.is_finished()
+    /// Whether the node cannot go on: this part has ended by itself, and bookings need it. That another has ended is told, once.
+    pub fn is_missed(&mut self) -> bool {
+        let is_over = self.task.is_finished();
+        if is_over && !self.is_needed && !std::mem::replace(&mut self.is_told, true) {
+            tracing::error!(part = self.name, "a part of the node ended by itself; its role is free for another node, and bookings go on without it");
+        }
+        is_over && self.is_needed
     }
 }
 
@@ -40,7 +54,7 @@ pub(crate) fn all(name: &'static str, tasks: Vec<JoinHandle<()>>) -> impl Iterat
 /// something that does not come, as from a database that stands still, and the next start finds what it had under way, as after a crash.
 pub(crate) async fn join(parts: Vec<Part>, bound: Duration) {
     let end = Instant::now() + bound;
-    for Part { name, mut task } in parts {
+    for Part { name, mut task, .. } in parts {
         match timeout_at(end, &mut task).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(part = name, %error, "a part of the node broke"),

@@ -49,13 +49,12 @@ impl SubjectService for Subjects {
 fn refused(error: &SealingError) -> Status {
     let (kind, retry_after) = match error {
         SealingError::Unavailable { retry_after } => (Code::Unavailable, Some(*retry_after)),
-        SealingError::Database(_) => (Code::Unavailable, Some(Duration::from_secs(1))),
+        SealingError::Database(_) | SealingError::MasterKeyMissing { .. } => (Code::Unavailable, Some(Duration::from_secs(1))),
         // the list cannot be written, so nothing was destroyed: somebody has to look at the disk
         SealingError::File { .. } => (Code::Unavailable, Some(Duration::from_secs(10))),
         SealingError::Off { .. } => (Code::FailedPrecondition, None),
         SealingError::RequestReused => (Code::AlreadyExists, None),
-        SealingError::MasterKeyMissing { .. }
-        | SealingError::MasterKeyMalformed { .. }
+        SealingError::MasterKeyMalformed { .. }
         | SealingError::ListUnreadable { .. }
         | SealingError::TooLarge { .. }
         | SealingError::NotOpened

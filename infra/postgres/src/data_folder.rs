@@ -40,7 +40,7 @@ pub(crate) struct Secrets {
     pub superuser: String,
     pub owner: String,
     pub server: String,
-    /// Places from before there were keys have none of it.
+    /// Folders from before there were keys have none of it.
     #[serde(default)]
     pub keys: String,
 }
@@ -139,7 +139,7 @@ impl DataFolder {
         self.data().join("PG_VERSION").exists()
     }
 
-    /// The socket's folder: in the folder, or in the system's folder for such things when the path would be too long for a socket.
+    /// The socket's folder: within this one, or in the system's folder for such things when the path would be too long for a socket.
     pub(crate) fn sockets(&self) -> PathBuf {
         let own = self.base().join("run");
         if own.as_os_str().len() <= MAX_SOCKET_FOLDER {

@@ -67,7 +67,7 @@ pub enum PostgresError {
         /// Where they were.
         path: PathBuf,
     },
-    /// A folder for the socket in a folder that others write to belongs to somebody else.
+    /// The folder for the socket belongs to somebody else, where others may write.
     #[error("{} is no folder of ours; remove it, or choose a data folder with a shorter path", path.display())]
     ForeignFolder {
         /// Which.

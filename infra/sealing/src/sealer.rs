@@ -226,7 +226,11 @@ impl Inner {
             }
             Err(_) => "no answer in time".to_owned(),
         };
-        tracing::warn!(error = why, "the database of the keys did not answer; orders without personal data go on");
+        if until == 0 {
+            tracing::warn!(error = why, "the database of the keys did not answer; orders without personal data go on");
+        } else {
+            tracing::debug!(error = why, "the database of the keys still does not answer");
+        }
         self.resting_until.store(now() + millis(self.settings.rest), Ordering::Relaxed);
         Err(self.unavailable())
     }

@@ -22,7 +22,7 @@ async fn digest(database: &Database, view: &str, position: u64) -> String {
     replayed(database, &Replay::of(view, AsOf::Position(position))).await.digested.digest
 }
 
-/// Tables in the schema of the views, and rows of its bookkeeping.
+/// Tables in the schema of the views, and rows of its builds.
 async fn everything(database: &Database) -> (i64, i64) {
     let client = database.connection().await.unwrap();
     let count =
@@ -182,7 +182,7 @@ async fn the_digest_is_that_of_the_file_and_what_is_kept_can_be_asked_by_sql_and
     assert_eq!(digest(&database, "availability", done.position).await, done.digested.digest);
     drop_replay(&database, done.number).await.unwrap();
     assert!(matches!(drop_replay(&database, done.number).await, Err(ReplayError::ReplayUnknown(_))));
-    assert_eq!((replays(&database).await.unwrap(), everything(&database).await), (vec![], (2, 0)), "but for the bookkeeping itself");
+    assert_eq!((replays(&database).await.unwrap(), everything(&database).await), (vec![], (2, 0)), "but for the tables of builds themselves");
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
@@ -252,7 +252,7 @@ async fn a_stream_that_cannot_be_read_is_told_of_and_the_others_are_replayed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bookkeeping_of_before_replays_learns_of_them() {
+async fn tables_of_builds_from_before_replays_learn_of_them() {
     let database = database().await;
     let node = Node::start(&database, "one", settings()).await;
     let (mut pencil, mut history) = (Pencil::new(&database).await, History::new(28));

@@ -121,7 +121,7 @@ fn intake_line(intake: &IntakeStatus) -> String {
 
 fn relay_line(relay: &RelayStatus) -> String {
     let RelayStatus { position, lag_events, owner, message, .. } = relay;
-    let reached = if (*position, *lag_events) == (0, 0) {
+    let reached = if (*position, *lag_events) == (0, 0) && relay.state() != RelayState::Running {
         "its place in Kafka not read yet".to_owned()
     } else if *lag_events == 0 {
         format!("level with the log at {position}")

@@ -1,5 +1,0 @@
--- What is old among the commands is found by its id: one of version 7 begins with its time, so that the primary key has the oldest first. Only ids of
--- other versions need an index by time, which is empty where callers use none of them. A block range index served until the first row had gone: space
--- that is free again takes new rows, every range then holds an old and a new one, and each look reads the whole table.
-CREATE INDEX commands_without_a_time ON commands (recorded_at) WHERE get_byte(uuid_send(command_id), 6) >> 4 <> 7;
-DROP INDEX commands_recorded_at;
