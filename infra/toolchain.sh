@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 say() { printf '%s\n' "$*" >&2; }
-fail() { say "$@"; exit 1; }
+fail() { printf '%s\n' "$@" >&2; exit 1; }
 
 # The oldest Rust that Cargo.toml admits; `at_least A B` is whether version A is B or newer.
 wanted_rust() { sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml | head -n 1; }
@@ -20,26 +20,37 @@ require_rust() {
     fail "Rust $wanted or newer is needed; this is $found. Bring it up to date with 'rustup update stable', then run this again."
 }
 
-# Some libraries hold C: a compiler, the C library's headers and make.
-require_c() {
-  if command -v cc > /dev/null && command -v make > /dev/null && echo '#include <stdlib.h>' | cc -E -x c - > /dev/null 2>&1; then return; fi
-  local install=(apt-get install -y --no-install-recommends build-essential) as_root=()
-  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
-  if ! command -v apt-get > /dev/null; then fail "A C compiler and make are needed. Install them with your system's package manager, then run this again."; fi
-  if [ "$(id -u)" != 0 ] && ! sudo -n true 2> /dev/null; then
-    fail "A C compiler and make are needed. Install them, then run this again:" "  sudo apt-get update && sudo ${install[*]}"
+# How packages are brought, for those who must be told.
+packages() { printf 'apt-get update && apt-get install -y --no-install-recommends %s' "$*"; }
+
+# bring WHAT PACKAGE...: installs them where that may be done. Whether it helped is for the caller to see.
+bring() {
+  local what=$1 as_root=() log
+  shift
+  if [ "$(id -u)" != 0 ]; then
+    sudo -n true 2> /dev/null || return 0
+    as_root=(sudo -n)
   fi
-  say "Installing a C compiler (build-essential) ..."
-  local log
+  command -v apt-get > /dev/null || return 0
+  say "Installing $what ..."
   log=$(mktemp)
-  if ! DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get update > "$log" 2>&1 ||
-    ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}" >> "$log" 2>&1; then
+  { "${as_root[@]}" apt-get update && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; } > "$log" 2>&1 ||
     tail -n 20 "$log" >&2
-    rm -f "$log"
-    fail "The C compiler could not be installed. Install build-essential, then run this again."
-  fi
   rm -f "$log"
 }
+
+# require WHAT TEST NEED PACKAGE...: where TEST fails, brings the packages; that is the end when it fails still.
+require() {
+  local what=$1 test=$2 need=$3
+  shift 3
+  if "$test"; then return; fi
+  bring "$what" "$@"
+  "$test" || fail "$need Install it, then run this again (as root):" "  $(packages "$@")"
+}
+
+# Some libraries hold C: a compiler, the C library's headers and make.
+has_c() { command -v cc > /dev/null && command -v make > /dev/null && echo '#include <stdlib.h>' | cc -E -x c - > /dev/null 2>&1; }
+require_c() { require "a C compiler" has_c "A C compiler and make are needed." build-essential; }
 
 # Kafka's client speaks TLS by OpenSSL: the system's when it is here to build with, else one that is built along (a minute or two more).
 if command -v pkg-config > /dev/null && pkg-config --exists 'openssl >= 3'; then export OPENSSL_NO_VENDOR=1; fi
@@ -51,67 +62,31 @@ has_java() {
   [ "${found:-0}" -ge 17 ] && { command -v mvn > /dev/null || [ -n "${JARI_KAFKA_JARS:-}" ]; }
 }
 
-# require_java NEEDED: installs what Kafka needs where it may. Where it may not, tells what to install; that is the end when it is NEEDED, and else
-# Kafka stays off.
+# require_java NEEDED: where it may not be installed, that is the end when it is NEEDED (yes), and else Kafka stays off.
 require_java() {
+  local install=(default-jre-headless maven)
   if has_java; then return; fi
-  local needed=$1 install=(apt-get install -y --no-install-recommends default-jre-headless maven) as_root=() log
-  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
-  if command -v apt-get > /dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2> /dev/null; }; then
-    say "Installing Java and Maven, for Kafka ..."
-    log=$(mktemp)
-    { DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get update && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}"; } > "$log" 2>&1 ||
-      tail -n 20 "$log" >&2
-    rm -f "$log"
-    if has_java; then return; fi
-  fi
-  [ "$needed" = no ] || fail "Java 17 or newer and Maven are needed, for Kafka. Install them, then run this again:" "  apt-get update && ${install[*]}"
+  bring "Java and Maven, for Kafka" "${install[@]}"
+  if has_java; then return; fi
+  [ "$1" = no ] || fail "Java 17 or newer and Maven are needed, for Kafka. Install them, then run this again (as root):" "  $(packages "${install[@]}")"
   say "Kafka stays off: it needs Java 17 or newer and Maven (${install[*]})."
 }
 
-# The long tests build what integrators run: the compiler of Java, and Maven also where Kafka's jars were brought.
-require_javac() {
-  if command -v javac > /dev/null && command -v mvn > /dev/null; then return; fi
-  local install=(apt-get install -y --no-install-recommends default-jdk-headless maven) as_root=() log
-  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
-  if command -v apt-get > /dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2> /dev/null; }; then
-    say "Installing Java's compiler, for the long tests ..."
-    log=$(mktemp)
-    { "${as_root[@]}" apt-get update && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}"; } > "$log" 2>&1 || tail -n 20 "$log" >&2
-    rm -f "$log"
-  fi
-  { command -v javac && command -v mvn; } > /dev/null || fail "The long tests need a JDK of Java 17 or newer, and Maven. Install them, then run this again:" "  apt-get update && ${install[*]}"
-}
-
-# The long tests hand the published contract to tools of the npm registry: Node 18 or newer, and npm.
-require_node() {
+# The long tests build what integrators run (Java's compiler, and Maven also where Kafka's jars were brought), hand the published contract to tools of
+# the npm registry, walk through what analysts do, and show on a server what goes wrong in other models.
+has_javac() { command -v javac > /dev/null && command -v mvn > /dev/null; }
+has_node() {
   local found
   found=$(node --version 2> /dev/null | sed 's/^v\([0-9]*\).*/\1/')
-  if [ "${found:-0}" -ge 18 ] && command -v npm > /dev/null; then return; fi
-  local install=(apt-get install -y --no-install-recommends nodejs npm) as_root=() log
-  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
-  if command -v apt-get > /dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2> /dev/null; }; then
-    say "Installing Node and npm, for the long tests ..."
-    log=$(mktemp)
-    { "${as_root[@]}" apt-get update && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}"; } > "$log" 2>&1 || tail -n 20 "$log" >&2
-    rm -f "$log"
-  fi
-  command -v npm > /dev/null || fail "The long tests need Node 18 or newer and npm. Install them, then run this again:" "  apt-get update && ${install[*]}"
+  [ "${found:-0}" -ge 18 ] && command -v npm > /dev/null
 }
-
-# The long tests walk through what analysts do: Python 3.11 or newer, with venv.
-require_python() {
-  if python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then return; fi
-  local install=(apt-get install -y --no-install-recommends python3 python3-venv) as_root=() log
-  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
-  if command -v apt-get > /dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2> /dev/null; }; then
-    say "Installing Python, for the long tests ..."
-    log=$(mktemp)
-    { "${as_root[@]}" apt-get update && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}"; } > "$log" 2>&1 || tail -n 20 "$log" >&2
-    rm -f "$log"
-  fi
-  python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null ||
-    fail "The long tests need Python 3.11 or newer with venv. Install it, then run this again:" "  apt-get update && ${install[*]}"
+has_python() { python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; }
+has_psql() { command -v psql > /dev/null; }
+require_for_long_tests() {
+  require "Java's compiler" has_javac "The long tests need a JDK of Java 17 or newer, and Maven." default-jdk-headless maven
+  require "Node and npm" has_node "The long tests need Node 18 or newer and npm." nodejs npm
+  require "Python" has_python "The long tests need Python 3.11 or newer with venv." python3 python3-venv
+  require "psql" has_psql "The long tests need psql." postgresql-client
 }
 
 # build WHAT CARGO-ARGUMENTS...: runs cargo and tells how far it is; its own words only when it fails.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jari_event_store::{Database, LogError};
-use tokio_postgres::{Client, GenericClient};
+use tokio_postgres::{Client, GenericClient, types::ToSql};
 
 use crate::projection::Projection;
 
@@ -12,6 +12,7 @@ const LIVE: &str = "SELECT build, version, position FROM views.builds WHERE view
 const UNFINISHED: &str = "SELECT build, version, position FROM views.builds WHERE view = $1 AND state = 'building' AND version = $2";
 const CREATE: &str = "INSERT INTO views.builds (view, version, state) VALUES ($1, $2, $3) RETURNING build";
 const DEAD: &str = "SELECT build, version FROM views.builds WHERE view = $1 AND (state = 'retired' OR state = 'building' AND version <> $2)";
+const RETIRED: &str = "SELECT build, version FROM views.builds WHERE view = $1 AND state = 'retired'";
 const TABLES_OF: &str = "SELECT format('DROP TABLE views.%I', relname) FROM pg_class \
      WHERE relnamespace = 'views'::regnamespace AND relkind = 'r' AND starts_with(relname, $1)";
 const TAKEN_UP: &str = "UPDATE views.builds SET taken_up_at = clock_timestamp(), taken_up_from = position WHERE build = $1";
@@ -160,22 +161,34 @@ pub(crate) async fn keep_replay(database: &Database, build: &Build) -> Result<()
 
 /// Drops what nobody reads any more: retired builds, and unfinished ones of other versions. Call it under the view's rebuild lock.
 pub(crate) async fn drop_dead(database: &Database, view: &dyn Projection) -> Result<(), LogError> {
+    drop_all(database, view, DEAD, &[&view.name(), &view.version()]).await
+}
+
+/// Drops the retired builds that a rebuild left behind which was killed between its switch and its end. Needs no lock: of those nobody makes anything.
+pub(crate) async fn drop_retired(database: &Database, view: &dyn Projection) -> Result<(), LogError> {
+    drop_all(database, view, RETIRED, &[&view.name()]).await
+}
+
+async fn drop_all(database: &Database, view: &dyn Projection, which: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<(), LogError> {
     let mut client = database.connection().await?;
-    for row in client.query(DEAD, &[&view.name(), &view.version()]).await? {
+    for row in client.query(which, parameters).await? {
         drop_build(&mut client, &Build::new(view.name(), row.try_get(1)?, row.try_get(0)?)).await?;
     }
     Ok(())
 }
 
-/// Drops a build that nobody reads any more: its tables, its quarantine and its row.
+/// Drops a build that nobody reads any more: its row, its quarantine and its tables. The row first: of two who drop the same build at once the other
+/// waits for it, and finds nothing left to drop.
 pub(crate) async fn drop_build(client: &mut Client, build: &Build) -> Result<(), LogError> {
     let transaction = client.transaction().await?;
     // A reader that still stands on the old tables is waited for, but not for ever: whoever comes behind us would wait as well.
     transaction.batch_execute("SET LOCAL lock_timeout = '5s'").await?;
+    if transaction.execute(FORGET, &[&build.number]).await? == 0 {
+        return Ok(());
+    }
     for table in transaction.query(TABLES_OF, &[&&*build.prefix]).await? {
         transaction.batch_execute(table.try_get(0)?).await?;
     }
-    transaction.execute(FORGET, &[&build.number]).await?;
     Ok(transaction.commit().await?)
 }
 

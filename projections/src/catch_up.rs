@@ -3,7 +3,7 @@
 use jari_event_store::{LogError, Reader, RecordedEvent};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use crate::{build_connection::Fault, projection::Projection, writer::Writer};
+use crate::{build_connection::Fault, builds::Build, projection::Projection, quarantine, writer::Writer};
 
 /// Positions of a transaction: many more than a live view takes, since nobody waits for any of them, and the more events there are the more of them
 /// fall together into one row. Two such ranges are in memory at once.
@@ -28,11 +28,36 @@ struct Page {
     to: u64,
 }
 
-/// Brings `writer` up to `until`, `range` positions a transaction. `told` hears of each: the position, the head or end, and how many positions it was.
+/// Brings a build up to `until`, `range` positions a transaction, and gives its writer. `told` hears of each: the position, the head or end, and how many
+/// positions it was.
+///
+/// A build may have been begun long ago, and hold streams back that were mended since, also by a retry that only the live one heard of. So each of them is
+/// tried again behind the last range: what goes live, or is digested, is what a build says that was begun now.
 ///
 /// # Errors
-/// [`Fault`]; [`Fault::Moved`] when `stop` was cancelled. What is written stays.
-pub(crate) async fn catch_up(
+/// [`Fault`]; [`Fault::Moved`] when the build is not `state` any more, or `stop` was cancelled. What is written stays.
+pub(crate) async fn complete(
+    reader: &Reader,
+    view: &'static dyn Projection,
+    (build, state): (Build, &'static str),
+    bounds: (Until, u64),
+    mut told: impl FnMut(u64, u64, u64),
+    stop: &CancellationToken,
+) -> Result<Writer, Fault> {
+    let open = async || Writer::open(reader.database(), view, build.clone(), 0, state).await?.ok_or(Fault::Moved);
+    let mut writer = open().await?;
+    catch_up(reader, view, &mut writer, bounds, &mut told, stop).await?;
+    if !writer.holds_back() {
+        return Ok(writer);
+    }
+    quarantine::retry_all(reader.database(), view, &build, state, stop).await?;
+    // this one does not know which of them may go on; and the log has grown meanwhile
+    writer = open().await?;
+    catch_up(reader, view, &mut writer, bounds, &mut told, stop).await?;
+    Ok(writer)
+}
+
+async fn catch_up(
     reader: &Reader,
     view: &'static dyn Projection,
     writer: &mut Writer,

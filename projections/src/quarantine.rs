@@ -4,6 +4,7 @@ use jari_domain::StreamId;
 use jari_event_store::{Body, Database, LogError, Reader, RecordedEvent};
 use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     build_connection::{BuildConnection, Fault, write_again},
@@ -13,7 +14,8 @@ use crate::{
 
 const LIST: &str = include_str!("sql/list_quarantined.sql");
 const HELD: &str = "SELECT position, sequence FROM views.quarantine WHERE build = $1 AND aggregate_type = $2 AND aggregate_id = $3";
-const LOCK: &str = "SELECT position FROM views.builds WHERE build = $1 AND state = 'live' FOR UPDATE";
+const ALL_HELD: &str = "SELECT aggregate_type, aggregate_id FROM views.quarantine WHERE build = $1 ORDER BY position";
+const LOCK: &str = "SELECT position FROM views.builds WHERE build = $1 AND state = $2 FOR UPDATE";
 const RELEASE: &str = "DELETE FROM views.quarantine WHERE build = $1 AND aggregate_type = $2 AND aggregate_id = $3";
 const CHANGED: &str = "UPDATE views.builds SET quarantine_changes = quarantine_changes + 1 WHERE build = $1";
 const STILL: &str = "UPDATE views.quarantine SET error = $4, at = clock_timestamp() WHERE build = $1 AND aggregate_type = $2 AND aggregate_id = $3";
@@ -150,12 +152,52 @@ pub(crate) async fn list(database: &Database, page: &QuarantinePage) -> Result<V
 /// The checkpoint's row is locked first, as by every writer: nobody moves the view meanwhile, and whoever writes next finds that the
 /// quarantine has changed. Events are read in pages; the transaction lasts as long as the stream is, and each step of it has a bound.
 pub(crate) async fn retry(database: &Database, view: &'static dyn Projection, build: Build, stream: &StreamId) -> Result<u64, RetryError> {
-    let mut connection = database.in_time(BuildConnection::connect(database, build.clone())).await?;
-    match refold(database, view, &build, &mut connection, stream).await {
+    let mut connection = database.in_time(BuildConnection::connect(database, build)).await?;
+    try_again(database, view, &mut connection, "live", stream).await
+}
+
+/// The same of all streams that a build which is not live holds back, one after the other; whoever writes it opens a new writer then. Those that still
+/// cannot be read stay.
+///
+/// # Errors
+/// [`Fault::Away`]; [`Fault::Moved`] when the build is not `state` any more, or `stop` was cancelled. What was taken in stays so.
+pub(crate) async fn retry_all(
+    database: &Database,
+    view: &'static dyn Projection,
+    build: &Build,
+    state: &'static str,
+    stop: &CancellationToken,
+) -> Result<(), Fault> {
+    let mut connection = BuildConnection::connect(database, build.clone()).await?;
+    let held = database.connection().await?.query(ALL_HELD, &[&build.number]).await?;
+    for row in held {
+        if stop.is_cancelled() {
+            return Err(Fault::Moved);
+        }
+        // what is held back is of an aggregate that the view reads, so this program knows it
+        let Some(stream) = StreamId::parse(row.try_get(0)?, row.try_get(1)?) else { continue };
+        match try_again(database, view, &mut connection, state, &stream).await {
+            Ok(_) => tracing::info!(view = view.name(), %stream, "a stream that was held back is read again"),
+            Err(RetryError::Still(_) | RetryError::NotQuarantined(_)) => {}
+            Err(RetryError::Away(error)) => return Err(Fault::Away(error)),
+            Err(RetryError::Switched | RetryError::ViewUnknown(_)) => return Err(Fault::Moved),
+        }
+    }
+    Ok(())
+}
+
+async fn try_again(
+    database: &Database,
+    view: &'static dyn Projection,
+    connection: &mut BuildConnection,
+    state: &'static str,
+    stream: &StreamId,
+) -> Result<u64, RetryError> {
+    match refold(database, view, connection, state, stream).await {
         Ok(position) => Ok(position),
         Err(Failed::With(error)) => Err(error),
         Err(Failed::On(error)) => {
-            let told = recordable(&error);
+            let (told, build) = (recordable(&error), connection.build());
             let parameters: [&(dyn ToSql + Sync); 4] = [&build.number, &stream.aggregate_type, &&*stream.aggregate_id, &told];
             let noted = async { Ok::<_, LogError>(database.connection().await?.execute(STILL, &parameters).await?) };
             database.in_time(noted).await?;
@@ -189,15 +231,16 @@ impl From<Fault> for Failed {
 async fn refold(
     database: &Database,
     view: &'static dyn Projection,
-    build: &Build,
     connection: &mut BuildConnection,
+    state: &'static str,
     stream: &StreamId,
 ) -> Result<u64, Failed> {
+    let build = connection.build().clone();
     let key: [&(dyn ToSql + Sync); 3] = [&build.number, &stream.aggregate_type, &&*stream.aggregate_id];
     let reader = Reader::new(database.clone());
     let transaction = database.in_time(connection.begin()).await?;
     let locked = database.in_time(async {
-        let Some(row) = transaction.query_opt(LOCK, &[&build.number]).await? else { return Err(RetryError::Switched) };
+        let Some(row) = transaction.query_opt(LOCK, &[&build.number, &state]).await? else { return Err(RetryError::Switched) };
         let position = unsigned(row.try_get(0)?);
         let Some(row) = transaction.query_opt(HELD, &key).await? else { return Err(RetryError::NotQuarantined(stream.clone())) };
         Ok((position, unsigned(row.try_get::<_, i64>(1)?.saturating_sub(1))))
@@ -212,7 +255,7 @@ async fn refold(
                 return Err(Failed::On(error.to_string()));
             }
         }
-        database.in_time(write_again(&transaction, build, &view.fold(&events))).await?;
+        database.in_time(write_again(&transaction, &build, &view.fold(&events))).await?;
         let Some(last) = events.last().filter(|_| events.len() == PAGE) else { break };
         read = last.sequence;
     }

@@ -4,8 +4,9 @@
 //! |---|---|---|
 //! | 1 begin: a build `building`, its tables | the build, at 0 | goes on with it |
 //! | 2 read the log, range by range | the build, at its checkpoint | goes on from there |
-//! | 3 switch: read the last events under the live build's lock, `live` becomes `retired`, `building` becomes `live` | either of the two | goes on, or begins anew |
-//! | 4 drop what is retired | a retired build that nobody reads | drops it |
+//! | 3 try the streams again that it holds back, and read on | the build, at its checkpoint | goes on from there |
+//! | 4 switch: read the last events under the live build's lock, `live` becomes `retired`, `building` becomes `live` | either of the two | goes on, or begins anew |
+//! | 5 drop what is retired | a retired build that nobody reads | drops it; so does whoever writes the view next |
 
 use std::time::Duration;
 
@@ -16,10 +17,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     build_connection::Fault,
     builds,
-    catch_up::{RANGE, Until, catch_up},
+    catch_up::{RANGE, Until, complete},
     projection::Projection,
     views::VIEWS,
-    writer::Writer,
 };
 
 /// Events that may be folded while the live view stands still for the switch.
@@ -113,7 +113,7 @@ pub async fn rebuild(
         }
     };
     if let Err(error) = builds::drop_dead(database, view).await {
-        tracing::warn!(view = view.name(), %error, "the old build was not dropped; the next rebuild does it");
+        tracing::warn!(view = view.name(), %error, "the old build was not dropped; whoever writes the view next does it");
     }
     builds::unlock(lock).await;
     Ok(rebuilt)
@@ -150,12 +150,11 @@ async fn attempt(
 ) -> Result<Rebuilt, Fault> {
     let (build, _) = builds::begin(database, view).await?;
     builds::take_up(database, &build).await?;
-    let Some(mut writer) = Writer::open(database, view, build, 0, "building").await? else { return Err(Fault::Moved) };
     let told = |position, head, events| {
         pace.events += events;
         progress(&pace.progress(position, head));
     };
-    catch_up(reader, view, &mut writer, (Until::Head, RANGE), told, stop).await?;
+    let mut writer = complete(reader, view, (build, "building"), (Until::Head, RANGE), told, stop).await?;
     let position = writer.go_live(reader, LAST_EVENTS).await?;
     Ok(Rebuilt { build: writer.build().number, position, events: pace.events })
 }

@@ -257,9 +257,17 @@ impl Runner {
         match lease.current() {
             Lease::Mine(epoch) => {
                 let Some(writer) = Writer::open(&self.inner.database, self.state.view, build, epoch, "live").await? else { return Ok(()) };
-                self.lead(writer, lease, epoch).await
+                // beside it: whoever reads the old tables still must not keep the view from going on
+                futures::join!(self.lead(writer, lease, epoch), self.tidy()).0
             }
             Lease::Theirs(_) | Lease::Unknown => self.follow(lease).await,
+        }
+    }
+
+    /// Drops what a killed rebuild left behind, which else would keep its room until the next one.
+    async fn tidy(&self) {
+        if let Err(error) = builds::drop_retired(&self.inner.database, self.state.view).await {
+            tracing::warn!(view = self.state.view.name(), %error, "an old build was not dropped; whoever writes the view next does it");
         }
     }
 

@@ -60,6 +60,11 @@ impl Writer {
         self.connection.build()
     }
 
+    /// Whether the events of any stream wait.
+    pub fn holds_back(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Whether the build still stands where this writer believes.
     pub async fn is_current(&self) -> Result<bool, Fault> {
         Ok(self.connection.checkpoint(self.state).await?.as_ref() == Some(&self.at))

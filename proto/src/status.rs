@@ -16,7 +16,7 @@ pub const DOMAIN: &str = "jari";
 /// Most bytes of a status' message; it is cut at a character.
 pub const MAX_MESSAGE_BYTES: usize = 512;
 /// Most bytes of one value or description.
-pub const MAX_TEXT_BYTES: usize = 256;
+pub const MAX_TEXT_BYTES: usize = 640;
 /// Most bytes of all details together; what comes after is left off.
 pub const MAX_DETAILS_BYTES: usize = 3_072;
 

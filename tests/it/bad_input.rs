@@ -314,6 +314,7 @@ async fn a_bad_command_to_a_product_is_refused_by_name_and_leaves_no_trace() {
         "REQUEST_INVALID": create(|r| r.sale_mode = 0),
         "REQUEST_INVALID": create(|r| r.sale_mode = 99),
         "PRODUCT_TIME_ZONE_INVALID": create(|r| r.time_zone = "../etc/passwd".into()),
+        "PRODUCT_TIME_ZONE_INVALID": create(|r| r.time_zone = "Mars/Olympus_Mons".into()),
         "REQUEST_INVALID": create(|r| r.currency = "krw".into()),
         "REQUEST_INVALID": create(|r| r.hold_seconds = -1),
         "PRODUCT_HOLD_SECONDS_INVALID": create(|r| r.hold_seconds = 0),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use jari_contract::LogHeadSigned;
 use jari_event_store::{ChainWalk, Database, newest_head};
 use jari_heads::{Checked, HeadSigner, HeadsCheck, SignerSettings, SigningKey, Trusted, newest_in};
 use tokio::sync::watch;
@@ -38,7 +39,7 @@ async fn check(database: &Database, settings: &SignerSettings) -> (Vec<u64>, Vec
     while let Some(checked) = check.step().await.unwrap() {
         match checked {
             Checked::Holds(position) => held.push(position),
-            Checked::Broken(why) => broken.push(why),
+            Checked::Broken(why) | Checked::CutOff(why) => broken.push(why),
         }
     }
     (held, broken)
@@ -115,6 +116,49 @@ async fn lines_that_prove_nothing_are_named_and_the_others_still_count() {
     std::fs::copy(&settings.key_file, &other.key_file).unwrap();
     let (held, broken) = check(&stranger, &other).await;
     assert!(held.is_empty() && broken[0].contains("of another log"), "{broken:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_without_heads_proves_nothing_and_one_that_a_crash_cut_off_proves_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let database = signed(&settings).await;
+    let whole = std::fs::read_to_string(&settings.file).unwrap();
+    for nothing in ["", "\n"] {
+        std::fs::write(&settings.file, nothing).unwrap();
+        let (held, broken) = check(&database, &settings).await;
+        assert!(held.is_empty() && broken.last().is_some_and(|why| why.contains("holds no signed head")), "{nothing:?}: {broken:?}");
+    }
+    std::fs::write(&settings.file, &whole[..whole.len() - 30]).unwrap();
+    let (held, broken) = check(&database, &settings).await;
+    assert!(held == [1, 2, 3] && broken.len() == 1 && broken[0].contains("line 4: was cut off"), "{broken:?}");
+    // without the line's end it is a head all the same
+    std::fs::write(&settings.file, whole.trim_end()).unwrap();
+    assert_eq!(check(&database, &settings).await, (vec![1, 2, 3, 4], vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_of_a_shared_folder_reach_the_relay_of_either_node_and_each_is_signed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let database = database().await;
+    let log_id = ChainWalk::begin(database.clone()).await.unwrap().log_id();
+    let stop = CancellationToken::new();
+    let told = [watch::Sender::new(None), watch::Sender::new(None)];
+    let start = |told: &watch::Sender<_>| HeadSigner::start(database.clone(), log_id, settings.clone(), told.clone(), stop.clone());
+    let signers = [start(&told[0]), start(&told[1])];
+    let writer = client(&database).await;
+    for n in 1..=3 {
+        writer.batch_execute(&format!("{INSERT} {}", values("a", n))).await.unwrap();
+        let is_told = |told: &watch::Sender<Option<LogHeadSigned>>| told.borrow().as_ref().is_some_and(|head| head.position.get() == n);
+        eventually("both relays have the head", async || told.iter().all(is_told)).await;
+        assert_eq!(*told[0].borrow(), *told[1].borrow());
+    }
+    stop.cancel();
+    for signer in signers {
+        signer.await.unwrap();
+    }
+    assert_eq!(check(&database, &settings).await, (vec![1, 2, 3], vec![]), "one of them wrote");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -234,7 +234,7 @@ async fn readings_are_bounded_and_a_place_comes_back_when_one_is_given_up() {
 }
 
 /// The service on the node's log once more, with bounds of its own.
-async fn served_with(shop: &Serving, settings: HistorySettings, stop: &CancellationToken) -> HistoryServiceClient<Channel> {
+pub async fn served_with(shop: &Serving, settings: HistorySettings, stop: &CancellationToken) -> HistoryServiceClient<Channel> {
     let tail_settings = TailSettings { keep: 4, page: 3, ..TailSettings::default() };
     let (tail, _) = LogTail::start(shop.database.clone(), tail_settings, stop.clone()).await.unwrap();
     let (watchers, _) = StreamWatchers::start(tail.clone(), stop.clone());

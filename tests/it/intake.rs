@@ -8,11 +8,13 @@ use std::{
 
 use jari_contract::Topic;
 use jari_event_store::{Database, Reader, RecordedEvent};
+use jari_intake::{DeadLetters, Intake, IntakeSettings};
 use jari_proto::{
     operations::v1::{GetStatusRequest, IntakeState, ListRefusedCommandsRequest, RedriveCommandRequest, RefusedCommand},
     order::v1::ConfirmOrderRequest,
     status::reason,
 };
+use jari_relay::Claim;
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
@@ -20,15 +22,19 @@ use rdkafka::{
     producer::Producer,
 };
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use tonic::Request;
 
 use crate::{
     harness::{database, eventually},
     processes::{Folder, free_address, start},
-    relay::{kafka, prefix},
+    raw,
+    relay::{cluster, kafka, prefix, relaying},
     sender::{SOURCE, Sender, placing},
-    serving::{Serving, id},
+    serving::{Serving, id, order},
 };
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// A node that takes commands from topics that begin with `prefix`.
 pub async fn taking(database: Database, brokers: &str, prefix: &str) -> Serving {
@@ -283,19 +289,77 @@ async fn a_command_of_a_transaction_that_was_given_up_is_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_keeps_commands_beyond_their_ids_stops_the_intake_until_it_is_set_right() {
     let (brokers, prefix) = (kafka().await, prefix());
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+    let admin = make_commands_topic(&brokers, &prefix, 12, 40 * DAY).await;
     let topic = format!("{prefix}{}", Topic::OrderCommand.name());
-    let forty_days = (40_u64 * 86_400_000).to_string();
-    let made = NewTopic::new(&topic, 12, TopicReplication::Fixed(1)).set("retention.ms", &forty_days).set("segment.ms", "3600000");
-    admin.create_topics(&[made], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
     let shop = taking(database().await, &brokers, &prefix).await;
     shop.on_sale("poster", 10).await;
     eventually("it stands still", || async { shop.intake().await == (IntakeState::Halted, "COMMANDS_KEPT_TOO_LONG".into()) }).await;
     Sender::new(&brokers, &prefix).place(&id(), "o-1", "poster", 1).await;
-    let week = (7_u64 * 86_400_000).to_string();
+    let week = (7 * DAY).as_millis().to_string();
     let right = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("retention.ms", &week).set("segment.ms", "3600000");
     admin.alter_configs(&[right], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
     shop.until("o-1", "OrderHeld").await;
+    shop.node.stop().await;
+}
+
+/// A topic of commands with so many partitions, which keeps them for this long.
+async fn make_commands_topic(brokers: &str, prefix: &str, partitions: i32, kept: Duration) -> AdminClient<DefaultClientContext> {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let (topic, kept) = (format!("{prefix}{}", Topic::OrderCommand.name()), kept.as_millis().to_string());
+    let made = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1)).set("retention.ms", &kept).set("segment.ms", "3600000");
+    admin.create_topics(&[made], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    admin
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_whose_stream_cannot_be_read_is_told_after_a_while_and_those_behind_it_are_executed() {
+    let (brokers, prefix) = (kafka().await, prefix());
+    make_commands_topic(&brokers, &prefix, 1, 7 * DAY).await;
+    let shop = relaying(database().await, &brokers, &prefix).await;
+    for product in ["poster", "mug"] {
+        shop.on_sale(product, 10).await;
+    }
+    shop.until_relayed().await;
+    // drafted, its option defined, launched
+    shop.scrawl("Product", "poster", 4).await;
+    let refused =
+        || async { shop.orders().place_order(order(&[("poster", 1)])).await.is_err_and(|e| reason(&e).as_deref() == Some("STREAM_UNREADABLE")) };
+    eventually("the poster cannot be read", refused).await;
+    // one command at a time, and two seconds for each that is not taken
+    let mut config = jari::config::Config::default();
+    config.kafka.topic_prefix.clone_from(&prefix);
+    let log_id = shop.node.identity.log_id;
+    let settings = config.intake_settings(&brokers, shop.node.address, log_id);
+    let settings = IntakeSettings { try_for: Duration::from_secs(2), batch_commands: 1, ..settings };
+    let (cluster, stop) = (cluster(&brokers, &prefix), CancellationToken::new());
+    let (_, working) = Intake::start(settings, Claim::new(cluster.clone(), Reader::new(shop.database.clone()), log_id), stop.clone());
+    let (sender, unread) = (Sender::new(&brokers, &prefix), id());
+    sender.place(&unread, "o-1", "poster", 1).await;
+    sender.place(&id(), "o-2", "mug", 1).await;
+    shop.until("o-2", "OrderHeld").await;
+
+    let letters = DeadLetters::new(cluster);
+    let told = letters.list(0, 10).await.unwrap().letters;
+    let codes: Vec<(&str, &str, bool)> = told.iter().map(|l| (&*l.refused.command_id, &*l.refused.code, l.refused.retryable)).collect();
+    assert_eq!(codes, [(&*unread, "STREAM_UNREADABLE", true)]);
+    assert_eq!(shop.history_of("o-1").await, [""; 0], "nothing was done");
+    let mend = "ALTER TABLE events DISABLE TRIGGER USER;
+        UPDATE events SET event_type = 'ProductResumed', payload = '{\"ProductResumed\":{}}' WHERE event_type = 'Scrawled';
+        ALTER TABLE events ENABLE TRIGGER USER";
+    raw::client(&shop.database).await.batch_execute(mend).await.unwrap();
+    // under its own id, twice; and once more by its sender
+    for _ in 0..2 {
+        assert_eq!(letters.redrive(told[0].offset).await.unwrap().to_string(), unread);
+    }
+    sender.place(&unread, "o-1", "poster", 1).await;
+    shop.until("o-1", "OrderHeld").await;
+    // a marker behind all of them: what was sent before it was worked on before it
+    sender.cancel(&id(), "o-1").await;
+    shop.until("o-1", "OrderCancelled").await;
+    assert_eq!(shop.history_of("o-1").await, ["OrderPlaced", "OrderHeld", "OrderCancelled"]);
+    assert_eq!(letters.list(0, 10).await.unwrap().letters.len(), 1);
+    stop.cancel();
+    working.await.unwrap();
     shop.node.stop().await;
 }
 

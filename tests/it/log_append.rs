@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     harness::database,
-    raw::{INSERT, batch, client, command, group, leased, read, stream, values, write},
+    raw::{INSERT, batch, client, command, elsewhere, group, leased, read, stream, values, write},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,4 +118,17 @@ async fn an_append_behind_an_event_from_the_future_is_recorded_no_earlier() {
     let events = Reader::new(database).log_after(0, 9).await.unwrap();
     assert_eq!((events.len(), events[1].recorded_at), (4, appended.recorded_at));
     assert!(events.windows(2).all(|pair| pair[0].recorded_at <= pair[1].recorded_at), "time of recording never decreases");
+}
+
+#[tokio::test]
+async fn a_server_whose_transactions_look_back_by_default_does_not_make_an_append_look_back() {
+    let database = database().await;
+    let name = database.config().get_dbname().unwrap().to_owned();
+    let told = format!("ALTER DATABASE \"{name}\" SET default_transaction_isolation = 'repeatable read'");
+    elsewhere(&database).await.batch_execute(&told).await.unwrap();
+    let fresh = database.apart(1).unwrap();
+    for client in [fresh.connection().await.unwrap(), fresh.apart(1).unwrap().connection().await.unwrap()] {
+        let isolation: String = client.query_one("SHOW transaction_isolation", &[]).await.unwrap().get(0);
+        assert_eq!(isolation, "read committed");
+    }
 }

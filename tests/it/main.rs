@@ -4,12 +4,14 @@
 
 mod agreement;
 mod analysts;
+mod anomalies;
 mod archive;
 mod bad_input;
 mod booking;
 mod callers;
 mod claims;
 mod clock;
+mod connections;
 mod crowd;
 mod damage;
 mod deadlines;

@@ -14,12 +14,15 @@ use jari_event_store::Database;
 use jari_proto::operations::v1::RelayState;
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
 };
 
 use crate::{
-    harness::database,
+    harness::{database, eventually},
+    raw::{self, INSERT},
     relay::{kafka, prefix, relaying},
     serving::{Serving, order},
 };
@@ -119,5 +122,35 @@ async fn records_of_a_key_go_to_the_partition_that_every_client_of_kafka_compute
         let found = tokio::task::spawn_blocking(move || partitions_of_keys(&brokers, &name, topic.settings().partitions)).await.unwrap();
         assert_eq!(found, expected.map(|(key, partition)| (key.to_owned(), partition)).into(), "{topic:?}");
     }
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_too_large_for_its_topic_stops_the_relay_at_its_place_until_the_topic_takes_it() {
+    let (brokers, prefix) = (kafka().await, prefix());
+    let shop = relaying(database().await, &brokers, &prefix).await;
+    shop.on_sale("poster", 1_000).await;
+    shop.book("poster", 3).await;
+    shop.until_relayed().await;
+    // text without a pattern, 2.6 MB of it: packed it is as large; and an event before it, in the same batch
+    let reason = "(SELECT string_agg(encode(sha256(n::text::bytea), 'base64'), '') FROM generate_series(1, 60000) n)";
+    let payload = format!("json_build_object('SlotSuspended', json_build_object('reason', {reason}))");
+    let large = format!("('InventorySlot', 'large@stock', 1, 'SlotSuspended', '1.0', {payload}, '{{}}')");
+    raw::client(&shop.database).await.batch_execute(&format!("{INSERT} {}, {large}", raw::values("small@stock", 1))).await.unwrap();
+    let place = i64::try_from(shop.log().await.len()).unwrap();
+    let halted = shop.until_relay_says(RelayState::Halted, "KAFKA_RECORD_TOO_LARGE").await;
+    let topic = format!("{prefix}{}", Topic::Slot.name());
+    for part in [&format!("position {place} has 26"), &topic, "max.message.bytes"] {
+        assert!(halted.message.contains(part), "{part}: {halted:?}");
+    }
+    eventually("all before it is told", || async { shop.relay().await.position == place - 1 }).await;
+    shop.book("poster", 3).await;
+    shop.until_relay_says(RelayState::Halted, "KAFKA_RECORD_TOO_LARGE").await;
+    assert_eq!(shop.relay().await.position, place - 1, "it is not skipped");
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+    let raised = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "4000000");
+    admin.alter_configs(&[raised], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    shop.until_relayed().await;
+    assert_eq!(shop.audited(&brokers, &prefix).await[2].records, 12);
     shop.node.stop().await;
 }

@@ -6,8 +6,12 @@ use uuid::Uuid;
 
 use crate::{
     harness::{Node, database, empty_database, hold, patient},
+    heads::CHAIN_ANEW,
     raw::{INSERT, batch, client, command, group, read, values, write},
 };
+
+/// More events than are read at once, and than a batch has by default.
+const MANY: u64 = 160_000;
 
 mod before {
     refinery::embed_migrations!("../infra/event_store/migrations");
@@ -173,6 +177,23 @@ async fn a_batch_that_was_taken_out_or_put_in_is_found_at_its_place() {
         .await;
     let (broken, _) = walk(&database).await;
     assert_eq!(broken, [Broken::Batch { first: 6, last: 8 }], "moved up to close the gap");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_as_many_events_as_the_configuration_allows_is_walked_whole() {
+    let database = database().await;
+    let client = five_batches(&database).await;
+    let many = format!("SET jari.appending = 'on'; SET session_replication_role = replica;
+        INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, position, recorded_at)
+            SELECT 'InventorySlot', 'many', n, 'SlotResumed', '1.0', '{{\"SlotResumed\":{{}}}}', '{{}}', 9 + n, '2100-01-01' FROM generate_series(1, {MANY}) n;
+        INSERT INTO batches (first_position, event_count, recorded_at, chained_hash) VALUES (10, {MANY}, '2100-01-01', decode(repeat('00', 32), 'hex'));
+        RESET session_replication_role; RESET jari.appending; ANALYZE");
+    client.batch_execute(&many).await.unwrap();
+    tamper(&client, CHAIN_ANEW).await;
+    let (broken, end) = walk(&database).await;
+    assert_eq!((broken, end.position), (vec![], 9 + MANY));
+    tamper(&client, "UPDATE events SET metadata = '{ }' WHERE position = 150000").await;
+    assert_eq!(walk(&database).await.0, [Broken::Batch { first: 10, last: 9 + MANY }]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use jari_contract::Topic;
 use jari_event_store::{Database, PoolSettings};
 use jari_heads::SigningKey;
 use jari_proto::{
-    order::v1::{GetOrderRequest, OrderState, PersonalDataState},
+    order::v1::{GetOrderRequest, OrderState, PersonalDataState, PlaceOrderRequest},
     subject::v1::{EraseSubjectRequest, subject_service_client::SubjectServiceClient},
 };
 use jari_sealing::{ErasureList, Opened, Subject};
@@ -28,12 +28,12 @@ use crate::{
     intake::{running, taking},
     keys::{Keys, only, personal},
     processes::{Folder, channel, free_address, start},
-    raw::{INSERT, client, values},
+    raw::client,
     relay::{kafka, prefix},
     seal::tamper,
     sender::Sender,
     serving::{Serving, id, order},
-    verify::{Log, counts, held, opened},
+    verify::{Log, counts, held, opened, released},
 };
 
 /// Runs it to its end: whether it ended well, and what it said.
@@ -266,6 +266,34 @@ async fn a_stream_that_was_set_aside_is_listed_with_the_command_that_reads_it_ag
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_could_not_be_settled_is_listed_with_the_command_that_tries_it_again() {
+    let (shop, folder) = (Serving::start().await, Folder::new());
+    let slot_id = shop.on_sale("poster", 10).await;
+    let config = beside(&folder, "parked", &shop);
+    let (well, said) = run(&config, &["parked"]).await;
+    assert!(well && said.contains("no orders are parked"), "{said}");
+    shop.scrawl("InventorySlot", &slot_id, 2).await;
+    let place = PlaceOrderRequest { order_id: "stuck".into(), wait: None, ..order(&[("poster", 1)]) };
+    let accepted = shop.orders().place_order(place).await.unwrap().into_inner().order.unwrap().accepted_position;
+    eventually("it is parked", || async { run(&config, &["parked"]).await.1.contains("stuck") }).await;
+    let (well, said) = run(&config, &["parked"]).await;
+    let line = format!("stuck, accepted at position {accepted}, tried once: ");
+    assert!(well && said.contains(&line) && said.contains("(STREAM_UNREADABLE)") && said.contains("jari parked --retry stuck"), "{said}");
+    let (well, said) = run(&config, &["parked", "--retry", "nobody"]).await;
+    assert!(!well && said.contains("ORDER_NOT_PARKED"), "{said}");
+
+    tamper(
+        &client(&shop.database).await,
+        r#"UPDATE events SET event_type = 'SlotSuspended', payload = '{"SlotSuspended":{"reason":"rain"}}' WHERE event_type = 'Scrawled'"#,
+    )
+    .await;
+    let (well, said) = run(&config, &["parked", "--retry", "stuck"]).await;
+    assert!(well && said.contains("stuck is tried again"), "{said}");
+    eventually("it is settled", || async { run(&config, &["parked"]).await.1.contains("no orders are parked") }).await;
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_status_tells_of_a_node_that_serves_and_of_one_that_does_not() {
     let (shop, folder) = (Serving::start().await, Folder::new());
     shop.on_sale("poster", 10).await;
@@ -296,20 +324,43 @@ async fn the_status_tells_of_a_node_that_serves_and_of_one_that_does_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn old_events_are_archived_up_to_where_the_operator_says_and_never_beyond_the_log() {
-    let (database, folder) = (database().await, Folder::new());
-    let writer = client(&database).await;
-    for n in 1..=9 {
-        writer.batch_execute(&format!("{INSERT} {}", values("old", n))).await.unwrap();
-    }
-    let config = folder.config("archive", &database, "");
+    let (log, folder) = (Log::new().await, Folder::new());
+    let held_and_released = (0..4).flat_map(|_| [held("old", "a", 1, counts(10, 1, 0)), released("old", "a", 1, counts(10, 0, 0))]);
+    log.write(&std::iter::once(opened("old", 10)).chain(held_and_released).collect::<Vec<_>>()).await;
+    let config = folder.config("archive", &log.database, "");
     let (well, said) = run(&config, &["archive", "--before", "11"]).await;
     assert!(!well && said.contains("the log ends at position 9; nothing moved"), "{said}");
     let (well, said) = run(&config, &["archive"]).await;
     assert!(well && said.contains("0 events moved"), "nothing was begun: {said}");
     let (well, said) = run(&config, &["archive", "--before", "9", "--rest", "0"]).await;
     assert!(well && said.contains("7 events moved, 1 stay as the ends of their streams; all before 9 is done"), "{said}");
-    let moved: i64 = writer.query_one("SELECT count(*) FROM archived_events", &[]).await.unwrap().get(0);
+    let moved: i64 = log.client.query_one("SELECT count(*) FROM archived_events", &[]).await.unwrap().get(0);
     assert_eq!(moved, 7);
     let (well, said) = run(&config, &["verify"]).await;
     assert!(well, "what moved is read with the rest: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_says_what_became_of_every_order_that_was_due_and_how_long_it_took() {
+    let (shop, folder) = (Serving::start().await, Folder::new());
+    let config = beside(&folder, "load", &shop);
+    let report = |said: String| -> serde_json::Value {
+        said.lines().rev().find_map(|line| serde_json::from_str(line).ok()).unwrap_or_else(|| panic!("no report: {said}"))
+    };
+    let open_loop = ["load", "--rate", "40", "--seconds", "2", "--slots", "3", "--connections", "2", "--json"];
+    for (words, due) in [(&open_loop[..], Some(80)), (&["load", "--clients", "3", "--seconds", "1", "--json"], None)] {
+        let before = shop.log().await.len();
+        let (well, said) = run(&config, words).await;
+        assert!(well, "{said}");
+        let told = report(said);
+        let answers = told["answers"].as_object().unwrap();
+        let all: u64 = answers.values().filter_map(serde_json::Value::as_u64).sum();
+        assert!(all > 0 && due.is_none_or(|due| all + told["dropped"].as_u64().unwrap() == due), "{told}");
+        let [p50, p99, max] = ["p50_ms", "p99_ms", "max_ms"].map(|name| told[name].as_f64().unwrap());
+        assert!(0.0 < p50 && p50 <= p99 && p99 <= max, "{told}");
+        let log = shop.log().await;
+        let held = log[before..].iter().filter(|event| event.event_type == "OrderHeld").count() as u64;
+        assert!(answers.get("held").and_then(serde_json::Value::as_u64).is_some_and(|told| told <= held), "{told}: {held} are held in the log");
+    }
+    shop.node.stop().await;
 }

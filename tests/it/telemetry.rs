@@ -51,3 +51,21 @@ async fn each_command_ends_with_a_line_that_has_its_name_id_position_code_and_ti
     assert!(!program.said().contains("who is this"), "what stood in a field is not written: it may be anything");
     shop.node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_comes_of_a_call_bears_its_trace_and_a_malformed_one_is_left_off() {
+    let shop = Serving::start().await;
+    shop.on_sale("poster", 5).await;
+    let known = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for (given, kept) in [(known, Some(known)), ("00-4bf92f3577b34da6a3ce929d0e0e4736", None)] {
+        let before = shop.log().await.len();
+        let mut call = tonic::Request::new(order(&[("poster", 1)]));
+        call.metadata_mut().insert("traceparent", given.parse().unwrap());
+        let told = shop.orders().place_order(call).await.unwrap().into_inner().order.unwrap();
+        assert_eq!(told.state(), OrderState::Held);
+        let log = shop.log().await;
+        let traces: Vec<_> = log[before..].iter().map(|event| (&*event.event_type, event.metadata.trace.as_deref())).collect();
+        assert_eq!(traces, ["OrderPlaced", "OrderHeld", "UnitsHeld"].map(|name| (name, kept)));
+    }
+    shop.node.stop().await;
+}

@@ -70,6 +70,30 @@ async fn a_wait_ends_at_its_bound_and_the_order_keeps_its_place() {
     shop.node.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_finds_no_place_to_wait_is_told_at_once_that_its_order_is_accepted() {
+    let shop = Serving::on(database().await, |config| {
+        config.settlement.enabled = false;
+        config.engine.longest_wait_ms = 600_000;
+        config.engine.settlement_waiters = 1;
+    })
+    .await;
+    shop.on_sale("seat", 3).await;
+    let mut orders = shop.orders();
+    let waits = tokio::spawn(async move { orders.place_order(waiting(600, 0)).await });
+    eventually("the first waits", || async { shop.log().await.iter().any(|event| &*event.aggregate_type == "Order") }).await;
+    let told = tokio::time::timeout(AT_MOST, shop.orders().place_order(waiting(600, 0))).await.expect("it does not wait");
+    assert_eq!(told.unwrap().into_inner().order.unwrap().state(), OrderState::Accepted);
+    assert!(!waits.is_finished());
+    waits.abort();
+    // a place that is left is there for the next one
+    eventually("somebody waits again", || async {
+        tokio::time::timeout(Duration::from_secs(2), shop.orders().place_order(waiting(600, 0))).await.is_err()
+    })
+    .await;
+    shop.node.stop().await;
+}
+
 async fn watch(node: &Serving, order_id: &str, until: WatchUntil, min_position: i64) -> Streaming<WatchOrderResponse> {
     let watch = WatchOrderRequest { order_id: order_id.into(), until: until.into(), min_position };
     node.order_queries().watch_order(watch).await.unwrap().into_inner()

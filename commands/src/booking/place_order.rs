@@ -3,6 +3,8 @@
 //! Which refusal wins: 1 `ORDER_EXISTS`, 2 `ORDER_EMPTY` and `ORDER_TOO_MANY_LINES`, 3 the first line that its product refuses, 4 the order's own.
 //! With 3 the details name the other lines that their products refuse, too: who mends one line at a time would have to ask once for each.
 
+use std::ops::RangeInclusive;
+
 use jari_domain::{
     Decider, Refusal, Refuse, Sealed, Timestamp,
     ids::{CustomerRef, OrderId, ProductId},
@@ -13,9 +15,6 @@ use jari_domain::{
 };
 
 use crate::engine::{Changes, States, Touch, UnitOfWork};
-
-/// Most bytes of the text that names further failing lines: what one detail of an error has room for on the wire. Those beyond it are counted.
-const MAX_ALSO_FAILING_BYTES: usize = 256;
 
 /// A line of a request.
 #[derive(Debug, Clone)]
@@ -57,23 +56,29 @@ impl PlaceOrder {
         let mut refusal = error.to_refusal();
         refusal.details.insert("line".into(), number.to_string());
         refusal.details.entry("product_id".into()).or_insert_with(|| self.lines[*number].product_id.to_string());
-        let (mut named, mut left_off) = (String::new(), others.len());
-        for (number, error) in others {
-            let next = format!("{}{number} {}", if named.is_empty() { "" } else { ", " }, error.code());
-            if named.len() + next.len() > MAX_ALSO_FAILING_BYTES {
-                break;
-            }
-            named.push_str(&next);
-            left_off -= 1;
-        }
-        if !named.is_empty() {
-            refusal.details.insert("also_failing".into(), named);
-        }
-        if left_off > 0 {
-            refusal.details.insert("also_failing_left_off".into(), left_off.to_string());
+        if !others.is_empty() {
+            refusal.details.insert("also_failing".into(), by_code(others));
         }
         Some(refusal)
     }
+}
+
+/// `2 5-9 CUT_OFF_PASSED, 4 PRODUCT_SUSPENDED`: the lines of each code, at most 640 bytes for the most lines that an order has.
+fn by_code(failing: &[(usize, ProductError)]) -> String {
+    let mut codes: Vec<(&str, Vec<RangeInclusive<usize>>)> = Vec::new();
+    for (number, error) in failing {
+        match codes.iter_mut().find(|(code, _)| *code == error.code()) {
+            Some((_, runs)) => match runs.last_mut() {
+                Some(run) if run.end() + 1 == *number => *run = *run.start()..=*number,
+                _ => runs.push(*number..=*number),
+            },
+            None => codes.push((error.code(), vec![*number..=*number])),
+        }
+    }
+    let lines =
+        |run: &RangeInclusive<usize>| if run.start() == run.end() { run.start().to_string() } else { format!("{}-{}", run.start(), run.end()) };
+    let code = |(code, runs): &(&str, Vec<_>)| format!("{} {code}", runs.iter().map(lines).collect::<Vec<_>>().join(" "));
+    codes.iter().map(code).collect::<Vec<_>>().join(", ")
 }
 
 impl UnitOfWork for PlaceOrder {

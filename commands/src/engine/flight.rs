@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use jari_domain::{StreamId, Timestamp};
 use jari_event_store::{Appended, Batch, Group, RecordedCommand, StateSnapshot};
+use rustc_hash::FxHashSet;
 
 use super::{
     core::Core,
@@ -191,20 +192,24 @@ impl Core {
     fn arrived(&mut self, sent: Sent, appended: &Appended, now: Timestamp) {
         let heads = appended.heads(&sent.batch);
         let groups = Arc::unwrap_or_clone(sent.batch).groups;
+        // what the groups that fell would have moved: who stood on it fell with them, and was beaten by nobody
+        let mut void = FxHashSet::default();
         for (index, ((number, group), head)) in sent.units.iter().copied().zip(groups).zip(heads).enumerate() {
             match head {
                 Some(head) => self.landed(number, group, head, appended, now),
                 None => {
                     self.release(&group);
                     self.flight.rollback_needed = true;
+                    let is_beaten = !group.uses.iter().any(|used| void.contains(&used.stream));
                     if appended.lease_lost && group.lease.is_some() {
                         self.finish(number, Err(ExecuteError::LeaseLost));
                     } else if appended.repeated.contains(&index) {
                         self.ask_again(number);
                         self.flight.fallen.push(number);
                     } else {
-                        self.fell(number);
+                        self.fell(number, is_beaten);
                     }
+                    void.extend(group.uses.into_iter().filter(|used| used.claims).map(|used| used.stream));
                 }
             }
         }
@@ -259,18 +264,23 @@ impl Core {
         }
     }
 
-    fn fell(&mut self, number: u64) {
+    /// A unit that did not land is decided again: a caller's until it was beaten to its own streams too often, the engine's own until it lands, for
+    /// nobody would send it again, and it must not lose its place to those behind it.
+    fn fell(&mut self, number: u64, is_beaten: bool) {
         let Some(unit) = self.units.get_mut(&number) else { return };
-        unit.attempts += 1;
-        if unit.attempts < self.limits.attempts {
+        unit.attempts += u32::from(is_beaten);
+        let attempts = unit.attempts;
+        let is_beaten_again = is_beaten && attempts.is_multiple_of(self.limits.attempts);
+        if !is_beaten_again {
             self.flight.fallen.push(number);
         } else if unit.origin.key.is_some() {
             // "nothing was done" is said only after a look: another node, or an earlier try whose answer was lost, may have done it
-            unit.verdict = Some(Err(ExecuteError::Contention { attempts: unit.attempts }));
+            unit.verdict = Some(Err(ExecuteError::Contention { attempts }));
             self.ask_again(number);
         } else {
-            let attempts = unit.attempts;
-            self.finish(number, Err(ExecuteError::Contention { attempts }));
+            let streams = unit.touches.iter().map(|touch| touch.stream.to_string()).collect::<Vec<_>>().join(", ");
+            tracing::warn!(unit = unit.work.name(), attempts, streams, "other writers were first each time; it is decided again until it lands");
+            self.flight.fallen.push(number);
         }
     }
 

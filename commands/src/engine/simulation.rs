@@ -207,7 +207,7 @@ impl World {
     fn heard(&mut self, call: &Call, result: Result<Outcome, ExecuteError>) {
         let work = &self.model.works[call.unit];
         let Some(key) = &call.key else {
-            let given_up = matches!(result, Err(ExecuteError::Contention { .. } | ExecuteError::StreamUnreadable { .. }));
+            let given_up = matches!(result, Err(ExecuteError::StreamUnreadable { .. }));
             assert!(given_up || matches!(result, Ok(_) | Err(ExecuteError::LeaseLost)), "{work:?}: {result:?}");
             if let Some(order) = call.order.as_ref().filter(|_| given_up) {
                 self.model.given_up.insert(order.shared());

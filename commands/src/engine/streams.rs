@@ -33,9 +33,14 @@ impl Core {
                 let waiting: Vec<u64> = cell.queue.iter().copied().collect();
                 for number in waiting {
                     let error = ExecuteError::StreamUnreadable { stream: stream.to_string(), reason: reason.clone() };
-                    match self.units.get_mut(&number).filter(|unit| unit.lookup == Lookup::Pending) {
-                        // it may have landed before the stream became unreadable
-                        Some(unit) => unit.verdict = Some(Err(error)),
+                    match self.units.get_mut(&number).filter(|unit| unit.origin.key.is_some()) {
+                        // it may have landed before the stream became unreadable, or where it can be read
+                        Some(unit) => {
+                            unit.verdict = Some(Err(error));
+                            if unit.lookup != Lookup::Pending {
+                                self.ask_again(number);
+                            }
+                        }
                         None => self.finish(number, Err(error)),
                     }
                 }

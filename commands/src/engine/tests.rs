@@ -92,8 +92,72 @@ fn land(departure: Departure, base: u64) -> (u64, Result<Appended, AppendFailure
 
 fn fall(departure: Departure, repeated: bool) -> (u64, Result<Appended, AppendFailure>) {
     let repeated = if repeated { vec![0] } else { vec![] };
-    let appended = Appended { base: 9, recorded_at: at(1), fallen: vec![0], repeated, lease_lost: false, stale: false };
+    fall_all(departure, repeated)
+}
+
+/// Every group of it falls.
+fn fall_all(departure: Departure, repeated: Vec<usize>) -> (u64, Result<Appended, AppendFailure>) {
+    let fallen = (0..departure.batch.groups.len()).collect();
+    let appended = Appended { base: 9, recorded_at: at(1), fallen, repeated, lease_lost: false, stale: false };
     (departure.number, Ok(appended))
+}
+
+/// Who waits leaves together and falls, `times` times; the slot is read anew each time.
+fn beat(core: &mut Core, times: usize, repeated: &[usize]) {
+    for _ in 0..times {
+        let (number, fallen) = fall_all(core.depart(at(1)).unwrap(), repeated.to_vec());
+        core.appended(number, fallen, at(1));
+        let asked = std::mem::take(&mut core.effects.lookups);
+        core.looked_up(&asked, vec![], at(1));
+        assert!(core.depart(at(1)).is_none(), "the slot is read first");
+        load(core, opened("seats", 0));
+    }
+}
+
+#[test]
+fn who_fell_only_with_another_is_never_told_of_contention() {
+    for repeated in [vec![], vec![0]] {
+        let mut core = core(2);
+        let mut first = submit(&mut core, hold("seats", "first"), key(1));
+        let mut second = submit(&mut core, hold("seats", "second"), key(2));
+        load(&mut core, opened("seats", 0));
+        beat(&mut core, 2, &repeated);
+        assert!(second.try_recv().is_err(), "nobody was before it at its slot but the first");
+        let was_beaten = repeated.is_empty();
+        assert_eq!(first.try_recv().ok(), was_beaten.then_some(Err(ExecuteError::Contention { attempts: 2 })));
+        let (number, landed) = land(core.depart(at(1)).unwrap(), 9);
+        core.appended(number, landed, at(1));
+        assert_eq!(second.try_recv().unwrap().unwrap().refusal, None);
+    }
+}
+
+#[test]
+fn a_command_whose_stream_cannot_be_read_is_looked_up_before_it_hears_so() {
+    for was_done in [false, true] {
+        let mut core = core(32);
+        let mut answer = submit(&mut core, hold("seats", "mine"), key(1));
+        let (request, asked) = core.effects.loads.pop().unwrap();
+        core.loaded(&request.stream, asked, Err("torn".into()), at(1));
+        assert!(answer.try_recv().is_err(), "another node may read it, and may have done it");
+        assert_eq!(core.effects.lookups, [key(1)]);
+        core.looked_up(&[key(1)], if was_done { vec![(key(1), recorded(7))] } else { vec![] }, at(1));
+        let unreadable = ExecuteError::StreamUnreadable { stream: request.stream.to_string(), reason: "torn".into() };
+        let expected = if was_done { Ok(Outcome { position: 7, refusal: None, events: Vec::new() }) } else { Err(unreadable) };
+        assert_eq!(answer.try_recv().unwrap(), expected);
+        assert!(core.units.is_empty());
+    }
+}
+
+#[test]
+fn what_nobody_would_send_again_is_decided_until_it_lands() {
+    let mut core = core(2);
+    let (to, mut answer) = oneshot::channel();
+    core.submit(Arc::new(hold("seats", "ours")), Origin::default(), Reply { to, permit: None }, at(1));
+    load(&mut core, opened("seats", 0));
+    beat(&mut core, 9, &[]);
+    let (number, landed) = land(core.depart(at(1)).unwrap(), 9);
+    core.appended(number, landed, at(1));
+    assert_eq!(answer.try_recv().unwrap().unwrap().refusal, None);
 }
 
 #[test]

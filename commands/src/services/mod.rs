@@ -24,6 +24,7 @@ use jari_proto::{
 };
 use jari_sealing::Sealer;
 use prost::Message;
+use tokio::sync::Semaphore;
 use tonic::{Status, metadata::MetadataMap};
 use tracing::Instrument;
 pub use wire::CODES;
@@ -46,6 +47,9 @@ pub struct WriteContext {
     pub reader: Reader,
     /// The longest `wait` of a request; a longer one is cut.
     pub longest_wait: Duration,
+    /// Places for callers who wait for a settlement. Without one a caller is told at once that its order is accepted: it holds no place in the engine
+    /// any more, and there could be any number of them.
+    pub waiters: Arc<Semaphore>,
     /// The largest message that is taken, in bytes.
     pub max_message_bytes: usize,
 }

@@ -42,9 +42,15 @@ impl OrderService for OrderCommands {
     async fn place_order(&self, request: Request<pb::PlaceOrderRequest>) -> Result<Response<pb::PlaceOrderResponse>, Status> {
         let (metadata, _, mut request) = request.into_parts();
         let wait = self.wait(request.wait.take())?;
+        let place = wait.and_then(|_| self.0.waiters.try_acquire().ok());
+        let wait = wait.filter(|_| place.is_some());
         // one spelling of the id, so that a repeat that spells it otherwise derives the same order's id
         let request_id = wire::command_id(&request.request_id)?.to_string();
         request.request_id.clear();
+        if request.order_id == request_id {
+            // it would be the order's id without being said
+            request.order_id.clear();
+        }
         let personal = personal::take(&mut request);
         let mut work = parse(&request, personal.as_ref(), &request_id)?;
         let mut mark = None;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use jari_domain::{
-    Currency,
+    Currency, Refuse,
     ids::{OptionId, PoolId, ProductId, UnitId},
-    product::{Draw, MAX_DRAWS, MAX_UNITS, Product, ProductCommand, ProductOption, SaleMode, Unit},
+    product::{Draw, MAX_DRAWS, MAX_UNITS, Product, ProductCommand, ProductError, ProductOption, SaleMode, Unit},
 };
 use jari_proto::product::v1::{self as pb, product_service_server::ProductService};
+use jiff::tz::TimeZone;
 use prost::Message;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
@@ -65,6 +66,10 @@ impl ProductService for ProductCommands {
         let cut_off_seconds = violations.number("cut_off_seconds", request.cut_off_seconds, 0);
         let taken = product.zip(currency).zip(sale_mode).zip(hold_seconds).zip(cut_off_seconds);
         let ((((product, currency), sale_mode), hold_seconds), cut_off_seconds) = violations.finish(taken)?;
+        // the decision looks at the name's shape only; a zone that nobody knows would leave the product without a day for good
+        if TimeZone::get(&request.time_zone).is_err() {
+            return Err(self.0.refused(&ProductError::TimeZoneInvalid.to_refusal()));
+        }
         let (title, time_zone) = (request.title.clone(), request.time_zone.clone());
         let command = ProductCommand::DraftProduct { title, sale_mode, time_zone, currency, hold_seconds, cut_off_seconds };
         let position = self.run(&metadata, "draft_product", &request_id, &request, product, command).await?;

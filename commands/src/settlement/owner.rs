@@ -10,7 +10,7 @@ use jari_domain::{
     registry::AsAggregate,
     slot::{InventorySlot, SlotCommand},
 };
-use jari_event_store::{LeaseStamp, LoadRequest, LogError, LogTail, ProcessStore, Reader, RecordedEvent};
+use jari_event_store::{LeaseStamp, LoadRequest, LoadedStream, LogError, LogTail, ProcessStore, Reader, RecordedEvent};
 use rustc_hash::FxHashSet;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,8 @@ const WINDOW: usize = 4_096;
 const ENDS: usize = 512;
 /// Events read in one turn.
 const PAGE: usize = 2_048;
+/// Orders of the line looked up at once when an owner begins: there may be as many as came while nobody settled.
+const LOOKS: usize = 8;
 /// Notes on parked orders read at once.
 const NOTES: u32 = 1_000;
 /// Changes after which the memory is saved at once rather than at the next beat.
@@ -59,6 +61,12 @@ pub(super) struct Owner {
     pub store: ProcessStore,
     pub epoch: u64,
     pub figures: Arc<Figures>,
+}
+
+/// An order of the line as the database has it.
+struct Found {
+    order: Option<Result<LoadedStream, LogError>>,
+    placed: Option<RecordedEvent>,
 }
 
 type Answer = (Task, Result<Outcome, ExecuteError>);
@@ -100,10 +108,19 @@ impl Owner {
         let mut work = Work { line, parked, answers: FuturesUnordered::new(), ends: 0, lease };
         // first those who were in line before: nobody behind them is looked at until they are in
         let waiting: Vec<(u64, OrderId)> = work.line.waiting().map(|(position, order)| (position, order.clone())).collect();
-        for (position, order) in waiting {
-            self.resume(&mut work, order, position).await?;
+        let looks = waiting.into_iter().map(|(position, order)| async move { (position, self.look(&order).await, order) });
+        let mut found = futures::stream::iter(looks).buffered(LOOKS);
+        while let Some((position, found, order)) = found.next().await {
+            self.resume(&mut work, order, position, found?).await?;
             self.make_room(&mut work).await;
+            if stop.is_cancelled() {
+                return Ok(self.leave(&mut work).await);
+            }
+            if lost.is_cancelled() {
+                return Ok(Ended::LeaseLost);
+            }
         }
+        drop(found);
         let mut save = tokio::time::interval(SAVE_EVERY);
         save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // One read at a time, kept from turn to turn: begun anew at each turn, a read of the database would never come to its end under load.
@@ -125,7 +142,8 @@ impl Owner {
                 Some((order, position)) = retries.recv() => {
                     // another owner may have noted it after this one read the notes
                     work.parked.insert(order.clone());
-                    self.resume(&mut work, order, position).await?;
+                    let found = self.look(&order).await?;
+                    self.resume(&mut work, order, position, found).await?;
                 }
                 page = &mut reading, if work.has_room() => {
                     for event in page? {
@@ -149,7 +167,8 @@ impl Owner {
     /// Settles an order from the event that placed it. When that cannot be read here, the order is parked by the reading of its stream.
     async fn settle(&self, work: &mut Work, order_id: OrderId, placed: &RecordedEvent) -> Result<(), LogError> {
         let Some(AnyEvent::Order(OrderEvent::OrderPlaced { lines, .. })) = placed.event() else {
-            return self.resume(work, order_id, placed.position).await;
+            let found = self.look(&order_id).await?;
+            return self.resume(work, order_id, placed.position, found).await;
         };
         let unit = SettleOrder { order_id: order_id.clone(), draws: draws_of(lines), lease: Some(work.lease.clone()) };
         let origin = Origin { causation: Some(placed.position), trace: placed.metadata.trace.clone(), ..own(placed.metadata.correlation_id.clone()) };
@@ -157,11 +176,16 @@ impl Owner {
         Ok(())
     }
 
+    /// What the database tells of an order that was placed before.
+    async fn look(&self, order_id: &OrderId) -> Result<Found, LogError> {
+        let stream = StreamId::from(order_id);
+        let order = self.reader.load(vec![LoadRequest { stream: stream.clone(), from: None }]).await?.pop();
+        Ok(Found { order, placed: self.reader.stream_after(&stream, 0, 1).await?.pop() })
+    }
+
     /// Settles an order that was in line when this owner began, or that was parked.
-    async fn resume(&self, work: &mut Work, order_id: OrderId, position: u64) -> Result<(), LogError> {
-        let stream = StreamId::from(&order_id);
-        let request = LoadRequest { stream: stream.clone(), from: None };
-        let draws = match self.reader.load(vec![request]).await?.pop() {
+    async fn resume(&self, work: &mut Work, order_id: OrderId, position: u64, found: Found) -> Result<(), LogError> {
+        let draws = match found.order {
             Some(Ok(loaded)) => match Order::of(&loaded.state) {
                 Some(order) if order.status() == OrderStatus::Placed => order.draws(),
                 _ => return self.forget(work, &order_id).await,
@@ -175,8 +199,7 @@ impl Owner {
         let unit = SettleOrder { order_id: order_id.clone(), draws, lease: Some(work.lease.clone()) };
         let actor = if work.parked.contains(&order_id) { RETRY_ACTOR } else { SETTLEMENT_ACTOR };
         // what comes of it belongs to the call that placed it, however long that is ago
-        let placed = self.reader.stream_after(&stream, 0, 1).await?.pop();
-        let (causation, metadata) = placed.map(|event| (event.position, event.metadata)).unzip();
+        let (causation, metadata) = found.placed.map(|event| (event.position, event.metadata)).unzip();
         let metadata = metadata.unwrap_or_default();
         let origin = Origin { causation, trace: metadata.trace.clone(), actor: Some(actor.into()), ..own(metadata.correlation_id.clone()) };
         self.submit(work, Task::Settle(order_id, position), unit, origin).await;

@@ -10,6 +10,10 @@ use crate::{Address, LogError, patience};
 
 /// How long the other end's system may leave what was sent, or a probe of an idle connection, without a sign of having got it.
 const SILENCE: Duration = Duration::from_secs(12);
+/// Before what the operator says. An idle transaction of ours would be a bug that holds up vacuum and everybody who waits for its locks: it is ended.
+const OPTIONS: &str = "-c idle_in_transaction_session_timeout=30s -c statement_timeout=0 -c lock_timeout=0 -c timezone=UTC";
+/// After it, whatever the server's default is: an append reads what landed while it waited for the log's lock.
+const ISOLATION: &str = r"-c default_transaction_isolation=read\ committed";
 
 /// What tokio-postgres says of an address that sets no idle time before the first probe.
 const UNSET_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
@@ -84,9 +88,10 @@ impl Database {
         if config.get_keepalives_retries().is_none() {
             config.keepalives_retries(3);
         }
-        // An idle transaction of ours would be a bug that holds up vacuum and everybody who waits for its locks: it is ended.
-        if config.get_options().is_none() {
-            config.options("-c idle_in_transaction_session_timeout=30s -c statement_timeout=0 -c lock_timeout=0 -c timezone=UTC");
+        let theirs = config.get_options().unwrap_or_default();
+        if !theirs.ends_with(ISOLATION) {
+            let options = format!("{OPTIONS} {theirs} {ISOLATION}");
+            config.options(options);
         }
         let manager = Manager::from_config(config.clone(), address.tls.clone(), ManagerConfig { recycling_method: RecyclingMethod::Fast });
         let pool = Pool::builder(manager)
@@ -196,11 +201,12 @@ mod tests {
     #[test]
     fn what_the_operator_says_of_silence_and_options_is_kept() {
         let config = reached_by(
-            "postgresql://jari@db/log?tcp_user_timeout=40&keepalives_idle=41&keepalives_interval=42&keepalives_retries=43&options=-c%20timezone%3DUTC",
+            "postgresql://jari@db/log?tcp_user_timeout=40&keepalives_idle=41&keepalives_interval=42&keepalives_retries=43&options=-c%20timezone%3DAsia/Seoul",
         );
         assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(40)));
         let probes = (config.get_keepalives_idle(), config.get_keepalives_interval(), config.get_keepalives_retries());
         assert_eq!(probes, (Duration::from_secs(41), Some(Duration::from_secs(42)), Some(43)));
-        assert_eq!(config.get_options(), Some("-c timezone=UTC"));
+        let options = config.get_options().unwrap();
+        assert!(options.rfind("timezone=UTC") < options.find("timezone=Asia/Seoul"), "the last one counts: {options}");
     }
 }

@@ -112,7 +112,8 @@ impl RecordedEvent {
     }
 
     /// The time that its stream has reached by it: when it was decided, or recorded where its writer said what no clock says.
-    pub(crate) fn reaches(&self) -> Timestamp {
+    #[must_use]
+    pub fn reaches(&self) -> Timestamp {
         let latest = self.recorded_at.saturating_add(CLOCKS_DIFFER).unwrap_or(Timestamp::MAX);
         Some(self.decided_at()).filter(|at| *at <= latest).unwrap_or(self.recorded_at)
     }

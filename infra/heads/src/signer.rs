@@ -75,10 +75,14 @@ impl HeadSigner {
     /// Signs the newest head, unless it was signed before.
     async fn sign(&mut self) -> Result<(), HeadsError> {
         if self.file.is_none() {
-            let file = HeadsFile::open(&self.settings.file)?;
-            // a relay that was away when the last one was signed carries it now
-            let last = newest_in(&self.settings.file)?.filter(|last| last.log_id == self.log_id.to_string());
-            self.told.send_replace(last);
+            let file = match HeadsFile::open(&self.settings.file) {
+                Err(taken @ HeadsError::Taken { .. }) => {
+                    self.tell_newest()?;
+                    return Err(taken);
+                }
+                opened => opened?,
+            };
+            self.tell_newest()?;
             self.file = Some((SigningKey::open(&self.settings.key_file)?, file));
         }
         let Some((key, file)) = &mut self.file else { return Ok(()) };
@@ -91,6 +95,18 @@ impl HeadSigner {
         // a few hundred bytes, once a minute: no thread of its own for that
         file.append(&head)?;
         self.told.send_replace(Some(head));
+        Ok(())
+    }
+
+    /// Hands on the newest head of the file. A relay that was away when it was signed carries it now; and where another node of this machine keeps the
+    /// file, and signs, the relay of this one carries that node's heads: each is signed once, whichever of them relays.
+    fn tell_newest(&self) -> Result<(), HeadsError> {
+        let newest = newest_in(&self.settings.file)?.filter(|newest| newest.log_id == self.log_id.to_string());
+        self.told.send_if_modified(|told| {
+            let is_news = *told != newest;
+            *told = newest;
+            is_news
+        });
         Ok(())
     }
 }

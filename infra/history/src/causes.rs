@@ -3,13 +3,14 @@
 //! No index on events leads from a correlation id to its events: each append would have to write one. None is needed. What one command did was
 //! recorded together, so that the events of a command stand side by side around any one of them; each names the event that caused its command; and
 //! whatever becomes of an order later is in the order's own history, which is short and read by its key. So a chain is read backwards by the causes
-//! that are named, forwards by the histories of its orders, and sidewards at each. A correlation id leads to its first event by the record of its command.
-//! What a slot did without an order (holds of the inventory service, which end by themselves) is told as far as it was recorded with something
-//! that is found that way.
+//! that are named, forwards by the histories of its orders, and sidewards at each. A hold of no order ends by itself, when its time comes: that is found in
+//! its slot's history, of which only so much is read (`lapse.rs`). A request id leads to its first event by the record of its command.
+//!
+//! Whatever stands behind a bound is not passed over in silence: the answer says that the chain may go on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use jari_domain::{Decider, ids::OrderId, order::Order};
+use jari_domain::{AnyEvent, Decider, ids::OrderId, order::Order, slot::SlotEvent};
 use jari_event_store::{Metadata, RecordedEvent};
 use jari_proto::history::v1::{Event, TraceCausesRequest, TraceCausesResponse, trace_causes_request::Origin};
 use jari_wire::signed;
@@ -19,6 +20,7 @@ use crate::{
     chunk::told,
     context::HistoryContext,
     filter::Types,
+    lapse::{Held, Next},
     refusal::{CAUSES_UNKNOWN, HistoryError, MOMENT_INVALID, PAGE_SIZE_INVALID, PAGE_TOKEN_INVALID},
     state::Subject,
 };
@@ -30,6 +32,8 @@ const USUAL_ROWS: i32 = 200;
 const MOST_CAUSES: usize = 64;
 /// Orders whose histories are followed. A command touches one.
 const MOST_ORDERS: usize = 100;
+/// Holds of no order whose ends are looked for. A command makes one.
+const MOST_HOLDS: usize = 16;
 /// Neighbours read at once, at most.
 const NEIGHBOURS: usize = 256;
 
@@ -37,6 +41,8 @@ const NEIGHBOURS: usize = 256;
 struct Chain<'a> {
     context: &'a HistoryContext,
     events: BTreeMap<u64, RecordedEvent>,
+    /// A bound was reached, behind which there may be more of it.
+    may_go_on: bool,
 }
 
 /// The page of the chain that was asked for.
@@ -61,7 +67,7 @@ pub(crate) async fn trace(context: &HistoryContext, asked: &TraceCausesRequest) 
         })?,
     };
     let head = context.head().await?;
-    let mut chain = Chain { context, events: BTreeMap::new() };
+    let mut chain = Chain { context, events: BTreeMap::new(), may_go_on: false };
     match &asked.origin {
         None => return Err(HistoryError::moment("origin", "must be a position, a correlation id or an order")),
         Some(Origin::Position(position)) => chain.by_position(*position, head).await?,
@@ -77,7 +83,7 @@ pub(crate) async fn trace(context: &HistoryContext, asked: &TraceCausesRequest) 
     }
     let last = rest.get(size.saturating_sub(1)).filter(|_| rest.len() > size);
     let next_page_token = last.map(|last| format!("after.{}", last.position)).unwrap_or_default();
-    Ok(TraceCausesResponse { events, next_page_token, position: signed(head) })
+    Ok(TraceCausesResponse { events, next_page_token, position: signed(head), may_go_on: chain.may_go_on })
 }
 
 impl Chain<'_> {
@@ -93,15 +99,16 @@ impl Chain<'_> {
 
     async fn by_command(&mut self, id: &str) -> Result<(), HistoryError> {
         let refused = || HistoryError::Field { field: "correlation_id", code: CAUSES_UNKNOWN, what: "is not a UUID".into() };
-        let correlation_id = Uuid::parse_str(id).map_err(|_| refused())?;
+        let request_id = Uuid::parse_str(id).map_err(|_| refused())?;
         // the outcome of a command names the last event of what it did
-        for position in self.context.settled_at(correlation_id).await? {
+        for position in self.context.settled_at(request_id).await? {
             let found = if position == 0 { None } else { self.at(position).await? };
-            if let Some(event) = found.filter(|event| correlation(event) == Some(correlation_id)) {
+            // its caller may have given the chain another id
+            if let Some(event) = found.filter(|event| uuid(event.metadata.command_id.as_deref()) == Some(request_id)) {
                 return self.through(event).await;
             }
         }
-        Err(HistoryError::CausesUnknown { correlation_id })
+        Err(HistoryError::CausesUnknown { correlation_id: request_id })
     }
 
     /// Everything that an order had part in, whoever called.
@@ -122,19 +129,33 @@ impl Chain<'_> {
         let mut correlation_id = correlation(&event);
         let mut cause = event.metadata.causation_position();
         self.beside(event).await?;
-        for _ in 0..MOST_CAUSES {
+        for n in 0..=MOST_CAUSES {
             let Some(position) = cause.filter(|position| !self.events.contains_key(position)) else { break };
+            if n == MOST_CAUSES {
+                self.may_go_on = true;
+                break;
+            }
             let Some(event) = self.at(position).await? else { break };
             correlation_id = correlation_id.or(correlation(&event));
             cause = event.metadata.causation_position();
             self.beside(event).await?;
         }
+        self.follow_orders(correlation_id).await?;
+        self.follow_holds(correlation_id).await
+    }
+
+    /// On through the histories of its orders.
+    async fn follow_orders(&mut self, correlation_id: Option<Uuid>) -> Result<(), HistoryError> {
         let mut followed = BTreeSet::new();
         // Ends when no order is left that was not followed, or at the bound.
-        while followed.len() < MOST_ORDERS {
+        loop {
             let orders =
                 self.events.values().filter(|event| event.aggregate_type == Order::TYPE).filter_map(|event| OrderId::parse(&event.aggregate_id).ok());
-            let Some(order) = orders.into_iter().find(|order| !followed.contains(order.as_str())) else { break };
+            let Some(order) = orders.into_iter().find(|order| !followed.contains(order.as_str())) else { return Ok(()) };
+            if followed.len() == MOST_ORDERS {
+                self.may_go_on = true;
+                return Ok(());
+            }
             followed.insert(order.to_string());
             for event in self.history(&Subject::Order(order)).await? {
                 if !self.events.contains_key(&event.position) && self.belongs(&event, correlation_id) {
@@ -142,7 +163,47 @@ impl Chain<'_> {
                 }
             }
         }
+    }
+
+    /// To the ends of its holds that are no order's.
+    async fn follow_holds(&mut self, correlation_id: Option<Uuid>) -> Result<(), HistoryError> {
+        let is_of_order = |held: &Held| {
+            let mut orders = self.events.values().filter(|event| event.aggregate_type == Order::TYPE);
+            // from before holds said whose they are
+            orders.any(|event| *event.aggregate_id == *held.hold_id.as_str())
+        };
+        let mut due: VecDeque<Held> = self.events.values().filter_map(Held::by).filter(|held| !is_of_order(held)).collect();
+        let mut followed = 0;
+        // Ends with the holds, or at the bound: each round looks for the end of one, and finds at most another end for it.
+        while let Some(held) = due.pop_front() {
+            if followed == MOST_HOLDS {
+                self.may_go_on = true;
+                return Ok(());
+            }
+            followed += 1;
+            match held.next(self.context).await? {
+                Next::Is(event) if self.follows(&event, correlation_id) => {
+                    due.extend(Held::by(&event));
+                    self.beside(*event).await?;
+                }
+                Next::Is(_) | Next::IsToCome => {}
+                Next::IsUnknown => self.may_go_on = true,
+            }
+        }
         Ok(())
+    }
+
+    /// Whether what became of a hold belongs to the chain: its lapse does, unless another booking needed the units and recorded it; what a call did
+    /// belongs to that call.
+    fn follows(&self, event: &RecordedEvent, correlation_id: Option<Uuid>) -> bool {
+        match (correlation(event), event.metadata.causation_position()) {
+            (Some(id), _) => Some(id) == correlation_id,
+            (None, Some(cause)) => self.events.contains_key(&cause),
+            (None, None) => {
+                let is_lapse = matches!(event.event(), Some(AnyEvent::InventorySlot(SlotEvent::HoldExpired { .. })));
+                is_lapse && event.metadata.command_id.is_none()
+            }
+        }
     }
 
     /// Whether an event of an order's history belongs to the chain: by its correlation id, or by its cause. What time alone brought about (a hold
@@ -220,5 +281,9 @@ impl Chain<'_> {
 
 /// Callers write ids as they like: in capitals, in braces.
 fn correlation(event: &RecordedEvent) -> Option<Uuid> {
-    Uuid::parse_str(event.metadata.correlation_id.as_deref()?).ok()
+    uuid(event.metadata.correlation_id.as_deref())
+}
+
+fn uuid(text: Option<&str>) -> Option<Uuid> {
+    Uuid::parse_str(text?).ok()
 }

@@ -113,6 +113,12 @@ impl HistoryContext {
         Ok(within(READ, self.reader.stream_after(stream, after, self.settings.page)).await?)
     }
 
+    /// The event that made this version of a stream.
+    pub(crate) async fn event_of(&self, stream: &jari_domain::StreamId, version: u64) -> Result<Option<RecordedEvent>, HistoryError> {
+        let _turn = self.turn().await?;
+        Ok(within(READ, self.reader.stream_after(stream, version.saturating_sub(1), 1)).await?.pop())
+    }
+
     /// Where the log stood when commands of this id were settled.
     pub(crate) async fn settled_at(&self, command_id: Uuid) -> Result<Vec<u64>, HistoryError> {
         let _turn = self.turn().await?;

@@ -9,6 +9,7 @@ mod compare;
 mod context;
 mod filter;
 mod json;
+mod lapse;
 mod log;
 mod moment;
 mod refusal;

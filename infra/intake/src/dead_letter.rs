@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::{
     RedriveError,
     command::{Refusal, derived},
-    error::{COMMAND_HEADERS_INVALID, COMMAND_PERSONAL_DATA, COMMAND_TYPE_UNKNOWN, COMMAND_UNREADABLE},
+    error::{COMMAND_FAILED, COMMAND_HEADERS_INVALID, COMMAND_PERSONAL_DATA, COMMAND_TYPE_UNKNOWN, COMMAND_UNREADABLE},
     record::Record,
 };
 
@@ -33,6 +33,8 @@ const MAX_DETAILS: usize = 128 << 10;
 const MAX_COMMAND: usize = 512 << 10;
 /// Bytes of the letters that are read at once.
 const MAX_PAGE: usize = 2 << 20;
+/// Codes of commands that were not decided: no refusal is recorded under their ids.
+const UNDECIDED: [&str; 4] = ["STREAM_UNREADABLE", "DECISION_FAILED", "LOG_REFUSED", COMMAND_FAILED];
 
 /// What is told of a refused record. The same record gives the same id, whoever refuses it and however often.
 pub(crate) fn of(record: &Record, refusal: Refusal, log_id: Uuid, at: Timestamp) -> Message {
@@ -91,6 +93,17 @@ pub struct DeadLetter {
     pub refused: OrderCommandRefused,
 }
 
+impl DeadLetter {
+    /// The id under which the command is sent again, the same however often.
+    ///
+    /// Under its own a refusal would be found that is recorded there, so it is another, which comes of the letter's. What was not decided keeps its own:
+    /// that is not used up, and should the command have been done after all, by a node that answered too late, it is known and not done again.
+    pub(crate) fn id_again(&self) -> Uuid {
+        let own = Uuid::try_parse(&self.refused.command_id).ok().filter(|_| UNDECIDED.contains(&&*self.refused.code));
+        own.unwrap_or_else(|| derived(&self.id, "again"))
+    }
+}
+
 /// Some of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page {
@@ -120,7 +133,7 @@ impl DeadLetters {
         blocking(move || read(&cluster, from, most)).await
     }
 
-    /// Sends a refused command again, under an id that comes of its own: sent again twice, it is still one command. Gives that id.
+    /// Sends a refused command again, and gives the id under which it is: sent again twice, it is still one command.
     ///
     /// # Errors
     /// [`RedriveError`].
@@ -128,7 +141,7 @@ impl DeadLetters {
         let letter = self.list(offset, 1).await?.letters.into_iter().next().filter(|letter| letter.offset == offset);
         let letter = letter.ok_or(RedriveError::Unknown(offset))?;
         let OrderCommandRefused { order_id, command_type, command_source, command, .. } = &letter.refused;
-        let id = derived(&letter.id, "again");
+        let id = letter.id_again();
         // a record whose key named no order was refused for that: its value says which it meant
         let named = serde_json::from_str::<serde_json::Value>(command).ok();
         let named = named.as_ref().and_then(|value| value.get("orderId").or_else(|| value.get("order_id"))?.as_str());

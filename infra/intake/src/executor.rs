@@ -1,6 +1,10 @@
 //! Executes commands as a client of `OrderService`, under the sender's own id, and tries again for as long as a try can help.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use jari_proto::{
     order::v1::{self as pb, order_service_client::OrderServiceClient},
@@ -34,19 +38,37 @@ const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A sender's name is passed on as it is up to so many bytes; a longer one, or one that no header carries, by its digest.
 const MAX_CALLER: usize = 64;
+/// What is answered when a stream that the command needs cannot be read by the node that was asked.
+const STREAM_UNREADABLE: &str = "STREAM_UNREADABLE";
 
 /// Executes.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Executor {
     orders: OrderServiceClient<Channel>,
     try_for: Duration,
+    unread: Mutex<Option<Unread>>,
+}
+
+/// Streams have been met that cannot be read, from the one time to the other.
+#[derive(Debug, Clone, Copy)]
+struct Unread {
+    since: Instant,
+    last: Instant,
+}
+
+impl Unread {
+    /// One more is met, `now`. It belongs to those before it unless none was met for as long as a command is tried.
+    fn after(known: Option<Self>, now: Instant, try_for: Duration) -> Self {
+        let since = known.filter(|known| now - known.last < try_for).map_or(now, |known| known.since);
+        Self { since, last: now }
+    }
 }
 
 impl Executor {
     /// `server` is `http://host:port`; connects when first needed.
     pub fn new(server: &str, try_for: Duration) -> Result<Self, tonic::transport::Error> {
         let endpoint = Endpoint::from_shared(server.to_owned())?.connect_timeout(TRY).tcp_nodelay(true);
-        Ok(Self { orders: OrderServiceClient::new(endpoint.connect_lazy()), try_for })
+        Ok(Self { orders: OrderServiceClient::new(endpoint.connect_lazy()), try_for, unread: Mutex::default() })
     }
 
     /// How long the commands of one order, of all that were read together, may wait for its settlement: long enough for a new owner of settlement, and
@@ -55,8 +77,20 @@ impl Executor {
         self.try_for / 2
     }
 
+    /// For how long streams have been met that cannot be read, this one included. The patience with them is one for all commands: if each of those that
+    /// need one damaged product had its own, those behind them would wait for hours.
+    fn unread_for(&self) -> Duration {
+        let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        let met = Unread::after(*unread, Instant::now(), self.try_for);
+        *unread = Some(met);
+        met.last - met.since
+    }
+
     /// Executes a command: `None` when it was done, now or before; else why it was refused. `patience` is what is left of [`Self::patience`] to the
     /// commands of its order.
+    ///
+    /// One whose stream cannot be read is tried on, since another node may read it: while nodes are brought up to date, a newer one writes what an older
+    /// one does not know. Then it is refused, so that the line goes on. Nothing is recorded under its id, which is how it is sent again.
     ///
     /// # Errors
     /// [`IntakeError::NotTaken`] when nobody took it for too long: nothing is known of it.
@@ -75,6 +109,7 @@ impl Executor {
                     id = derived(&known.id, &format!("confirmed again {again}"));
                     pause
                 }
+                Some(refusal) if refusal.code == STREAM_UNREADABLE && self.unread_for() + PAUSE <= self.try_for => PAUSE,
                 Some(refusal) => return Ok(Some(refusal)),
                 None => {
                     let pause = retry_after(&status).unwrap_or(PAUSE).clamp(PAUSE, LONGEST_PAUSE);
@@ -136,7 +171,7 @@ fn is_unsettled(refusal: &Refusal) -> bool {
     refusal.code == "ORDER_NOT_HELD" && refusal.details.get("status").is_some_and(|status| status == "PLACED")
 }
 
-/// What the server decided; `None` when it decided nothing, and another try can help.
+/// What the server decided, or why it cannot decide; `None` when it decided nothing, and waiting helps.
 fn refusal(status: &Status) -> Option<Refusal> {
     let info = status.get_details_error_info();
     // only a decision says of itself whether a new command may fare better
@@ -145,8 +180,6 @@ fn refusal(status: &Status) -> Option<Refusal> {
         status.code(),
         Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted | Code::Unknown
     );
-    // what one node cannot read, another may: while nodes are brought up to date, a newer one writes what an older one does not know
-    let may_pass = may_pass || reason(status).is_some_and(|reason| reason == "STREAM_UNREADABLE");
     if decided.is_none() && may_pass {
         return None;
     }
@@ -155,13 +188,10 @@ fn refusal(status: &Status) -> Option<Refusal> {
     for field in status.get_details_bad_request().into_iter().flat_map(|bad| bad.field_violations) {
         details.insert(field.field, field.description);
     }
-    Some(Refusal {
-        code: reason(status).unwrap_or_else(|| COMMAND_FAILED.to_owned()),
-        message: status.message().to_owned(),
-        details,
-        // what failed for a reason of the engine's may not fail again
-        retryable: decided.unwrap_or(status.code() == Code::Internal),
-    })
+    let code = reason(status).unwrap_or_else(|| COMMAND_FAILED.to_owned());
+    // what failed for a reason of the engine's may not fail again
+    let retryable = decided.unwrap_or(status.code() == Code::Internal || code == STREAM_UNREADABLE);
+    Some(Refusal { code, message: status.message().to_owned(), details, retryable })
 }
 
 #[cfg(test)]
@@ -183,7 +213,7 @@ mod tests {
             ("ENGINE_BUSY", Code::ResourceExhausted),
             ("LOG_UNAVAILABLE", Code::Unavailable),
             ("CONTENTION", Code::Aborted),
-            ("STREAM_UNREADABLE", Code::FailedPrecondition),
+            ("SETTLEMENT_UNAVAILABLE", Code::Unavailable),
         ];
         for (code, kind) in undecided {
             assert_eq!(refusal(&refusal_status(code, kind, "later", BTreeMap::new(), None)), None, "{code}");
@@ -192,6 +222,24 @@ mod tests {
             assert_eq!(refusal(&transport), None);
         }
         assert!(refusal(&Status::internal("a mistake")).unwrap().retryable, "poison does not stop the line, and may be sent again");
+        for (code, kind) in [(STREAM_UNREADABLE, Code::FailedPrecondition), ("DECISION_FAILED", Code::Internal), ("LOG_REFUSED", Code::Internal)] {
+            let refused = refusal(&refusal_status(code, kind, "a mistake", BTreeMap::new(), None)).unwrap();
+            assert_eq!((refused.code.as_str(), refused.retryable), (code, true));
+        }
+        let expired = refusal(&refusal_status("COMMAND_ID_EXPIRED", Code::FailedPrecondition, "old", BTreeMap::new(), None)).unwrap();
+        assert!(!expired.retryable);
+    }
+
+    #[test]
+    fn all_commands_share_one_patience_with_streams_that_cannot_be_read() {
+        let (mut now, mut known) = (Instant::now(), None);
+        let waited = [0, 50, 50, 61, 1].map(|seconds| {
+            now += Duration::from_secs(seconds);
+            let met = Unread::after(known, now, Duration::from_secs(60));
+            known = Some(met);
+            (met.last - met.since).as_secs()
+        });
+        assert_eq!(waited, [0, 50, 100, 0, 1], "whoever comes late does not wait again; after a while without any it begins anew");
     }
 
     #[test]

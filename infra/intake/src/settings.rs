@@ -22,7 +22,7 @@ pub struct IntakeSettings {
     pub at_once: usize,
     /// How long a call to Kafka may take before it is taken for failed.
     pub patience: Duration,
-    /// How long one command is tried before all that were read with it are read again later.
+    /// How long one command is tried before all that were read with it are read again later; when its stream cannot be read, before it is refused.
     pub try_for: Duration,
     /// How long it waits after a failure.
     pub pause: Duration,

@@ -173,6 +173,24 @@ fn the_same_record_is_told_under_the_same_id_whenever_it_is_refused() {
 }
 
 #[test]
+fn what_was_not_decided_is_sent_again_under_its_own_id_and_what_was_refused_under_another() {
+    let (letter, command) = (Uuid::from_u128(7), "019b4f2e-8c00-7a31-9f00-00000000cafe");
+    let again = |code: &str| {
+        let refusal = Refusal { code: code.into(), message: String::new(), details: [].into(), retryable: true };
+        let public = dead_letter::of(&place(&order()), refusal, Uuid::nil(), now()).public;
+        let refused = serde_json::from_slice(&public.data).unwrap();
+        dead_letter::DeadLetter { offset: 0, id: letter, refused }.id_again()
+    };
+    for code in ["STREAM_UNREADABLE", "DECISION_FAILED", "LOG_REFUSED", "COMMAND_FAILED"] {
+        assert_eq!(again(code).to_string(), command, "{code}: should it have been done after all, it is known");
+    }
+    for code in ["SLOT_SOLD_OUT", "ORDER_NOT_FOUND"] {
+        assert_ne!(again(code).to_string(), command, "{code} is recorded under that id");
+        assert_eq!(again(code), again(code));
+    }
+}
+
+#[test]
 fn whoever_reads_a_letter_finds_the_whole_command_and_where_it_stands() {
     let value = json!({ "orderId": "o-1", "reason": "rain" });
     let record = record("reservation.order.v1.CancelOrderCommand", &value);

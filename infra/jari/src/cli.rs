@@ -47,6 +47,7 @@ Keep:
   rebuild       Build a view anew beside the live one, and switch
   erase         Erase a person: contacts and names of guests can be read nowhere any more
   keys          Look after the keys of persons: a new master key, the list of erasures
+  parked        List the orders that could not be settled, or have some tried again
   quarantine    List the streams that a view has set aside, or let it read one again
   dead-letters  List the commands from Kafka that were refused, or send one again
 
@@ -119,6 +120,10 @@ pub enum Command {
     Erase(Erase),
     /// Look after the keys of persons: a new master key, the list of erasures
     Keys(Keys),
+    /// List the orders that could not be settled, or have some tried again
+    ///
+    /// Asks a running server. Each is told with its reason and the command that tries it again; those behind it in line are settled meanwhile.
+    Parked(Parked),
     /// List the streams that a view has set aside, or let it read one again
     ///
     /// Asks a running server. Each is told with its error, how many of its events wait, and the command that retries it.
@@ -291,6 +296,17 @@ pub enum KeysCommand {
         #[arg(long, value_name = "FILE")]
         apply: Option<PathBuf>,
     },
+}
+
+/// Of `jari parked`.
+#[derive(Debug, Args)]
+pub struct Parked {
+    /// The server [default: where the configuration serves]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// Try these again, once their cause is mended
+    #[arg(long, value_name = "ORDER", num_args = 1..)]
+    pub retry: Vec<String>,
 }
 
 /// Of `jari quarantine`.

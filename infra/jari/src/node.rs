@@ -1,6 +1,6 @@
 //! One node: everything that `serve` runs, and the order in which it starts and stops.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use jari_commands::{
@@ -21,7 +21,11 @@ use jari_proto::{
 };
 use jari_relay::{Claim, Cluster, Relay};
 use jari_sealing::Sealer;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::TcpIncoming};
 
@@ -133,6 +137,7 @@ impl Node {
             watchers: watchers.clone(),
             reader: Reader::new(own.clone()),
             longest_wait: Duration::from_millis(config.engine.longest_wait_ms),
+            waiters: Arc::new(Semaphore::new(config.engine.settlement_waiters)),
             max_message_bytes: config.server.max_message_bytes,
         };
         let relay = RelayPart::off(if config.relay.enabled { "no Kafka is known to this node" } else { "relay.enabled is false" });

@@ -1,19 +1,31 @@
 //! What `jari verify` proves, event by event.
 //!
-//! It counts for itself: what a slot has taken follows from the quantities of its events, and what these state of it is held against that. In
-//! memory it keeps a line for each stream, the live holds, and each order that may still be cancelled, which a bought one may be for ever: it grows
-//! with streams and with orders bought, not with units. docs/operators.md says how much that is.
+//! It counts for itself: what a slot has taken follows from the quantities of its events, and what these state of it is held against that. And it holds
+//! each event against what the product, slot or order allowed at that time: a finding is something that no decision of `domain/` comes to. In
+//! memory it keeps a line for each stream, the products, the live holds, and each order that may still be cancelled, which a bought one may be for ever:
+//! it grows with streams and with orders bought, not with units. docs/operators.md says how much that is.
 
+mod decided;
+mod group;
+mod holds;
 mod ledger;
+mod objection;
 mod orders;
+mod products;
+mod rejections;
 mod walk;
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-use jari_domain::{AnyEvent, Decider, Timestamp, slot::InventorySlot};
+use jari_domain::{
+    AnyEvent, Decider, Timestamp,
+    order::Order,
+    product::Product,
+    slot::{InventorySlot, SlotEvent},
+};
 use jari_event_store::{Body, RecordedEvent};
 
-use self::{ledger::SlotLedger, orders::OrderBook};
+use self::{decided::Decided, ledger::SlotLedger, orders::OrderBook, products::ProductBook};
 pub use walk::Walk;
 
 /// Findings kept; a log that is broken everywhere need not fill memory to say so.
@@ -22,7 +34,9 @@ const MOST_FINDINGS: usize = 10_000;
 #[derive(Debug, Default)]
 struct Stream {
     sequence: u64,
-    /// It has an event that cannot be read. That is said once; whatever else seems wrong with the stream may be in that event.
+    /// The time that it has reached, in microseconds: what snapshots keep of it, and whoever goes on from one.
+    reached: i64,
+    /// It has an event that cannot be read, or lacks one. That is said once; whatever else seems wrong with the stream may be in that event.
     is_unreadable: bool,
 }
 
@@ -34,6 +48,7 @@ pub struct Proof {
     recorded_at: Option<Timestamp>,
     streams: HashMap<(Cow<'static, str>, Arc<str>), Stream>,
     slots: HashMap<Arc<str>, SlotLedger>,
+    products: ProductBook,
     orders: OrderBook,
     findings: Vec<String>,
 }
@@ -42,25 +57,23 @@ impl Proof {
     /// Takes the next event.
     pub fn take(&mut self, event: &RecordedEvent) {
         let is_readable = self.place(event);
-        let mut findings = Vec::new();
-        match &event.body {
-            Body::Unreadable { .. } if event.aggregate_type == InventorySlot::TYPE => self.orders.slot_is_unreadable(&event.aggregate_id),
-            Body::Unreadable { .. } | Body::Known(AnyEvent::Product(_)) => findings.extend(self.orders.group_is_over()),
-            Body::Known(AnyEvent::InventorySlot(change)) => {
-                let sold = is_readable.then(|| {
-                    let ledger = self.slots.entry(event.aggregate_id.clone()).or_default();
-                    ledger.note(change, |fault| findings.push(format!("position {}: slot {} {fault}", event.position, event.aggregate_id)));
-                    ledger.sold()
-                });
-                findings.extend(self.orders.note_slot(event, change, sold));
+        let findings = match &event.body {
+            Body::Known(AnyEvent::InventorySlot(change)) => self.take_slot(event, change, is_readable),
+            Body::Unreadable { .. } if event.aggregate_type == InventorySlot::TYPE => Vec::new(),
+            Body::Unreadable { .. } => self.orders.group_is_over(event),
+            Body::Known(AnyEvent::Product(change)) => {
+                let mut findings = self.orders.group_is_over(event);
+                findings.extend(is_readable.then(|| self.products.note(event, change)).flatten());
+                findings
             }
             Body::Known(AnyEvent::Order(change)) => {
-                findings.extend(self.orders.group_is_over());
+                let mut findings = self.orders.group_is_over(event);
                 if is_readable {
                     findings.extend(self.orders.note(event, change, &self.slots));
                 }
+                findings
             }
-        }
+        };
         if !is_readable {
             // what is not judged any more need not be remembered
             self.forget(event);
@@ -68,31 +81,51 @@ impl Proof {
         findings.into_iter().for_each(|finding| self.found(finding));
     }
 
-    /// Its place in the log and in its stream. Says whether all of the stream up to here could be read.
+    fn take_slot(&mut self, event: &RecordedEvent, change: &SlotEvent, is_readable: bool) -> Vec<String> {
+        let mut findings = Vec::new();
+        let (mut sold, mut of_order) = (None, None);
+        if is_readable {
+            let ledger = self.slots.entry(event.aggregate_id.clone()).or_default();
+            of_order = ledger.order_moved_by(change);
+            ledger
+                .note(change, Decided::of(event), |fault| findings.push(format!("position {}: slot {} {fault}", event.position, event.aggregate_id)));
+            sold = Some(ledger.sold());
+        }
+        // of an order with an event that cannot be read nobody knows what it did
+        let order = of_order.map(|order| (Cow::Borrowed(Order::TYPE), order.shared()));
+        let is_of_order = order.is_some_and(|order| self.streams.get(&order).is_none_or(|stream| !stream.is_unreadable));
+        findings.extend(self.orders.note_slot(event, change, sold, is_of_order));
+        findings
+    }
+
+    /// Its place in the log and in its stream, and its time. Says whether all of the stream up to here could be read.
     fn place(&mut self, event: &RecordedEvent) -> bool {
         self.events += 1;
         if event.position != self.events {
             self.found(format!("position {} where {} should be", event.position, self.events));
             self.events = event.position;
+            self.orders.lacks_an_event();
         }
         if self.recorded_at.is_some_and(|before| event.recorded_at < before) {
             self.found(format!("position {}: recorded before the event before it", event.position));
         }
         self.recorded_at = Some(event.recorded_at);
         let stream = self.streams.entry((event.aggregate_type.clone(), event.aggregate_id.clone())).or_default();
-        let expected = stream.sequence + 1;
+        let (expected, reached) = (stream.sequence + 1, stream.reached);
         stream.sequence = event.sequence;
+        stream.reached = reached.max(event.reaches().as_microsecond());
         let is_unreadable = matches!(event.body, Body::Unreadable { .. });
-        stream.is_unreadable |= is_unreadable;
+        stream.is_unreadable |= is_unreadable || event.sequence != expected;
         let is_readable = !stream.is_unreadable;
+        let (position, kind, id) = (event.position, &event.aggregate_type, &event.aggregate_id);
         if event.sequence != expected {
-            self.found(format!(
-                "position {}: sequence {} of {}/{} where {expected} should be",
-                event.position, event.sequence, event.aggregate_type, event.aggregate_id
-            ));
+            self.found(format!("position {position}: sequence {} of {kind}/{id} where {expected} should be", event.sequence));
+        }
+        if let Some(said) = event.metadata.decided_at.filter(|said| said.as_microsecond() < reached) {
+            self.found(format!("position {position}: decided at {said}, before what stands before it in {kind}/{id}"));
         }
         if is_unreadable {
-            self.found(format!("position {}: the event cannot be read", event.position));
+            self.found(format!("position {position}: the event cannot be read"));
         }
         is_readable
     }
@@ -100,14 +133,19 @@ impl Proof {
     /// Takes an event that is there and cannot be had. Whose it was shows in the stream that lacks it.
     pub fn damaged(&mut self, position: u64, why: &str) {
         self.events = position;
+        self.orders.lacks_an_event();
         self.found(format!("position {position}: the event cannot be read: {why}"));
     }
 
     fn forget(&mut self, event: &RecordedEvent) {
-        if event.aggregate_type == InventorySlot::TYPE {
-            self.slots.insert(event.aggregate_id.clone(), SlotLedger::unreadable());
-        } else {
-            self.orders.forget(&event.aggregate_id);
+        match &*event.aggregate_type {
+            InventorySlot::TYPE => {
+                self.slots.insert(event.aggregate_id.clone(), SlotLedger::unreadable());
+                self.orders.slot_is_unreadable(&event.aggregate_id);
+            }
+            Product::TYPE => self.products.forget(&event.aggregate_id),
+            Order::TYPE => self.orders.forget(&event.aggregate_id),
+            _ => {}
         }
     }
 

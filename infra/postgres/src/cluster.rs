@@ -63,6 +63,10 @@ pub(crate) async fn make_database(superuser: &tokio_postgres::Config, secrets: &
             client.batch_execute(&format!("CREATE ROLE {role} LOGIN {rights} PASSWORD '{password}'")).await?;
         }
     }
+    // Whoever sits at psql as one of them and goes away in the middle of a transaction must not hold up the log: an append waits for his insert.
+    for role in ["jari_owner", "jari"] {
+        client.batch_execute(&format!("ALTER ROLE {role} SET idle_in_transaction_session_timeout = '60s'")).await?;
+    }
     if client.query_opt("SELECT 1 FROM pg_database WHERE datname = 'jari'", &[]).await?.is_none() {
         client.batch_execute("CREATE DATABASE jari OWNER jari_owner").await?;
     }

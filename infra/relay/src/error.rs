@@ -5,6 +5,8 @@ use jari_event_store::LogError;
 use rdkafka::error::KafkaError;
 use uuid::Uuid;
 
+use crate::transaction::MOST_BYTES;
+
 /// An error of the relay. Those that time does not mend say what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
@@ -86,6 +88,21 @@ pub enum RelayError {
         /// Why.
         source: ContractError,
     },
+    /// A record that its topic does not take.
+    #[error(
+        "{what} has {bytes} bytes, and {topic} takes no record of that size. It is not skipped. Raise the topic's max.message.bytes above that, and see that its \
+         consumers fetch as much; none of more than {MOST_BYTES} bytes is sent"
+    )]
+    TooLarge {
+        /// The event, or whatever else it is of.
+        what: String,
+        /// The event's, if it is of one.
+        position: Option<u64>,
+        /// Where to.
+        topic: String,
+        /// As it was sent, before it was packed.
+        bytes: usize,
+    },
     /// A checkpoint that this program cannot read.
     #[error("the relay's checkpoint cannot be read: {0}. A newer version of this program may know it")]
     Checkpoint(String),
@@ -103,6 +120,18 @@ impl RelayError {
         }
     }
 
+    /// Of the record with this `ce_id`, which begins with the position when it is of an event.
+    pub(crate) fn too_large(id: &str, topic: String, bytes: usize) -> Self {
+        let position: Option<u64> = id.split('.').next().and_then(|position| position.parse().ok());
+        let what = position.map_or_else(|| format!("the record {id}"), |position| format!("the event at position {position}"));
+        Self::TooLarge { what, position, topic, bytes }
+    }
+
+    /// The event that is too large, if that is what stands in the way.
+    pub(crate) fn too_large_at(&self) -> Option<u64> {
+        if let Self::TooLarge { position, .. } = self { *position } else { None }
+    }
+
     /// Every code that [`RelayError::code`] can give.
     pub const CODES: &'static [&'static str] = &[
         "KAFKA_UNAVAILABLE",
@@ -115,6 +144,7 @@ impl RelayError {
         "RELAY_CHECKPOINT_TOPIC",
         "RELAY_NOT_BEGUN",
         "RELAY_EVENT_UNREADABLE",
+        "KAFKA_RECORD_TOO_LARGE",
         "RELAY_CHECKPOINT_UNREADABLE",
         "RELAY_BROKEN",
     ];
@@ -133,6 +163,7 @@ impl RelayError {
             Self::CheckpointTopic { .. } => "RELAY_CHECKPOINT_TOPIC",
             Self::Unclaimed => "RELAY_NOT_BEGUN",
             Self::Unpublishable { .. } => "RELAY_EVENT_UNREADABLE",
+            Self::TooLarge { .. } => "KAFKA_RECORD_TOO_LARGE",
             Self::Checkpoint(_) => "RELAY_CHECKPOINT_UNREADABLE",
             Self::Broken(_) => "RELAY_BROKEN",
         }
@@ -148,6 +179,7 @@ impl RelayError {
             | Self::CheckpointMissing { .. }
             | Self::CheckpointTopic { .. }
             | Self::Unpublishable { .. }
+            | Self::TooLarge { .. }
             | Self::Checkpoint(_) => true,
             Self::Kafka { .. } | Self::Fenced | Self::Log(_) | Self::Unclaimed | Self::Broken(_) => false,
         }

@@ -21,6 +21,8 @@ pub(crate) struct Filling {
     heads: watch::Receiver<Option<LogHeadSigned>>,
     /// Events of a batch, at most.
     most: usize,
+    /// The position of an event that was refused for its size: it goes alone, so that all before it are told, and none behind it is sent again and again.
+    alone: Option<u64>,
     /// Behind the last event that is in the batch.
     checkpoint: Checkpoint,
     messages: Vec<Message>,
@@ -31,9 +33,15 @@ pub(crate) struct Filling {
 }
 
 impl Filling {
-    /// Begins behind `checkpoint`.
-    pub fn new(tail: LogTail, publisher: Publisher, heads: watch::Receiver<Option<LogHeadSigned>>, most: usize, checkpoint: Checkpoint) -> Self {
-        Self { tail, publisher, heads, most, checkpoint, messages: Vec::new(), events: 0, latest: FxHashMap::default() }
+    /// Begins behind `checkpoint`, with at most so many events a batch, and the one at the position that is named in one of its own.
+    pub fn new(
+        tail: LogTail,
+        publisher: Publisher,
+        heads: watch::Receiver<Option<LogHeadSigned>>,
+        (most, alone): (usize, Option<u64>),
+        checkpoint: Checkpoint,
+    ) -> Self {
+        Self { tail, publisher, heads, most, alone, checkpoint, messages: Vec::new(), events: 0, latest: FxHashMap::default() }
     }
 
     /// Gives a batch each time that one is wanted, as soon as there is something in it. It goes on being filled until then: an event waits for the
@@ -55,7 +63,7 @@ impl Filling {
             if let Some(error) = failed.take_if(|_| is_wanted) {
                 return Err(error);
             }
-            let has_room = failed.is_none() && self.events < self.most;
+            let has_room = failed.is_none() && self.room(self.events) > 0;
             tokio::select! {
                 // an answer to whoever wants a batch comes first; more may be added while they are at it
                 biased;
@@ -75,19 +83,33 @@ impl Filling {
 
     /// What follows in the log. It is let go on while a batch is given away: nothing that was read is read again.
     fn read(&self) -> Reading {
-        let room = match self.most.saturating_sub(self.events) {
+        let room = match self.room(self.events) {
             // not polled before the batch is given away
-            0 => self.most,
+            0 => self.room(0),
             room => room,
         };
         let (tail, after) = (self.tail.clone(), self.checkpoint.position);
         Box::pin(async move { tail.read(after, room).await })
     }
 
+    /// How many of the next events a batch takes that has so many already.
+    fn room(&self, events: usize) -> usize {
+        let room = self.most.saturating_sub(events);
+        let Some(left) = self.alone.and_then(|alone| alone.checked_sub(self.checkpoint.position)) else { return room };
+        match (left, events) {
+            (0, 0) => room,
+            // the batch is that event, or it ends before it
+            (0, _) | (1, 1..) => 0,
+            (1, 0) => 1,
+            (left, _) => room.min(usize::try_from(left - 1).unwrap_or(usize::MAX)),
+        }
+    }
+
     fn take(&mut self) -> Batch {
         self.events = 0;
         self.latest.clear();
-        Batch { messages: std::mem::take(&mut self.messages), checkpoint: self.checkpoint.clone() }
+        let is_doubtful = self.alone == Some(self.checkpoint.position);
+        Batch { messages: std::mem::take(&mut self.messages), checkpoint: self.checkpoint.clone(), is_doubtful }
     }
 
     fn add(&mut self, events: &[Arc<RecordedEvent>]) -> Result<(), RelayError> {

@@ -13,6 +13,7 @@
 //! | 5 | reads and compares again, now that it cannot change; topics that nobody has claimed get a first checkpoint | it stops and says why; it never skips |
 //! | 6 | events and the new checkpoint in one transaction, again and again | Kafka aborts the transaction: the next relay starts at step 3 and finds the checkpoint before it |
 //!
+//! An event that its topic does not take for its size stops step 6 at its place: it then has a transaction of its own, each time that it is tried.
 //! An error in step 6 leaves open whether the commit was made: the relay then knows nothing and begins again at step 3.
 
 mod audit;

@@ -93,7 +93,7 @@ struct Worker {
 
 impl Worker {
     async fn run(self, stop: CancellationToken) {
-        let mut lease = self.lease.watch();
+        let (mut lease, mut alone) = (self.lease.watch(), None);
         // Ends with `stop`.
         while tokio::select! { mine = lease.wait_for(|lease| matches!(lease, Lease::Mine(_))) => mine.is_ok(), () = stop.cancelled() => false } {
             // The role may go while it is used: whoever has it then fences this one, so nothing goes wrong before it is noticed.
@@ -102,7 +102,7 @@ impl Worker {
                 let _ = lease.wait_for(|lease| !matches!(lease, Lease::Mine(_))).await;
             };
             let ended = tokio::select! {
-                ended = self.relay() => ended,
+                ended = self.relay(alone) => ended,
                 () = lost => Ok(()),
                 () = stop.cancelled() => Ok(()),
             };
@@ -111,6 +111,7 @@ impl Worker {
                 continue;
             };
             self.fail(&error);
+            alone = error.too_large_at().or(alone);
             tokio::select! { () = tokio::time::sleep(self.settings.pause) => {}, () = stop.cancelled() => {} }
         }
     }
@@ -135,8 +136,8 @@ impl Worker {
         self.status.send_if_modified(|status| std::mem::replace(&mut status.state, state.clone()) != state);
     }
 
-    /// Takes over and relays until something goes wrong.
-    async fn relay(&self) -> Result<(), RelayError> {
+    /// Takes over and relays until something goes wrong. The event at `alone` has a transaction of its own.
+    async fn relay(&self, alone: Option<u64>) -> Result<(), RelayError> {
         // a relay that stands still goes on saying why until it knows better
         if !matches!(self.status.borrow().state, RelayState::Halted { .. } | RelayState::Waiting { .. }) {
             self.tell(RelayState::Starting);
@@ -157,7 +158,8 @@ impl Worker {
         // one batch is filled while one is on its way, and is handed over when it is wanted; the log is read no further before there is room
         let ((want, wanted), (batches, mut ready)) = (mpsc::channel(1), mpsc::channel(1));
         let publisher = Publisher::new(self.log_id);
-        let filling = Filling::new(self.tail.clone(), publisher, self.heads.clone(), self.settings.batch_events, checkpoint).run(wanted, batches);
+        let bounds = (self.settings.batch_events, alone);
+        let filling = Filling::new(self.tail.clone(), publisher, self.heads.clone(), bounds, checkpoint).run(wanted, batches);
         let committing = async {
             // Ends with an error, or with whoever fills.
             while want.send(()).await.is_ok()
@@ -179,6 +181,6 @@ impl Worker {
 
 /// Tells topics that nobody has claimed whose they are, before anything else is told there: another log then finds them taken.
 async fn claimed(transactions: Arc<Pair>, log_id: Uuid) -> Result<Checkpoint, RelayError> {
-    let batch = Batch { messages: Vec::new(), checkpoint: Checkpoint::begin(log_id) };
+    let batch = Batch { messages: Vec::new(), checkpoint: Checkpoint::begin(log_id), is_doubtful: false };
     blocking(move || transactions.commit(&batch).map(|()| batch.checkpoint)).await
 }

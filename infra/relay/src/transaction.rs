@@ -14,7 +14,7 @@ use rdkafka::{
     ClientContext,
     config::FromClientConfigAndContext,
     error::{KafkaError, RDKafkaErrorCode},
-    message::{DeliveryResult, Header, OwnedHeaders},
+    message::{BorrowedMessage, DeliveryResult, Header, Headers, Message as _, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
 };
 
@@ -22,6 +22,13 @@ use crate::{Checkpoint, Cluster, RelayError, checkpoint};
 
 /// How long one look at what was delivered lasts.
 const LOOK: Duration = Duration::from_millis(1);
+
+/// Bytes of a record's value, at most: a broker hangs up on whoever sends it a request of more than 100 MiB (`socket.request.max.bytes`), and would be
+/// taken for one that is away. Below that it is for the topic to say what is too large.
+pub(crate) const MOST_BYTES: usize = 64 << 20;
+/// What the client is told that a record may have: more than ever comes, with key, headers and frame. Its own million would be a second bound beside the
+/// topic's, which nobody could raise. How many small records travel together is `batch.size`.
+const CLIENT_BYTES: &str = "100000000";
 
 /// A message and when its event was recorded, in milliseconds since 1970: the record's time.
 #[derive(Debug, Clone)]
@@ -36,12 +43,45 @@ pub struct Message {
 pub(crate) struct Batch {
     pub(crate) messages: Vec<Message>,
     pub(crate) checkpoint: Checkpoint,
+    /// It is a single event that was refused before.
+    pub(crate) is_doubtful: bool,
 }
 
-/// Keeps the first delivery that failed: the transaction then fails, and this says why.
+/// A record that was not delivered.
+struct Undelivered {
+    error: KafkaError,
+    id: String,
+    topic: String,
+    bytes: usize,
+}
+
+impl Undelivered {
+    fn new(error: &KafkaError, record: &BorrowedMessage<'_>) -> Self {
+        let headers = || record.headers().into_iter().flat_map(|headers| headers.iter());
+        let id = headers().find(|header| header.key == "ce_id").and_then(|header| header.value);
+        let in_headers: usize = headers().map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len)).sum();
+        Self {
+            error: error.clone(),
+            id: id.map(|id| String::from_utf8_lossy(id).into_owned()).unwrap_or_default(),
+            topic: record.topic().to_owned(),
+            bytes: record.payload_len() + record.key_len() + in_headers,
+        }
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
+    }
+
+    /// Records that travelled together are refused together: for the largest of them.
+    fn explains_more_than(&self, known: &Self) -> bool {
+        self.is_too_large() && known.is_too_large() && self.bytes > known.bytes
+    }
+}
+
+/// Keeps the delivery that failed first, or of those that were too large the largest: the transaction then fails, and this says why.
 #[derive(Default)]
 pub struct Deliveries {
-    failed: Mutex<Option<KafkaError>>,
+    failed: Mutex<Option<Undelivered>>,
 }
 
 impl ClientContext for Deliveries {
@@ -56,8 +96,11 @@ impl ClientContext for Deliveries {
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
+        let Err((error, record)) = result else { return };
+        let new = Undelivered::new(error, record);
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed.as_ref().is_none_or(|known| new.explains_more_than(known)) {
+            *failed = Some(new);
         }
     }
 }
@@ -105,6 +148,7 @@ impl Transactions {
             .set("transactional.id", cluster.topic(id))
             .set("transaction.timeout.ms", &limit)
             .set("message.timeout.ms", &limit)
+            .set("message.max.bytes", CLIENT_BYTES)
             .set("compression.type", "lz4")
             // keys keep the partition that the JVM's clients would give them
             .set("partitioner", "murmur2_random")
@@ -123,6 +167,10 @@ impl Transactions {
     fn commit(&self, batch: &Batch) -> Result<(), RelayError> {
         let checkpoint = serde_json::to_vec(&batch.checkpoint).map_err(|e| RelayError::Broken(e.to_string()))?;
         self.transact(&batch.messages, |_| {
+            // One that is refused again and again, as often as it is tried, leaves no heap of checkpoints that count for nothing.
+            if batch.is_doubtful {
+                self.deliver()?;
+            }
             self.send(
                 BaseRecord::to(&self.checkpoints).partition(checkpoint::PARTITION).key(checkpoint::KEY.as_bytes()).payload(checkpoint.as_slice()),
             )
@@ -134,6 +182,10 @@ impl Transactions {
     /// # Errors
     /// After any, nobody knows whether it was committed: begin anew, and look.
     pub fn transact(&self, messages: &[Message], more: impl FnOnce(&BaseProducer<Deliveries>) -> Result<(), RelayError>) -> Result<(), RelayError> {
+        if let Some(Message { public, .. }) = messages.iter().find(|message| message.public.data.len() > MOST_BYTES) {
+            let topic = self.topics.get(&public.topic).cloned().unwrap_or_default();
+            return Err(RelayError::too_large(&public.attributes.id, topic, public.data.len()));
+        }
         self.producer.begin_transaction().map_err(RelayError::kafka("beginning a transaction"))?;
         for message in messages {
             let PublicMessage { topic, key, attributes, data } = &message.public;
@@ -166,8 +218,11 @@ impl Transactions {
         // Each message is delivered or given up within `message.timeout.ms`, and the first that is given up ends the wait.
         while self.producer.in_flight_count() > 0 {
             self.producer.poll(LOOK);
-            if let Some(error) = self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                return Err(self.why("delivering", error));
+            if let Some(failed) = self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return Err(match failed.is_too_large() {
+                    true => RelayError::too_large(&failed.id, failed.topic, failed.bytes),
+                    false => self.why("delivering", failed.error),
+                });
             }
         }
         Ok(())

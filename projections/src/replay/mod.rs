@@ -4,8 +4,9 @@
 //! |---|---|---|
 //! | 1 begin: a build `replaying`, its tables | the build, at 0 | goes on with it |
 //! | 2 read the log up to the position, range by range | the build, at its checkpoint | goes on from there |
-//! | 3 digest its rows, write them to files | the whole build; files under other names | digests it again, writes the files again |
-//! | 4 keep it as `replayed`, or drop it | the whole build | as 3, and drops or keeps it |
+//! | 3 try the streams again that it holds back | the build, at the position | tries those again that are left |
+//! | 4 digest its rows, write them to files | the whole build; files under other names | digests it again, writes the files again |
+//! | 5 keep it as `replayed`, or drop it | the whole build | as 4, and drops or keeps it |
 //!
 //! Nothing here touches the live build: it has other tables, and nobody switches to a replay.
 
@@ -26,11 +27,10 @@ pub use rows::{Digested, LiveView, ReplayTable, digest_live};
 use crate::{
     build_connection::Fault,
     builds::{self, Build},
-    catch_up::{RANGE, Until, catch_up},
+    catch_up::{RANGE, Until, complete},
     projection::Projection,
     rebuild::{Pace, RebuildProgress},
     views::VIEWS,
-    writer::Writer,
 };
 
 /// Replays that are kept, or were begun and not finished, at once: each has a view's size.
@@ -160,13 +160,12 @@ impl Replay {
         stop: &CancellationToken,
     ) -> Result<(), Fault> {
         builds::take_up(reader.database(), build).await?;
-        let Some(mut writer) = Writer::open(reader.database(), view, build.clone(), 0, "replaying").await? else { return Err(Fault::Moved) };
         let told = |at, end, events| {
             pace.events += events;
             progress(&pace.progress(at, end));
         };
         let range = if self.range == 0 { RANGE } else { self.range };
-        catch_up(reader, view, &mut writer, (Until::Position(position), range), told, stop).await
+        complete(reader, view, (build.clone(), "replaying"), (Until::Position(position), range), told, stop).await.map(|_| ())
     }
 }
 

@@ -6,7 +6,7 @@ use jari_domain::{AnyEvent, StreamId, Timestamp};
 use jari_event_store::{Appender, Batch, Clock, Database, Group, LogTail, Metadata, PoolSettings, StreamUse, StreamWatchers, TailSettings, migrate};
 use jari_postgres::{DataFolder, Lifetime, PrivatePostgres, Settings};
 use tokio::{sync::OnceCell, task::JoinHandle};
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use uuid::Uuid;
@@ -61,6 +61,14 @@ pub async fn database() -> Database {
     let role = roles.server.get_user().filter(|user| *user != owner);
     migrate(&connect(&roles.owner), role).await.unwrap();
     connect(&roles.server)
+}
+
+/// A connection by which the log can be changed, as whoever mends a row has it.
+pub async fn as_superuser(database: &Database) -> Client {
+    let mut config = server().await.superuser;
+    let (client, connection) = config.dbname(database.config().get_dbname().unwrap()).connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
 }
 
 /// Settings that make a test quick.

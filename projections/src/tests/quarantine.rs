@@ -20,9 +20,9 @@ use tonic::{Code, Request, Status};
 use super::{
     history::{draft, first, line},
     nodes::until_it_waits,
-    place::{Node, Pencil, database, refused, rows, settings},
+    place::{Node, Pencil, as_superuser, database, refused, rows, settings},
 };
-use crate::{QuarantinePage, RetryError, builds, quarantine, rebuild, views::orders::Orders, writer::Writer};
+use crate::{AsOf, QuarantinePage, Replay, RetryError, builds, quarantine, rebuild, views::orders::Orders, writer::Writer};
 
 fn id(text: &str) -> OrderId {
     OrderId::parse(text).unwrap()
@@ -57,6 +57,27 @@ async fn refuse_lee(database: &Database) {
 
 async fn take_lee(database: &Database) {
     alter(database, "DROP CONSTRAINT no_lee").await;
+}
+
+/// Gives an event that nobody could read the type that its content is of: with the triggers off, as whoever mends a row does it.
+async fn mend(database: &Database, position: u64) {
+    let client = as_superuser(database).await;
+    let triggers = |what: &str| format!("ALTER TABLE events {what} TRIGGER USER");
+    client.batch_execute(&triggers("DISABLE")).await.unwrap();
+    let mended = client.execute("UPDATE events SET event_type = 'OrderConfirmed' WHERE position = $1", &[&position.cast_signed()]).await.unwrap();
+    client.batch_execute(&triggers("ENABLE")).await.unwrap();
+    assert_eq!(mended, 1);
+}
+
+/// A log with an order that can be read, and one that cannot behind its first event, whose position this gives: mended it is a confirmation.
+async fn log_with_an_unreadable_order(database: &Database) -> u64 {
+    let mut pencil = Pencil::new(database).await;
+    pencil.say(&id("good"), placed("kim")).await;
+    pencil.say(&id("bad"), placed("lee")).await;
+    let failed = pencil.scrawl(&id("bad"), "OrderTeleported", r#"{"OrderConfirmed":{}}"#).await;
+    pencil.say(&id("bad"), held()).await;
+    pencil.say(&id("good"), held()).await;
+    failed
 }
 
 async fn get(node: &Node, order: &str) -> Result<Told, Status> {
@@ -285,4 +306,46 @@ async fn a_stream_of_more_than_a_page_is_read_again_to_its_end() {
     rebuild(&database, "orders", |_| {}, &CancellationToken::new()).await.unwrap();
     assert_eq!(rows(&database, "orders").await, live);
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_is_taken_up_tries_the_streams_again_that_were_mended_since_it_was_begun() {
+    let database = database().await;
+    let failed = log_with_an_unreadable_order(&database).await;
+    let node = Node::start(&database, "one", settings()).await;
+    node.caught_up().await;
+    // it has met the order, and was killed before its switch
+    let (build, _) = builds::begin(&database, &Orders).await.unwrap();
+    let mut killed = Writer::open(&database, &Orders, build, 0, "building").await.unwrap().unwrap();
+    killed.take(&Reader::new(database.clone()).log_after(0, 10).await.unwrap()).await.unwrap();
+    assert!(killed.holds_back());
+    drop(killed);
+    mend(&database, failed).await;
+    // which only the live build hears of
+    node.views.retry_quarantined("orders", &StreamId::from(&id("bad"))).await.unwrap();
+    let live = rows(&database, "orders").await;
+
+    rebuild(&database, "orders", |_| {}, &CancellationToken::new()).await.unwrap();
+    assert_eq!(rows(&database, "orders").await, live);
+    assert_eq!(node.views.quarantined(&QuarantinePage { limit: 10, ..Default::default() }).await.unwrap(), []);
+    assert_eq!(get(&node, "bad").await.unwrap().state(), OrderState::Held);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_is_taken_up_after_a_stream_was_mended_has_the_digest_of_a_fresh_one() {
+    let database = database().await;
+    let failed = log_with_an_unreadable_order(&database).await;
+    builds::prepare(&database).await.unwrap();
+    let log = Reader::new(database.clone()).log_after(0, 10).await.unwrap();
+    let head = log.last().unwrap().position;
+    // it has come to its end, and was killed before its digest
+    let build = builds::begin_replay(&database, &Orders, head, 1).await.unwrap().unwrap();
+    Writer::open(&database, &Orders, build, 0, "replaying").await.unwrap().unwrap().take(&log).await.unwrap();
+    mend(&database, failed).await;
+    let replay = Replay::of("orders", AsOf::Position(head));
+    let resumed = replay.run(&database, |_| {}, &CancellationToken::new()).await.unwrap();
+    let fresh = replay.run(&database, |_| {}, &CancellationToken::new()).await.unwrap();
+    assert_eq!((resumed.events, fresh.events), (0, head), "the first went on, the second began anew");
+    assert_eq!((resumed.digested.digest, resumed.quarantined), (fresh.digested.digest, 0));
 }

@@ -17,7 +17,13 @@ use super::{
     history::History,
     place::{Node, Pencil, database, rows, settings},
 };
-use crate::{RebuildError, ViewSettings, builds, catch_up::RANGE, rebuild, view_names, views::orders::Orders, writer::Writer};
+use crate::{
+    RebuildError, ViewSettings, builds,
+    catch_up::RANGE,
+    rebuild, view_names,
+    views::{orders::Orders, products::Products},
+    writer::Writer,
+};
 
 async fn rebuild_all(node: &Node) {
     for view in view_names() {
@@ -149,6 +155,47 @@ async fn a_rebuild_that_was_stopped_goes_on_where_it_was() {
     assert_eq!((rebuilt.position, rebuilt.events), (head, head - RANGE));
     assert_eq!(rows(&database, "orders").await, before);
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rebuild_left_behind_that_was_killed_after_its_switch_is_dropped_by_whoever_writes_next() {
+    let database = database().await;
+    let node = Node::start(&database, "one", settings()).await;
+    let (mut pencil, mut history) = (Pencil::new(&database).await, History::new(15));
+    let head = pencil.append(history.go_on(300)).await;
+    node.caught_up().await;
+    let before = rows(&database, "orders").await;
+    node.stop().await;
+    let client = database.connection().await.unwrap();
+    let count =
+        "SELECT (SELECT count(*) FROM views.builds), (SELECT count(*) FROM pg_class WHERE relnamespace = 'views'::regnamespace AND relkind = 'r')";
+    let count = async || client.query_one(count, &[]).await.map(|row| (row.get::<_, i64>(0), row.get::<_, i64>(1))).unwrap();
+    let (builds, tables) = count().await;
+    // one that is being made stays: somebody may be at it
+    let (build, _) = builds::begin(&database, &Orders).await.unwrap();
+    let mut next = Writer::open(&database, &Orders, build, 0, "building").await.unwrap().unwrap();
+    next.take(&Reader::new(database.clone()).log_after(0, 10_000).await.unwrap()).await.unwrap();
+    next.go_live(&Reader::new(database.clone()), head).await.unwrap();
+    builds::begin(&database, &Products).await.unwrap();
+    let ((_, left), products) = (count().await, tables_of(&client, "products").await / 2);
+    assert_eq!(left, tables + tables_of(&client, "orders").await / 2 + products);
+
+    let node = Node::start(&database, "one", settings()).await;
+    for _ in 0..600 {
+        if count().await == (builds + 1, tables + products) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(count().await, (builds + 1, tables + products));
+    assert_eq!(rows(&database, "orders").await, before);
+    node.stop().await;
+}
+
+/// Tables of all builds of a view.
+async fn tables_of(client: &tokio_postgres::Client, view: &str) -> i64 {
+    let count = "SELECT count(*) FROM pg_class WHERE relnamespace = 'views'::regnamespace AND relkind = 'r' AND starts_with(relname, $1)";
+    client.query_one(count, &[&format!("{view}_v")]).await.unwrap().get(0)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -112,16 +112,22 @@ async fn compare(mut history: HistoryServiceClient<Channel>, diff: Diff, pretty:
 }
 
 async fn trace(mut history: HistoryServiceClient<Channel>, causes: Causes, pretty: bool) -> anyhow::Result<()> {
-    let mut page_token = String::new();
+    let (mut page_token, mut may_go_on) = (String::new(), false);
     // Ends with the last page, which the server bounds.
     loop {
         let asked = TraceCausesRequest { origin: Some(causes.origin.clone()), page_size: PAGE, page_token };
         let told = history.trace_causes(asked).await.map_err(|status| refused(&status))?.into_inner();
+        may_go_on |= told.may_go_on;
         if print_events(&told.events, pretty)?.is_err() || told.next_page_token.is_empty() {
-            return Ok(());
+            break;
         }
         page_token = told.next_page_token;
     }
+    if may_go_on {
+        // beside the events, which programs read
+        eprintln!("the chain may go on: the end of a hold lies behind what is read for an answer; the history of its slot tells it");
+    }
+    Ok(())
 }
 
 /// An event as a line of JSON: its attributes, and its data as they are.

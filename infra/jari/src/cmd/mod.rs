@@ -9,6 +9,7 @@ mod heads;
 mod history;
 mod keys;
 mod load;
+mod parked;
 mod quarantine;
 mod rebuild;
 mod replay;
@@ -64,6 +65,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Erase(options) => erase::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
             Command::Keys(options) => keys::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
             Command::DeadLetters(options) => dead_letters::run(&config, options).await.map(|()| ExitCode::SUCCESS),
+            Command::Parked(options) => parked::run(&config, options).await.map(|()| ExitCode::SUCCESS),
             Command::Quarantine(options) => quarantine::run(&config, options).await.map(|()| ExitCode::SUCCESS),
             Command::Replay(options) => replay::run(&config, &options).await,
             Command::Rebuild(options) => rebuild::run(&config, &options).await.map(|()| ExitCode::SUCCESS),

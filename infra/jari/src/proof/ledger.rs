@@ -1,11 +1,12 @@
 //! One slot, counted from the quantities of its events and from nothing that they state of it.
 
-use std::collections::HashMap;
-
 use jari_domain::{
+    Timestamp,
     ids::HoldId,
-    slot::{Counts, Hold, Sale, SlotEvent},
+    slot::{Counts, Hold, Holder, MAX_CAPACITY, MAX_LIVE_HOLDS, Sale, SlotEvent},
 };
+
+use super::{decided::Decided, holds::Holds};
 
 /// What a slot has taken. Holds that ended are dropped: it grows with live holds, not with units sold.
 #[derive(Debug, Default)]
@@ -13,10 +14,12 @@ pub(super) struct SlotLedger {
     capacity: u32,
     held: u64,
     sold: u64,
-    sale: Sale,
+    pub(super) is_opened: bool,
+    pub(super) starts_at: Option<Timestamp>,
+    pub(super) sale: Sale,
     /// The event that made the sale what it is said so in its counts. Slots from before events did went on to say that they sell.
     sale_is_stated: bool,
-    holds: HashMap<HoldId, Hold>,
+    holds: Holds,
     /// How far the counts that were stated last lay beside these. Who is wrong once goes on from there: that is not said of each event after it.
     beside: Beside,
     is_unreadable: bool,
@@ -50,11 +53,45 @@ impl SlotLedger {
 
     /// A hold whose end is not recorded.
     pub fn hold(&self, id: &HoldId) -> Option<Hold> {
-        self.holds.get(id).copied()
+        self.holds.get(id)
+    }
+
+    /// The hold that the event moves, if it is an order's, so that only a command of that order can have brought the event about. That a hold lapsed,
+    /// whoever needs its units may record.
+    pub fn order_moved_by<'e>(&self, event: &'e SlotEvent) -> Option<&'e HoldId> {
+        let (hold_id, holder) = match event {
+            SlotEvent::UnitsHeld { hold_id, holder, .. } | SlotEvent::UnitsCancelled { hold_id, holder, .. } => (hold_id, *holder),
+            SlotEvent::HoldConfirmed { hold_id, .. } | SlotEvent::HoldReleased { hold_id, .. } => (hold_id, self.hold(hold_id)?.holder),
+            SlotEvent::SlotOpened { .. }
+            | SlotEvent::HoldExtended { .. }
+            | SlotEvent::HoldExpired { .. }
+            | SlotEvent::CapacityAdjusted { .. }
+            | SlotEvent::SlotSuspended { .. }
+            | SlotEvent::SlotResumed { .. }
+            | SlotEvent::SlotClosed { .. } => return None,
+        };
+        (holder == Holder::Order).then_some(hold_id)
+    }
+
+    /// Whether the slot refuses to hold so many units under that id at `now`. It goes by the counts that its events state, since whoever decides does.
+    pub fn refuses(&self, hold_id: &HoldId, quantity: u32, now: Timestamp) -> bool {
+        let takes_holds = self.is_opened && self.sale.is_open() && self.starts_at.is_none_or(|starts_at| starts_at > now);
+        let is_there = self.hold(hold_id).is_some_and(|hold| hold.is_live(now));
+        let lapsed = self.holds.lapsed(now);
+        let is_full = self.holds.count() >= MAX_LIVE_HOLDS && lapsed == 0;
+        let Beside { capacity, held, sold, .. } = self.beside;
+        let held = (count(self.held) + held - count(lapsed)).max(0);
+        let available = i64::from(self.capacity) + capacity - held - count(self.sold) - sold;
+        !takes_holds || !(1..=MAX_CAPACITY).contains(&quantity) || is_there || is_full || available < i64::from(quantity)
     }
 
     /// Takes the slot's next event; `fault` hears what is wrong with it, as what follows on the slot's name.
-    pub fn note(&mut self, event: &SlotEvent, mut fault: impl FnMut(String)) {
+    pub fn note(&mut self, event: &SlotEvent, decided: Decided, mut fault: impl FnMut(String)) {
+        if let Some(objection) = self.objection(event, decided) {
+            fault(objection);
+            // said once of a slot that never was
+            self.is_opened = true;
+        }
         let before = self.taken();
         if let Some(wrong) = self.count(event) {
             fault(wrong);
@@ -80,7 +117,9 @@ impl SlotLedger {
     /// Moves what the event moves. Says what cannot be: an end of a hold that is not there, a hold that is there twice, more given back than sold.
     fn count(&mut self, event: &SlotEvent) -> Option<String> {
         match event {
-            SlotEvent::SlotOpened { counts, .. } => {
+            SlotEvent::SlotOpened { counts, window, .. } => {
+                self.is_opened = true;
+                self.starts_at = window.map(|window| window.starts_at);
                 self.capacity = counts.capacity;
                 self.sells(Sale::Open, Some(*counts))
             }
@@ -94,9 +133,9 @@ impl SlotLedger {
                 self.held -= u64::from(before.quantity);
                 Some(format!("takes hold {hold_id}, which it has already"))
             }
-            SlotEvent::HoldExtended { hold_id, expires_at } => match self.holds.get_mut(hold_id) {
+            SlotEvent::HoldExtended { hold_id, expires_at } => match self.hold(hold_id) {
                 Some(hold) => {
-                    hold.expires_at = *expires_at;
+                    self.holds.insert(hold_id.clone(), Hold { expires_at: *expires_at, ..hold });
                     None
                 }
                 None => Some(format!("extends hold {hold_id}, which it does not have")),

@@ -1,8 +1,7 @@
 //! The orders of a log beside its slots: each settled in its turn, and in its slots what it says of them.
 //!
-//! An order's event and what it brings about in the slots are one group, in one commit: the slots' events stand right behind it, or before it
-//! where another writer put them so. What is missing when the next event of another kind comes is missing for good. Other writers may
-//! move an order's holds by themselves; so only what an order's own event says is asked for, when it says so.
+//! Other writers may end an order's hold that was recorded before holds said whose they are; so of a slot only what an order's own event says is asked
+//! for, when it says so, and that what is an order's moves with no other event than the order's.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,55 +10,48 @@ use std::{
 
 use jari_commands::settlement::RETRY_ACTOR;
 use jari_domain::{
-    Timestamp,
+    Decider, EventFormat, Money, Timestamp,
     ids::{HoldId, OrderId, SlotId},
-    order::{OrderEvent, OrderStatus, draws_of},
-    slot::SlotEvent,
+    order::{Order, OrderEvent, OrderLine, OrderStatus, draws_of},
+    slot::{MAX_HOLD_SECONDS, SlotEvent},
 };
-use jari_event_store::{Metadata, RecordedEvent};
+use jari_event_store::RecordedEvent;
 
-use super::ledger::SlotLedger;
+use super::{
+    MOST_FINDINGS,
+    decided::Decided,
+    group::{Due, Group},
+    ledger::SlotLedger,
+    rejections::{self, Asked, asked_by},
+};
 
 /// An order that is not over.
 #[derive(Debug)]
 struct Standing {
     position: u64,
     status: OrderStatus,
+    /// Of one that is held.
+    expires_at: Timestamp,
+    /// By slot.
     draws: Box<[Draw]>,
 }
 
 /// What it takes of one slot.
 #[derive(Debug)]
-struct Draw {
-    slot: SlotId,
-    quantity: u32,
+pub(super) struct Draw {
+    pub slot: SlotId,
+    pub quantity: u32,
     /// Sold under its hold, and not given back.
-    sold: u32,
+    pub sold: u32,
 }
 
-/// What an order's event must bring about in a slot.
-#[derive(Debug, Clone)]
-enum Due {
-    /// A hold, until then.
-    Held(Timestamp),
-    /// A hold's sale.
-    Sold,
-    /// The end of a hold that lapses by then. An order's expiry leaves one alone that a caller has made longer.
-    Ended(Timestamp),
-    /// What was sold comes back.
-    GivenBack,
-    /// No hold: there is none to be had in the group of a rejection.
-    Nothing(Arc<Metadata>),
-}
-
-/// The last event of an order, while events of slots follow on it.
+/// An event of a slot that moves what is an order's, before any event of that order.
 #[derive(Debug)]
-struct Group {
+struct Ahead {
     position: u64,
-    order: OrderId,
-    due: Due,
-    /// What is still missing, in units; of [`Due::Nothing`], where it must not be.
-    slots: BTreeMap<SlotId, u32>,
+    slot: Arc<str>,
+    hold: HoldId,
+    what: &'static str,
 }
 
 /// The walk so far. An order is forgotten when it is over.
@@ -70,72 +62,114 @@ pub(super) struct OrderBook {
     /// Orders that had been parked, and were decided after some that came later.
     pub passed: u64,
     standing: HashMap<Arc<str>, Standing>,
+    /// What the lines of orders in line draw; forgotten when they are decided.
+    asked: HashMap<Arc<str>, Box<[Asked]>>,
     /// For each slot what orders that are not over have bought of it.
     bought: HashMap<Arc<str>, u64>,
     /// For each slot the position of the order that was decided there last.
     decided: BTreeMap<SlotId, u64>,
     group: Option<Group>,
+    ahead: Vec<Ahead>,
+    /// An event is missing, and nobody knows of what.
+    is_blind: bool,
 }
 
 impl OrderBook {
+    /// An event is missing that may have been of any stream: from here on nothing is made up from what was not seen.
+    pub fn lacks_an_event(&mut self) {
+        self.is_blind = true;
+        self.ahead.clear();
+    }
+
     /// Takes the next event of an order, after [`OrderBook::group_is_over`].
     pub fn note(&mut self, event: &RecordedEvent, change: &OrderEvent, slots: &HashMap<Arc<str>, SlotLedger>) -> Vec<String> {
         let Ok(order) = OrderId::parse(&event.aggregate_id) else {
             return vec![format!("position {}: {:?} is no order's id", event.position, event.aggregate_id)];
         };
-        let mut findings = Vec::new();
-        if let OrderEvent::OrderPlaced { lines, .. } = change {
-            let draws = draws_of(lines).into_iter().map(|(slot, quantity)| Draw { slot, quantity, sold: 0 }).collect();
-            self.placed += 1;
-            if event.sequence > 1 {
-                findings.push(format!("position {}: order {order} was placed twice", event.position));
-            }
-            self.standing.insert(order.shared(), Standing { position: event.position, status: OrderStatus::Placed, draws });
-            return findings;
-        }
-        let Some(standing) = self.standing.get_mut(&*event.aggregate_id) else {
-            return vec![format!("position {}: order {order} had ended or never was placed: {}", event.position, event.event_type)];
+        let faults = match change {
+            OrderEvent::OrderPlaced { lines, total, hold_seconds, .. } => self.place(event, &order, (lines, *total, *hold_seconds)),
+            _ => self.go_on(event, &order, change, slots),
         };
-        let stood = std::mem::replace(&mut standing.status, after(change));
-        if !before(change, stood) {
-            findings.push(format!("position {}: order {order} was {stood}: {}", event.position, event.event_type));
+        faults.into_iter().map(|fault| format!("position {}: order {order} {fault}", event.position)).collect()
+    }
+
+    fn place(&mut self, event: &RecordedEvent, order: &OrderId, (lines, total, hold_seconds): (&[OrderLine], Money, u32)) -> Vec<String> {
+        let draws: Box<[Draw]> = draws_of(lines).into_iter().map(|(slot, quantity)| Draw { slot, quantity, sold: 0 }).collect();
+        // no slot holds for so long, whatever room it has: there is no telling what such an order was rejected for
+        if (1..=MAX_HOLD_SECONDS).contains(&i64::from(hold_seconds)) {
+            self.asked.insert(order.shared(), asked_by(lines, &draws));
         }
-        if let Some(due) = due_of(change, stood, &event.metadata) {
-            let slots = missing(&due, &HoldId::from(&order), &standing.draws, slots);
+        self.placed += 1;
+        let standing = Standing { position: event.position, status: OrderStatus::Placed, expires_at: Timestamp::MAX, draws };
+        self.standing.insert(order.shared(), standing);
+        let twice = (event.sequence > 1).then(|| "was placed twice".into());
+        let sum =
+            (sum_of(lines, total) != Some(total)).then(|| format!("costs {} {}, and its lines come to something else", total.minor, total.currency));
+        twice.into_iter().chain(sum).collect()
+    }
+
+    /// Faults as what follows on the order's name.
+    fn go_on(&mut self, event: &RecordedEvent, order: &OrderId, change: &OrderEvent, slots: &HashMap<Arc<str>, SlotLedger>) -> Vec<String> {
+        let Some(standing) = self.standing.get_mut(&*event.aggregate_id) else {
+            return vec![format!("had ended or never was placed: {}", event.event_type)];
+        };
+        let (stood, decided, mut faults) = (standing.status, Decided::of(event), Vec::new());
+        if !before(change, stood) {
+            faults.push(format!("was {stood}: {}", event.event_type));
+        } else if stood == OrderStatus::Held {
+            faults.extend(out_of_time(change, standing.expires_at, decided));
+        }
+        standing.status = after(change);
+        if let OrderEvent::OrderHeld { expires_at } = change {
+            standing.expires_at = *expires_at;
+        }
+        if let Some(due) = Due::of(change, stood, &event.metadata) {
+            let slots = due.missing(&HoldId::from(order), &standing.draws, slots);
             self.group = Some(Group { position: event.position, order: order.clone(), due, slots });
         }
-        if stood == OrderStatus::Placed && !matches!(change, OrderEvent::OrderCancelled { .. }) {
-            findings.extend(self.keep_line(event, &order));
+        if stood == OrderStatus::Placed {
+            let asked = self.asked.remove(&*event.aggregate_id).filter(|_| !self.is_blind);
+            if let (OrderEvent::OrderRejected { failures }, Some(asked), Some(now)) = (change, asked, decided.said()) {
+                faults.extend(rejections::fault(failures, (&HoldId::from(order), now), (&asked, &standing.draws), slots));
+            }
+            if !matches!(change, OrderEvent::OrderCancelled { .. }) {
+                faults.extend(self.keep_line(event));
+            }
         }
         if after(change).is_final() {
             self.forget(&event.aggregate_id);
         }
-        findings
+        faults
     }
 
     /// For every slot, the decisions on orders stand in the order of those orders' positions, but for orders that had been parked.
-    fn keep_line(&mut self, event: &RecordedEvent, order: &OrderId) -> Vec<String> {
+    fn keep_line(&mut self, event: &RecordedEvent) -> Vec<String> {
         let Some(placed) = self.standing.get(&*event.aggregate_id) else { return Vec::new() };
         // one that was parked let the others pass, and moves nobody's place
         if event.metadata.actor.as_deref() == Some(RETRY_ACTOR) {
             self.passed += u64::from(placed.draws.iter().any(|draw| self.decided.get(&draw.slot).is_some_and(|last| *last > placed.position)));
             return Vec::new();
         }
-        let mut findings = Vec::new();
+        let mut faults = Vec::new();
         for Draw { slot, .. } in &placed.draws {
             let before = self.decided.insert(slot.clone(), placed.position).unwrap_or(0);
             if before > placed.position {
-                findings.push(format!("position {}: order {order} was decided at slot {slot} after one that came later", event.position));
+                faults.push(format!("was decided at slot {slot} after one that came later"));
             }
         }
-        findings
+        faults
     }
 
-    /// Takes the next event of a slot of which so many are sold after it, if that is known. Says when it takes back what an order bought, and when it holds
-    /// units for an order that the same group rejected.
-    pub fn note_slot(&mut self, event: &RecordedEvent, change: &SlotEvent, sold: Option<u64>) -> Option<String> {
+    /// Takes the next event of a slot of which so many are sold after it, if that is known. `is_of_order`: it moves what is an order's. Says when it takes
+    /// back what an order bought, and when it holds units for an order that the same group rejected.
+    pub fn note_slot(&mut self, event: &RecordedEvent, change: &SlotEvent, sold: Option<u64>, is_of_order: bool) -> Option<String> {
         let (hold_id, units) = units_of(change)?;
         self.move_units(event, change, hold_id, units);
+        let is_moved_by_order = self.group.as_ref().is_some_and(|group| group.moves(hold_id, change));
+        if is_of_order && !is_moved_by_order && !self.is_blind && self.ahead.len() < MOST_FINDINGS {
+            let (position, slot, hold) = (event.position, event.aggregate_id.clone(), hold_id.clone());
+            self.ahead.push(Ahead { position, slot, hold, what: change.event_type() });
+        }
         if let (SlotEvent::UnitsCancelled { .. }, Some(sold), Some(bought)) = (change, sold, self.bought.get(&*event.aggregate_id))
             && *bought > sold
         {
@@ -144,7 +178,7 @@ impl OrderBook {
                 event.position, event.aggregate_id
             ));
         }
-        self.settle_due(event, change, hold_id, units)
+        self.group.as_mut()?.settle(event, change, hold_id, units)
     }
 
     /// What an order bought of a slot, or gave back.
@@ -165,35 +199,17 @@ impl OrderBook {
         }
     }
 
-    /// Crosses off what the last event of an order asked for.
-    fn settle_due(&mut self, event: &RecordedEvent, change: &SlotEvent, hold_id: &HoldId, units: u32) -> Option<String> {
-        let group = self.group.as_mut().filter(|group| group.order.as_str() == hold_id.as_str())?;
-        let (slot, due) = group.slots.iter().find(|(slot, _)| slot.as_str() == &*event.aggregate_id)?;
-        let (slot, due) = (slot.clone(), *due);
-        let is_there = match (&group.due, change) {
-            (Due::Held(until), SlotEvent::UnitsHeld { expires_at, .. }) => units == due && expires_at >= until,
-            (Due::Sold, SlotEvent::HoldConfirmed { .. }) | (Due::GivenBack, SlotEvent::UnitsCancelled { .. }) => units == due,
-            (Due::Ended(_), SlotEvent::HoldReleased { .. } | SlotEvent::HoldExpired { .. }) => true,
-            (Due::Nothing(metadata), SlotEvent::UnitsHeld { .. }) if *metadata == event.metadata => {
-                return Some(format!("position {}: slot {slot} holds {units} for order {hold_id}, which is rejected", event.position));
-            }
-            _ => false,
-        };
-        if is_there {
-            group.slots.remove(&slot);
-        }
-        None
-    }
-
     /// Nothing more is asked of a slot with an event that cannot be read.
     pub fn slot_is_unreadable(&mut self, slot_id: &str) {
         if let Some(group) = &mut self.group {
-            group.slots.retain(|slot, _| slot.as_str() != slot_id);
+            group.forget_slot(slot_id);
         }
+        self.ahead.retain(|ahead| *ahead.slot != *slot_id);
     }
 
     /// Nothing more is asked of an order: it is over, or has an event that cannot be read.
     pub fn forget(&mut self, order_id: &str) {
+        self.asked.remove(order_id);
         let Some(standing) = self.standing.remove(order_id) else { return };
         for draw in standing.draws.iter().filter(|draw| draw.sold > 0) {
             if let Some(bought) = self.bought.get_mut(draw.slot.as_str()) {
@@ -202,28 +218,34 @@ impl OrderBook {
         }
     }
 
-    /// No more events of slots follow on the last event of an order: what is missing now.
-    pub fn group_is_over(&mut self) -> Vec<String> {
+    /// No more events of slots follow on the last event of an order, since `next` stands there: what is missing now, and what moved before any event of
+    /// its order and has none here, either.
+    pub fn group_is_over(&mut self, next: &RecordedEvent) -> Vec<String> {
+        if next.aggregate_type == Order::TYPE {
+            self.ahead.retain(|ahead| ahead.hold.as_str() != &*next.aggregate_id);
+        }
         let missing = self.missing();
         self.group = None;
+        self.ahead.clear();
         missing
     }
 
     /// What is missing if no more follows.
     pub fn missing(&self) -> Vec<String> {
-        let Some(Group { position, order, due, slots }) = &self.group else { return Vec::new() };
-        let say = |(slot, units): (&SlotId, &u32)| {
-            let what = match due {
-                Due::Held(_) => format!("is held, and slot {slot} does not hold its {units}"),
-                Due::Sold => format!("was confirmed, and slot {slot} did not sell its {units}"),
-                Due::Ended(_) => format!("has ended, and slot {slot} still holds its {units}"),
-                Due::GivenBack => format!("was cancelled, and slot {slot} did not take back its {units}"),
-                Due::Nothing(_) => return None,
-            };
-            Some(format!("position {position}: order {order} {what}"))
+        let alone = |Ahead { position, slot, hold, what }: &Ahead| {
+            format!("position {position}: slot {slot} moves what order {hold} has, without it: {what}")
         };
-        slots.iter().filter_map(say).collect()
+        self.group.iter().flat_map(Group::missing).chain(self.ahead.iter().map(alone)).collect()
     }
+}
+
+/// What the lines come to, in one currency. `None`: some line does not come to what it says, or has another currency.
+fn sum_of(lines: &[OrderLine], total: Money) -> Option<Money> {
+    let nothing = Money { minor: 0, ..total };
+    lines.iter().try_fold(nothing, |sum, line| {
+        let units = line.units.iter().try_fold(nothing, |sum, unit| sum.plus(unit.price.times(unit.quantity)?))?;
+        if units == line.total { sum.plus(units) } else { None }
+    })
 }
 
 /// Where an order stands after the event.
@@ -248,39 +270,16 @@ fn before(change: &OrderEvent, stood: OrderStatus) -> bool {
     }
 }
 
-/// What an order's event brings about in each of its slots; `None`: nothing that could be asked for.
-fn due_of(change: &OrderEvent, stood: OrderStatus, metadata: &Arc<Metadata>) -> Option<Due> {
+/// What is wrong with the time at which a held order goes on.
+fn out_of_time(change: &OrderEvent, expires_at: Timestamp, decided: Decided) -> Option<String> {
     match change {
-        OrderEvent::OrderPlaced { .. } => None,
-        OrderEvent::OrderHeld { expires_at } => Some(Due::Held(*expires_at)),
-        OrderEvent::OrderRejected { .. } => Some(Due::Nothing(metadata.clone())),
-        OrderEvent::OrderConfirmed {} => Some(Due::Sold),
-        OrderEvent::OrderExpired { expired_at } => Some(Due::Ended(*expired_at)),
-        OrderEvent::OrderCancelled { .. } => match stood {
-            OrderStatus::Held => Some(Due::Ended(Timestamp::MAX)),
-            OrderStatus::Confirmed => Some(Due::GivenBack),
-            OrderStatus::Absent | OrderStatus::Placed | OrderStatus::Rejected | OrderStatus::Expired | OrderStatus::Cancelled => None,
-        },
+        OrderEvent::OrderExpired { expired_at } => (decided.is_before(expires_at) || *expired_at != expires_at)
+            .then(|| format!("expires as lapsed at {expired_at}, and is held until {expires_at}")),
+        OrderEvent::OrderConfirmed {} | OrderEvent::OrderCancelled { .. } => {
+            decided.is_at_or_after(expires_at).then(|| format!("had lapsed at {expires_at}: {}", change.event_type()))
+        }
+        OrderEvent::OrderPlaced { .. } | OrderEvent::OrderHeld { .. } | OrderEvent::OrderRejected { .. } => None,
     }
-}
-
-/// The slots in which it is not so yet.
-fn missing(due: &Due, hold_id: &HoldId, draws: &[Draw], slots: &HashMap<Arc<str>, SlotLedger>) -> BTreeMap<SlotId, u32> {
-    let is_missing = |draw: &&Draw| {
-        let ledger = slots.get(draw.slot.as_str());
-        let hold = ledger.and_then(|ledger| ledger.hold(hold_id));
-        if ledger.is_some_and(SlotLedger::is_unreadable) {
-            return false;
-        }
-        match due {
-            Due::Held(until) => hold.is_none_or(|hold| hold.quantity != draw.quantity || hold.expires_at < *until),
-            Due::Sold => draw.sold < draw.quantity,
-            Due::Ended(by) => hold.is_some_and(|hold| hold.expires_at <= *by),
-            Due::GivenBack => draw.sold > 0,
-            Due::Nothing(_) => true,
-        }
-    };
-    draws.iter().filter(is_missing).map(|draw| (draw.slot.clone(), draw.quantity)).collect()
 }
 
 /// Whose hold an event moves, and how many units of it.

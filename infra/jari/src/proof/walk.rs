@@ -1,6 +1,6 @@
 //! The proof of all of a log, from the database: its events, and the chain over them.
 
-use jari_event_store::{ChainWalk, Database, Reader, stray_events};
+use jari_event_store::{ChainWalk, Database, Reader, newest_head, stray_events};
 
 use super::Proof;
 
@@ -21,34 +21,8 @@ impl Walk {
     /// # Errors
     /// When the log cannot be read.
     pub async fn over(database: &Database) -> anyhow::Result<Self> {
-        let reader = Reader::new(database.clone());
-        let head = reader.head().await?;
         let mut proof = Proof::default();
-        let (mut position, mut size) = (0, PAGE);
-        // ends at the head of a moment ago: each turn comes further, or asks for less than the one before
-        while position < head {
-            let page = match reader.log_after(position, size).await {
-                Ok(page) => page,
-                Err(error) if error.is_damage() && size > 1 => {
-                    size /= 2;
-                    continue;
-                }
-                Err(error) if error.is_damage() => {
-                    position += 1;
-                    proof.damaged(position, &error.to_string());
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            size = (size * 2).min(PAGE);
-            // a page may reach beyond, and end within a batch; the head is the end of one, so that no group is judged by a part of it
-            let known = page.partition_point(|event| event.position <= head);
-            let Some(last) = page[..known].last() else { break };
-            position = last.position;
-            for event in &page[..known] {
-                proof.take(event);
-            }
-        }
+        let position = walk_events(database, &mut proof).await?;
         let mut chain = ChainWalk::begin(database.clone()).await?;
         // ends at the log's head: a page takes its batches from those after the one before it
         while let Some(broken) = chain.step().await? {
@@ -67,4 +41,40 @@ impl Walk {
         }
         Ok(Self { proof, chain })
     }
+}
+
+/// Has all events taken, as the log stands now; gives the last position.
+async fn walk_events(database: &Database, proof: &mut Proof) -> anyhow::Result<u64> {
+    let reader = Reader::new(database.clone());
+    let head = match reader.head().await {
+        // its last batch says as well where the log ends
+        Err(error) if error.is_damage() => newest_head(database).await?.position,
+        head => head?,
+    };
+    let (mut position, mut size) = (0, PAGE);
+    // ends at the head of a moment ago: each turn comes further, or asks for less than the one before
+    while position < head {
+        let page = match reader.log_after(position, size).await {
+            Ok(page) => page,
+            Err(error) if error.is_damage() && size > 1 => {
+                size /= 2;
+                continue;
+            }
+            Err(error) if error.is_damage() => {
+                position += 1;
+                proof.damaged(position, &error.to_string());
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        size = (size * 2).min(PAGE);
+        // a page may reach beyond, and end within a batch; the head is the end of one, so that no group is judged by a part of it
+        let known = page.partition_point(|event| event.position <= head);
+        let Some(last) = page[..known].last() else { break };
+        position = last.position;
+        for event in &page[..known] {
+            proof.take(event);
+        }
+    }
+    Ok(position)
 }
