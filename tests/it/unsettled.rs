@@ -41,6 +41,8 @@ async fn a_confirmation_behind_its_order_waits_while_settlement_moves_to_another
     running(&shop).await;
     // a confirmation is tried for half a minute, in which a slow machine may start no node: this one is there, and cannot have the lease
     let settling = Serving::on(shop.database.clone(), |config| config.settlement.lease_ms = 1_500).await;
+    // where no lease stands yet there is nothing to lock
+    eventually("it settles", || async { !shop.settler().await.is_empty() }).await;
     let lease = raw::client(&shop.database).await;
     lease.batch_execute("BEGIN; SELECT 1 FROM leases WHERE name = 'settlement' FOR UPDATE").await.unwrap();
     eventually("nobody settles", || async { shop.settler().await.is_empty() }).await;
