@@ -127,6 +127,24 @@ impl SlotEvent {
             Self::HoldExtended { .. } => None,
         }
     }
+
+    /// The hold that the event is of. `None`: it is of the slot alone.
+    #[must_use]
+    pub fn hold_id(&self) -> Option<&HoldId> {
+        match self {
+            Self::UnitsHeld { hold_id, .. }
+            | Self::HoldExtended { hold_id, .. }
+            | Self::HoldConfirmed { hold_id, .. }
+            | Self::HoldReleased { hold_id, .. }
+            | Self::HoldExpired { hold_id, .. }
+            | Self::UnitsCancelled { hold_id, .. } => Some(hold_id),
+            Self::SlotOpened { .. }
+            | Self::CapacityAdjusted { .. }
+            | Self::SlotSuspended { .. }
+            | Self::SlotResumed { .. }
+            | Self::SlotClosed { .. } => None,
+        }
+    }
 }
 
 event_format! { SlotEvent, upcast: upcast, {

@@ -8,7 +8,7 @@ use jari_domain::{
     ids::{OrderId, ProductId, SlotId},
     order::{Order, OrderEvent},
     product::Product,
-    slot::{InventorySlot, SlotEvent},
+    slot::InventorySlot,
 };
 use jari_event_store::RecordedEvent;
 use jari_proto::history::v1::{AggregateKind, ReadLogRequest};
@@ -128,23 +128,6 @@ fn names_slot(event: &AnyEvent, id: &SlotId) -> bool {
 
 /// The holds of an order bear its id.
 fn names_order(event: &AnyEvent, id: &OrderId) -> bool {
-    match event {
-        AnyEvent::InventorySlot(
-            SlotEvent::UnitsHeld { hold_id, .. }
-            | SlotEvent::HoldExtended { hold_id, .. }
-            | SlotEvent::HoldConfirmed { hold_id, .. }
-            | SlotEvent::HoldReleased { hold_id, .. }
-            | SlotEvent::HoldExpired { hold_id, .. }
-            | SlotEvent::UnitsCancelled { hold_id, .. },
-        ) => hold_id.as_str() == id.as_str(),
-        AnyEvent::InventorySlot(
-            SlotEvent::SlotOpened { .. }
-            | SlotEvent::CapacityAdjusted { .. }
-            | SlotEvent::SlotSuspended { .. }
-            | SlotEvent::SlotResumed { .. }
-            | SlotEvent::SlotClosed { .. },
-        )
-        | AnyEvent::Product(_)
-        | AnyEvent::Order(_) => false,
-    }
+    let AnyEvent::InventorySlot(change) = event else { return false };
+    change.hold_id().is_some_and(|hold_id| hold_id.as_str() == id.as_str())
 }

@@ -78,19 +78,8 @@ impl Held {
     fn find(&self, page: Vec<RecordedEvent>) -> Option<RecordedEvent> {
         page.into_iter().find(|event| {
             let Some(AnyEvent::InventorySlot(change)) = event.event() else { return false };
-            match change {
-                SlotEvent::UnitsHeld { hold_id, .. }
-                | SlotEvent::HoldExtended { hold_id, .. }
-                | SlotEvent::HoldConfirmed { hold_id, .. }
-                | SlotEvent::HoldReleased { hold_id, .. }
-                | SlotEvent::HoldExpired { hold_id, .. } => *hold_id == self.hold_id,
-                SlotEvent::SlotOpened { .. }
-                | SlotEvent::UnitsCancelled { .. }
-                | SlotEvent::CapacityAdjusted { .. }
-                | SlotEvent::SlotSuspended { .. }
-                | SlotEvent::SlotResumed { .. }
-                | SlotEvent::SlotClosed { .. } => false,
-            }
+            // units that are given back may be given back in the name of any hold, and end none
+            change.hold_id() == Some(&self.hold_id) && !matches!(change, SlotEvent::UnitsCancelled { .. })
         })
     }
 

@@ -5,7 +5,7 @@ use jari_proto::operations::v1::{
 };
 use tonic::transport::Channel;
 
-use super::print;
+use super::{print, print_pages};
 use crate::{
     cli::DeadLetters,
     config::Config,
@@ -35,22 +35,14 @@ pub async fn run(config: &Config, options: DeadLetters) -> anyhow::Result<()> {
     };
     // all of them first: what is refused once more comes behind them, and would be sent again for ever
     let mut found = Vec::new();
-    let mut asked = ListRefusedCommandsRequest { page_size: PAGE, ..Default::default() };
-    // Ends with the last page.
-    loop {
-        let page = node.list_refused_commands(asked.clone()).await.map_err(|status| refused(&status))?.into_inner();
-        for command in page.refused_commands.iter().filter(|command| wanted(command)) {
-            found.push(command.offset);
-            print(&line(command));
-        }
-        if page.next_page_token.is_empty() {
-            break;
-        }
-        asked.page_token = page.next_page_token;
-    }
-    if found.is_empty() {
-        print("no commands were refused\n");
-    }
+    print_pages("no commands were refused\n", async |page_token| {
+        let asked = ListRefusedCommandsRequest { page_size: PAGE, page_token, ..Default::default() };
+        let page = node.list_refused_commands(asked).await.map_err(|status| refused(&status))?.into_inner();
+        let those = page.refused_commands.iter().filter(|command| wanted(command));
+        found.extend(those.clone().map(|command| command.offset));
+        Ok((those.map(line).collect(), page.next_page_token))
+    })
+    .await?;
     for offset in found.into_iter().filter(|_| options.redrive_all) {
         redrive(&mut node, offset).await?;
     }

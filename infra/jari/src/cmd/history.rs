@@ -125,7 +125,9 @@ async fn trace(mut history: HistoryServiceClient<Channel>, causes: Causes, prett
     }
     if may_go_on {
         // beside the events, which programs read
-        eprintln!("the chain may go on: the end of a hold lies behind what is read for an answer; the history of its slot tells it");
+        eprintln!(
+            "the chain may go on: there may be more of it in the log, behind what is read for an answer; `jari history stream` tells all of an order or a slot"
+        );
     }
     Ok(())
 }

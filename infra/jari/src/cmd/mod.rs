@@ -77,6 +77,29 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     done
 }
 
+/// Prints what operators list, a page after the other, or that there is nothing. `page` takes the token of a page, empty for the first, and gives its
+/// lines and the token of the next one, empty for none.
+///
+/// # Errors
+/// As `page`.
+async fn print_pages(nothing: &str, mut page: impl AsyncFnMut(String) -> anyhow::Result<(Vec<String>, String)>) -> anyhow::Result<()> {
+    let (mut token, mut is_empty) = (String::new(), true);
+    // Ends with the last page.
+    loop {
+        let (lines, next) = page(token).await?;
+        is_empty &= lines.is_empty();
+        lines.iter().for_each(|line| print(line));
+        if next.is_empty() {
+            break;
+        }
+        token = next;
+    }
+    if is_empty {
+        print(nothing);
+    }
+    Ok(())
+}
+
 /// How long work on other threads may still take when the command is over.
 const LEFTOVERS: std::time::Duration = std::time::Duration::from_secs(2);
 

@@ -3,7 +3,7 @@
 use jari_proto::operations::v1::{ListParkedOrdersRequest, ParkedOrder, RetryParkedOrderRequest, operations_service_client::OperationsServiceClient};
 use tonic::transport::Channel;
 
-use super::print;
+use super::{print, print_pages};
 use crate::{
     cli::Parked,
     config::Config,
@@ -31,22 +31,12 @@ pub async fn run(config: &Config, options: Parked) -> anyhow::Result<()> {
 }
 
 async fn list(node: &mut OperationsServiceClient<Channel>) -> anyhow::Result<()> {
-    let mut asked = ListParkedOrdersRequest { page_size: PAGE, ..Default::default() };
-    let mut none = true;
-    // Ends with the last page.
-    loop {
-        let page = node.list_parked_orders(asked.clone()).await.map_err(|status| refused(&status))?.into_inner();
-        none &= page.parked_orders.is_empty();
-        page.parked_orders.iter().for_each(|order| print(&line(order)));
-        if page.next_page_token.is_empty() {
-            break;
-        }
-        asked.page_token = page.next_page_token;
-    }
-    if none {
-        print("no orders are parked\n");
-    }
-    Ok(())
+    print_pages("no orders are parked\n", async |page_token| {
+        let asked = ListParkedOrdersRequest { page_size: PAGE, page_token, ..Default::default() };
+        let page = node.list_parked_orders(asked).await.map_err(|status| refused(&status))?.into_inner();
+        Ok((page.parked_orders.iter().map(line).collect(), page.next_page_token))
+    })
+    .await
 }
 
 fn line(order: &ParkedOrder) -> String {

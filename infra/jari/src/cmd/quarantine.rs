@@ -5,7 +5,7 @@ use jari_proto::operations::v1::{
 };
 use tonic::transport::Channel;
 
-use super::print;
+use super::{print, print_pages};
 use crate::{
     cli::Quarantine,
     config::Config,
@@ -35,22 +35,12 @@ pub async fn run(config: &Config, options: Quarantine) -> anyhow::Result<()> {
 }
 
 async fn list(node: &mut OperationsServiceClient<Channel>, projection: String) -> anyhow::Result<()> {
-    let mut asked = ListQuarantinedStreamsRequest { projection, page_size: PAGE, ..Default::default() };
-    let mut none = true;
-    // Ends with the last page.
-    loop {
-        let page = node.list_quarantined_streams(asked.clone()).await.map_err(|status| refused(&status))?.into_inner();
-        none &= page.quarantined_streams.is_empty();
-        page.quarantined_streams.iter().for_each(|stream| print(&line(stream)));
-        if page.next_page_token.is_empty() {
-            break;
-        }
-        asked.page_token = page.next_page_token;
-    }
-    if none {
-        print("no streams are set aside\n");
-    }
-    Ok(())
+    print_pages("no streams are set aside\n", async |page_token| {
+        let asked = ListQuarantinedStreamsRequest { projection: projection.clone(), page_size: PAGE, page_token, ..Default::default() };
+        let page = node.list_quarantined_streams(asked).await.map_err(|status| refused(&status))?.into_inner();
+        Ok((page.quarantined_streams.iter().map(line).collect(), page.next_page_token))
+    })
+    .await
 }
 
 fn line(stream: &QuarantinedStream) -> String {
