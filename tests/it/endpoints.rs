@@ -17,6 +17,8 @@ use jari_proto::{
     },
     status::reason,
 };
+use prost::Message;
+use prost_types::FileDescriptorSet;
 use tonic::{Code, Request};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -25,17 +27,12 @@ use crate::{
     serving::{Serving, id, order, wire},
 };
 
-const SERVICES: [&str; 9] = [
-    "reservation.availability.v1.AvailabilityService",
-    "reservation.history.v1.HistoryService",
-    "reservation.inventory.v1.InventoryService",
-    "reservation.operations.v1.OperationsService",
-    "reservation.order.v1.OrderQueryService",
-    "reservation.order.v1.OrderService",
-    "reservation.product.v1.ProductQueryService",
-    "reservation.product.v1.ProductService",
-    "reservation.subject.v1.SubjectService",
-];
+/// The full names of all services of the contract, from its descriptors.
+fn services() -> Vec<String> {
+    let files = FileDescriptorSet::decode(jari_proto::FILE_DESCRIPTOR_SET).unwrap().file;
+    let named = files.iter().flat_map(|file| file.service.iter().map(|service| format!("{}.{}", file.package(), service.name())));
+    named.collect()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_product_goes_through_its_life_and_queries_follow_it() {
@@ -223,9 +220,9 @@ async fn parked_orders_come_page_by_page_by_their_place_in_line_and_each_once() 
 async fn health_is_told_for_the_server_and_for_each_of_its_services() {
     let shop = Serving::start().await;
     let mut health = HealthClient::new(shop.channel.clone());
-    for service in SERVICES.iter().chain(&[""]) {
-        let asked = HealthCheckRequest { service: (*service).into() };
-        eventually(service, || async {
+    for service in services().into_iter().chain([String::new()]) {
+        let asked = HealthCheckRequest { service: service.clone() };
+        eventually(&service, || async {
             let told = health.clone().check(asked.clone()).await.unwrap_or_else(|status| panic!("{service}: {status}"));
             told.into_inner().status() == ServingStatus::Serving
         })
@@ -256,8 +253,8 @@ macro_rules! asks_for_services {
 async fn a_stranger_learns_every_service_by_reflection_in_both_versions() {
     let shop = Serving::start().await;
     let (v1, v1alpha) = (asks_for_services!(v1, shop.channel.clone()), asks_for_services!(v1alpha, shop.channel.clone()));
-    for service in SERVICES.iter().chain(&["grpc.health.v1.Health"]) {
-        assert!(v1.contains(*service) && v1alpha.contains(*service), "{service}: {v1:?} {v1alpha:?}");
+    for service in services().into_iter().chain(["grpc.health.v1.Health".to_owned()]) {
+        assert!(v1.contains(&service) && v1alpha.contains(&service), "{service}: {v1:?} {v1alpha:?}");
     }
     shop.node.stop().await;
 }

@@ -219,7 +219,7 @@ fn the_parser_of_the_asyncapi_project_and_buf_find_no_fault() {
     }
     let run = |program: &str, arguments: &[&str]| {
         let ran = Command::new(program).args(arguments).current_dir(here.path()).output();
-        let ran = ran.unwrap_or_else(|e| panic!("{program} cannot be run ({e}): install Node.js 20 or newer with npm"));
+        let ran = ran.unwrap_or_else(|e| panic!("{program} cannot be run ({e}): install Node.js 18 or newer with npm"));
         let told = [ran.stdout, ran.stderr].concat();
         assert!(ran.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&told));
     };
