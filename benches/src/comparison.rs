@@ -87,7 +87,7 @@ async fn with_log(reader: &Reader, record: &Record, findings: &mut Findings) -> 
     let mut standing = Vec::with_capacity(record.len());
     for page in record.chunks(PAGE) {
         let requests = page.iter().map(|(id, _)| anyhow::Ok(LoadRequest { stream: StreamId::from(&OrderId::parse(id)?), from: None }));
-        let loaded = reader.load(requests.collect::<Result<_, _>>()?).await?;
+        let loaded = reader.load(&requests.collect::<Result<Vec<_>, _>>()?).await?;
         for ((id, told), loaded) in page.iter().zip(loaded) {
             let status = loaded.ok().and_then(|l| Order::of(&l.state).map(Order::status)).unwrap_or_default();
             if !agrees_with_log(told, status) {
@@ -154,7 +154,7 @@ fn agrees_with_view(state: OrderState, status: OrderStatus) -> bool {
 /// What is taken of each slot, in the log and in the view.
 async fn with_slots(reader: &Reader, shop: &Shop, slots: &[String], head: u64, findings: &mut Findings) -> anyhow::Result<()> {
     for name in slots {
-        let loaded = reader.load(vec![LoadRequest { stream: StreamId::from(&SlotId::parse(name)?), from: None }]).await?;
+        let loaded = reader.load(&[LoadRequest { stream: StreamId::from(&SlotId::parse(name)?), from: None }]).await?;
         let slot = loaded.into_iter().flatten().find_map(|l| InventorySlot::of(&l.state).map(|slot| slot.counts_at(Timestamp::now())));
         let counts = slot.unwrap_or_default();
         let request = GetSlotRequest { slot_id: name.clone(), min_position: i64::try_from(head)? };

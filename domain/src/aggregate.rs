@@ -26,6 +26,12 @@ pub trait Decider: Default + Clone + Serialize + DeserializeOwned + Send + Sync 
     /// The first refusal that applies, in the order which the aggregate's `decide.rs` numbers.
     fn decide(&self, command: &Self::Command, now: Timestamp) -> Result<Vec<Self::Event>, Self::Error>;
 
+    /// What should be recorded before `command` is decided, so that the decision comes to few events: nothing, when it comes to few as it is. It is true
+    /// whatever becomes of the command, and once it is recorded this is asked again. Whoever does not ask has it all in the decision.
+    fn beforehand(&self, _command: &Self::Command, _few: Few, _now: Timestamp) -> Vec<Self::Event> {
+        Vec::new()
+    }
+
     /// Folds one event into the state.
     fn apply(&mut self, event: &Self::Event);
 
@@ -33,6 +39,19 @@ pub trait Decider: Default + Clone + Serialize + DeserializeOwned + Send + Sync 
     fn weight(&self) -> usize {
         0
     }
+
+    /// About how many bytes the state takes in memory beyond a fixed size, by what can be large in it. Asked after each event: a few additions, and for
+    /// holds, which may be many, a multiplication.
+    fn bytes(&self) -> usize;
+}
+
+/// How many events [`Decider::beforehand`] takes for few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Few {
+    /// In the decision itself, of those that could as well be recorded before it.
+    pub within: usize,
+    /// Before it, at once: at least 1.
+    pub before: usize,
 }
 
 /// How an event is named and versioned in storage. The payload is the externally tagged JSON of the enum, which stock cqrs-es reads too.

@@ -115,7 +115,7 @@ mod tests {
         let mut replayed = InventorySlot::default();
         stored.iter().for_each(|event| Decider::apply(&mut replayed, &event.payload));
         assert_eq!(stored.iter().map(|e| DomainEvent::event_type(&e.payload)).collect::<Vec<_>>(), ["SlotOpened", "UnitsHeld"]);
-        assert_eq!((replayed.counts().held, replayed.live_holds()), (3, 1));
+        assert_eq!((replayed.counts().held, replayed.open_holds()), (3, 1));
     }
 
     #[tokio::test]

@@ -1,9 +1,10 @@
 //! Every version of every event that was ever written has a file in `golden/`, named `Aggregate/Event.version.json`: what it looks like
-//! in storage. A file is never edited: logs are full of what it shows. `GOLDEN=new cargo test -p jari-domain golden` writes the files
-//! of new events and new versions, and leaves the others alone.
+//! in storage. An event that is written in a second form, with fields that it mostly goes without, has a file for that as well, named
+//! `Aggregate/Event.version.form.json`. A file is never edited: logs are full of what it shows. `GOLDEN=new cargo test -p jari-domain golden` writes the
+//! files of new events, versions and forms, and leaves the others alone.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -66,18 +67,22 @@ fn slot_events() -> Vec<SlotEvent> {
     let hold_id = HoldId::parse("0193f1a2-order-7").unwrap();
     let counts = Counts { capacity: 100, held: 7, confirmed: 30, ..Counts::default() };
     let while_it = |sale| Some(Counts { sale, ..counts });
+    let held = |holder| SlotEvent::UnitsHeld { hold_id: hold_id.clone(), quantity: 2, expires_at: t(-86_400), holder, counts };
+    let cancelled = |holder| SlotEvent::UnitsCancelled { hold_id: hold_id.clone(), quantity: 1, holder, counts };
     vec![
         SlotEvent::SlotOpened {
             pool_id: PoolId::parse("gallery").unwrap(),
             window: Some(Window { starts_at: t(0), ends_at: t(3_600) }),
             counts: Counts { capacity: 100, ..Counts::default() },
         },
-        SlotEvent::UnitsHeld { hold_id: hold_id.clone(), quantity: 2, expires_at: t(-86_400), holder: Holder::Caller, counts },
+        held(Holder::Caller),
+        held(Holder::Order),
         SlotEvent::HoldExtended { hold_id: hold_id.clone(), expires_at: t(-86_300) },
         SlotEvent::HoldConfirmed { hold_id: hold_id.clone(), quantity: 2, counts },
         SlotEvent::HoldReleased { hold_id: hold_id.clone(), quantity: 2, counts },
         SlotEvent::HoldExpired { hold_id: hold_id.clone(), quantity: 2, expired_at: t(-86_300), counts },
-        SlotEvent::UnitsCancelled { hold_id, quantity: 1, holder: Holder::Caller, counts },
+        cancelled(Holder::Caller),
+        cancelled(Holder::Order),
         SlotEvent::CapacityAdjusted { counts },
         SlotEvent::SlotSuspended { reason: "Storm warning".into(), counts: while_it(Sale::Suspended) },
         SlotEvent::SlotResumed { counts: while_it(Sale::Open) },
@@ -125,6 +130,28 @@ fn samples() -> Vec<AnyEvent> {
     products.chain(slots).chain(order_events().into_iter().map(AnyEvent::Order)).collect()
 }
 
+/// What a form in which an event is written beside its usual one adds to the name of its file. `holder` is written of orders only.
+fn form(event: &AnyEvent) -> &'static str {
+    match event {
+        AnyEvent::InventorySlot(SlotEvent::UnitsHeld { holder: Holder::Order, .. } | SlotEvent::UnitsCancelled { holder: Holder::Order, .. }) => {
+            ".order"
+        }
+        _ => "",
+    }
+}
+
+/// Where the file of an event as it is written today stands.
+fn file_of(event: &AnyEvent) -> PathBuf {
+    root().join(event.aggregate_type()).join(format!("{}.{}{}.json", event.event_type(), event.event_version(), form(event)))
+}
+
+/// Event and version of `Event.version.json` and of `Event.version.form.json`.
+fn named(file: &str) -> Option<(&str, &str)> {
+    let (event_type, rest) = file.strip_suffix(".json")?.split_once('.')?;
+    let version = rest.match_indices('.').nth(1).map_or(rest.len(), |(form, _)| form);
+    Some((event_type, &rest[..version]))
+}
+
 #[test]
 fn every_event_type_has_a_sample_for_its_golden_file() {
     let samples = samples();
@@ -139,7 +166,7 @@ fn every_event_type_has_a_sample_for_its_golden_file() {
 #[test]
 fn what_is_written_today_equals_its_golden_file_byte_for_byte() {
     for sample in samples() {
-        let path = root().join(sample.aggregate_type()).join(format!("{}.{}.json", sample.event_type(), sample.event_version()));
+        let path = file_of(&sample);
         let written = sample.to_payload().unwrap() + "\n";
         if !path.exists() && std::env::var("GOLDEN").is_ok_and(|value| value == "new") {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -154,6 +181,8 @@ fn what_is_written_today_equals_its_golden_file_byte_for_byte() {
              new file (GOLDEN=new), and leave this file as it is",
             path.display()
         );
+        let read = AnyEvent::decode(sample.aggregate_type(), sample.event_type(), sample.event_version(), &stored);
+        assert_eq!(read, Ok(sample), "nothing of {} is lost in reading", path.display());
     }
 }
 
@@ -166,7 +195,7 @@ fn every_golden_file_of_whatever_version_can_still_be_read() {
             let file = file.unwrap();
             let (folder, name) = (aggregate.file_name(), file.file_name());
             let (folder, name) = (folder.to_str().unwrap(), name.to_str().unwrap());
-            let (event_type, version) = name.strip_suffix(".json").and_then(|name| name.split_once('.')).unwrap();
+            let (event_type, version) = named(name).unwrap();
             let payload = fs::read_to_string(file.path()).unwrap();
             let event = AnyEvent::decode(folder, event_type, version, &payload)
                 .unwrap_or_else(|e| panic!("golden/{folder}/{name}: {e}. Logs hold such events: lift them in upcast, and keep the file"));
@@ -174,8 +203,9 @@ fn every_golden_file_of_whatever_version_can_still_be_read() {
             files += 1;
         }
     }
-    let current: usize = EVENT_TYPES.iter().map(|(_, events)| events.len()).sum();
-    assert_eq!(files, current + OLDER_VERSIONS, "a golden file is never removed: logs hold what it shows");
+    let current: BTreeSet<PathBuf> = samples().iter().map(file_of).collect();
+    assert_eq!(current.len(), samples().len(), "each sample has a file of its own");
+    assert_eq!(files, current.len() + OLDER_VERSIONS, "a golden file is never removed: logs hold what it shows");
 }
 
 #[test]

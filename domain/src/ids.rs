@@ -1,35 +1,47 @@
 //! Ids as types. All are opaque text that the caller chooses; the bound keeps keys and indexes small.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 /// The longest id, in bytes. A slot's id is longer: it holds its pool's id and its start.
 pub const MAX_ID_BYTES: usize = 64;
 
+/// About what an id takes on the heap: two counts and some thirty bytes of text, as an allocator rounds them up.
+pub(crate) const HEAP_BYTES: usize = 64;
+
 /// An id that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{kind} must be 1 to {MAX_ID_BYTES} characters of A-Z a-z 0-9 - _ . and begin with a letter or digit")]
+#[error("{kind} must be {form}")]
 pub struct IdError {
     /// Which kind of id, as in `product_id`.
     pub kind: &'static str,
+    /// What it looks like.
+    pub form: IdForm,
 }
 
-impl crate::Refuse for IdError {
-    const CODES: &'static [&'static str] = &["ID_INVALID"];
-    const TABLE: &'static [(&'static str, crate::RefusalKind, bool)] = &[("ID_INVALID", crate::RefusalKind::InvalidArgument, false)];
-    fn code(&self) -> &'static str {
-        "ID_INVALID"
+/// What an id looks like, in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdForm {
+    /// Chosen by a caller.
+    Chosen,
+    /// A slot's: made of its pool's id and its start.
+    Slot,
+}
+
+impl fmt::Display for IdForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chosen => write!(f, "1 to {MAX_ID_BYTES} characters of A-Z a-z 0-9 - _ . and begin with a letter or digit"),
+            Self::Slot => f.write_str("the id of a pool and then @stock, or @ and the start in UTC, as in gallery@20261224T090000Z"),
+        }
     }
-    fn kind(&self) -> crate::RefusalKind {
-        crate::RefusalKind::InvalidArgument
-    }
-    fn retryable(&self) -> bool {
-        false
-    }
-    fn details(&self) -> std::collections::BTreeMap<String, String> {
-        crate::refusal::facts([("field", &self.kind)])
-    }
+}
+
+crate::refusal::refusals! { IdError, details: details, "ID_INVALID", InvalidArgument, false }
+
+fn details(error: &IdError) -> BTreeMap<String, String> {
+    crate::refusal::facts([("field", &error.kind)])
 }
 
 fn well_formed(text: &str) -> bool {
@@ -52,7 +64,7 @@ macro_rules! ids {
             /// # Errors
             /// [`IdError`] when it is empty, too long, or has other characters.
             pub fn parse(text: &str) -> Result<Self, IdError> {
-                if well_formed(text) { Ok(Self(text.into())) } else { Err(IdError { kind: $kind }) }
+                if well_formed(text) { Ok(Self(text.into())) } else { Err(IdError { kind: $kind, form: IdForm::Chosen }) }
             }
             /// The text of the id.
             #[must_use]
@@ -119,7 +131,7 @@ impl SlotId {
     /// # Errors
     /// [`IdError`] when it is not `POOL@YYYYMMDDTHHMMSSZ` or `POOL@stock`.
     pub fn parse(text: &str) -> Result<Self, IdError> {
-        let bad = IdError { kind: "slot_id" };
+        let bad = IdError { kind: "slot_id", form: IdForm::Slot };
         let (pool, window) = text.split_once('@').ok_or(bad.clone())?;
         PoolId::parse(pool).map_err(|_| bad.clone())?;
         let starts_at = match window {
@@ -165,12 +177,15 @@ mod tests {
     }
 
     #[test]
-    fn malformed_ids_are_refused_with_their_kind() {
+    fn malformed_ids_are_refused_with_their_kind_and_the_form_of_that_kind() {
         for text in ["", "-a", "a b", "가", "a/b", &"x".repeat(65)] {
-            assert_eq!(OrderId::parse(text), Err(IdError { kind: "order_id" }), "{text:?}");
+            assert_eq!(OrderId::parse(text), Err(IdError { kind: "order_id", form: IdForm::Chosen }), "{text:?}");
         }
         for text in ["a", "@stock", "a@", "a@20261324T090000Z", "a@2026", "a@stock@stock", "a@20261224T0900Z"] {
-            assert!(SlotId::parse(text).is_err(), "{text:?}");
+            assert_eq!(SlotId::parse(text), Err(IdError { kind: "slot_id", form: IdForm::Slot }), "{text:?}");
         }
+        let told = SlotId::parse("gallery").unwrap_err().to_string();
+        let example = told.rsplit(' ').next().unwrap();
+        assert!(SlotId::parse(example).is_ok(), "the example that it names is one: {told}");
     }
 }

@@ -17,9 +17,10 @@ pub mod registry;
 pub mod sealed;
 pub mod slot;
 pub mod stream;
-mod text;
+pub mod text;
+mod words;
 
-pub use aggregate::{Decider, EventFormat};
+pub use aggregate::{Decider, EventFormat, Few};
 pub use jiff::Timestamp;
 pub use money::{Currency, Money};
 pub use refusal::{Refusal, RefusalKind, Refuse};

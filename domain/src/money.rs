@@ -12,19 +12,7 @@ pub struct Currency([u8; 3]);
 #[error("a currency is three capital letters (ISO 4217), as in KRW")]
 pub struct CurrencyError;
 
-impl crate::Refuse for CurrencyError {
-    const CODES: &'static [&'static str] = &["CURRENCY_INVALID"];
-    const TABLE: &'static [(&'static str, crate::RefusalKind, bool)] = &[("CURRENCY_INVALID", crate::RefusalKind::InvalidArgument, false)];
-    fn code(&self) -> &'static str {
-        "CURRENCY_INVALID"
-    }
-    fn kind(&self) -> crate::RefusalKind {
-        crate::RefusalKind::InvalidArgument
-    }
-    fn retryable(&self) -> bool {
-        false
-    }
-}
+crate::refusal::refusals! { CurrencyError, details: crate::refusal::no_facts, "CURRENCY_INVALID", InvalidArgument, false }
 
 impl Currency {
     /// Checks and takes a code.

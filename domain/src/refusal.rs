@@ -18,8 +18,6 @@ pub enum RefusalKind {
     FailedPrecondition,
     /// There is no room left; `details` say whether some may come back.
     ResourceExhausted,
-    /// Settled against the caller by a competing command; a new attempt may succeed.
-    Aborted,
 }
 
 /// A refusal, ready to be stored beside its command id and to be told again, word for word.
@@ -38,12 +36,12 @@ pub struct Refusal {
     pub retryable: bool,
 }
 
-/// An aggregate's error, told to the outside. Implemented once for each aggregate's enum, without `_`.
+/// An error of the domain, told to the outside. `refusals!` implements it from one table for each: the aggregates' enums, and what an id and a currency say.
 pub trait Refuse: std::error::Error + Send + Sync + 'static {
     /// Every code that [`Refuse::code`] can give: the house rules check that each has a page.
     const CODES: &'static [&'static str];
     /// [`Refuse::CODES`] with [`Refuse::kind`] and [`Refuse::retryable`] of each.
-    const TABLE: &'static [(&'static str, RefusalKind, bool)] = &[];
+    const TABLE: &'static [(&'static str, RefusalKind, bool)];
     /// The stable code.
     fn code(&self) -> &'static str;
     /// What sort.
@@ -51,30 +49,34 @@ pub trait Refuse: std::error::Error + Send + Sync + 'static {
     /// Whether time or other customers can make it succeed.
     fn retryable(&self) -> bool;
     /// Facts by name.
-    fn details(&self) -> BTreeMap<String, String> {
-        BTreeMap::new()
-    }
+    fn details(&self) -> BTreeMap<String, String>;
     /// All of it.
     fn to_refusal(&self) -> Refusal {
         Refusal { code: self.code().into(), kind: self.kind(), message: self.to_string(), details: self.details(), retryable: self.retryable() }
     }
 }
 
-/// Implements [`Refuse`] from one table: a variant, its code, its kind, and whether a retry can help. A variant that is missing here
-/// does not compile; a code without its page in `docs/errors/` fails a test.
+/// Implements [`Refuse`] from one table: a variant, its code, its kind, and whether a retry can help; for an error that is no enum, its one
+/// row. A variant that is missing here does not compile; a code without its page in `docs/errors/` fails a test.
 macro_rules! refusals {
     ($error:ident, details: $details:path, { $($variant:ident => $code:literal, $kind:ident, $retryable:literal;)* }) => {
+        $crate::refusal::refusals! { @of $error, $details, $(Self::$variant { .. } => $code, $kind, $retryable;)* }
+    };
+    ($error:ident, details: $details:path, $code:literal, $kind:ident, $retryable:literal) => {
+        $crate::refusal::refusals! { @of $error, $details, Self { .. } => $code, $kind, $retryable; }
+    };
+    (@of $error:ident, $details:path, $($which:pat => $code:literal, $kind:ident, $retryable:literal;)*) => {
         impl $crate::Refuse for $error {
             const CODES: &'static [&'static str] = &[$($code),*];
             const TABLE: &'static [(&'static str, $crate::RefusalKind, bool)] = &[$(($code, $crate::RefusalKind::$kind, $retryable)),*];
             fn code(&self) -> &'static str {
-                match self { $(Self::$variant { .. } => $code,)* }
+                match self { $($which => $code,)* }
             }
             fn kind(&self) -> $crate::RefusalKind {
-                match self { $(Self::$variant { .. } => $crate::RefusalKind::$kind,)* }
+                match self { $($which => $crate::RefusalKind::$kind,)* }
             }
             fn retryable(&self) -> bool {
-                match self { $(Self::$variant { .. } => $retryable,)* }
+                match self { $($which => $retryable,)* }
             }
             fn details(&self) -> std::collections::BTreeMap<String, String> {
                 $details(self)
@@ -89,6 +91,11 @@ pub(crate) fn facts<const N: usize>(facts: [(&str, &dyn std::fmt::Display); N]) 
     facts.into_iter().map(|(name, fact)| (name.to_owned(), fact.to_string())).collect()
 }
 
+/// Of an error that says all by its code.
+pub(crate) fn no_facts<E>(_: &E) -> BTreeMap<String, String> {
+    BTreeMap::new()
+}
+
 /// Every code that the domain can give, with its kind and whether a retry can help. Two aggregates share a code only when it means the
 /// same in both.
 #[must_use]
@@ -101,7 +108,13 @@ pub fn table() -> BTreeMap<&'static str, (RefusalKind, bool)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ids::IdError, money::CurrencyError, order::OrderError, product::ProductError, slot::SlotError};
+    use crate::{
+        ids::{IdError, OrderId},
+        money::CurrencyError,
+        order::OrderError,
+        product::ProductError,
+        slot::SlotError,
+    };
 
     fn grpc_status(kind: RefusalKind) -> &'static str {
         match kind {
@@ -110,7 +123,6 @@ mod tests {
             RefusalKind::AlreadyExists => "ALREADY_EXISTS",
             RefusalKind::FailedPrecondition => "FAILED_PRECONDITION",
             RefusalKind::ResourceExhausted => "RESOURCE_EXHAUSTED",
-            RefusalKind::Aborted => "ABORTED",
         }
     }
 
@@ -137,13 +149,11 @@ mod tests {
             assert_eq!(known[code], (*kind, *retryable), "{code} has two meanings: give one of them another code");
             assert!(code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'), "{code} must be UPPER_SNAKE_CASE");
         }
-        let (codes, rows) = (ProductError::CODES.len(), ProductError::TABLE.len());
-        assert_eq!(codes, rows, "the list of codes and the table are made from the same rows");
     }
 
     #[test]
     fn a_refusal_is_read_back_word_for_word() {
-        let refusal = IdError { kind: "order_id" }.to_refusal();
+        let refusal = OrderId::parse("a b").unwrap_err().to_refusal();
         assert_eq!(refusal.details["field"], "order_id");
         let stored = serde_json::to_string(&refusal).unwrap();
         assert_eq!(serde_json::from_str::<Refusal>(&stored).unwrap(), refusal);

@@ -77,7 +77,7 @@ macro_rules! aggregates {
             }
             /// Folds an event in. An event of another aggregate cannot be in this stream; it would be ignored.
             pub fn apply(&mut self, event: &AnyEvent) {
-                match (self, event) { $((Self::$name(s), AnyEvent::$name(e)) => s.apply(e),)* (Self::Product(_) | Self::InventorySlot(_) | Self::Order(_), _) => debug_assert!(false, "an event of another aggregate") }
+                match (self, event) { $((Self::$name(s), AnyEvent::$name(e)) => s.apply(e),)* ($(Self::$name(_))|*, _) => debug_assert!(false, "an event of another aggregate") }
             }
             /// See [`Decider::SNAPSHOT_VERSION`].
             #[must_use]
@@ -85,6 +85,9 @@ macro_rules! aggregates {
             /// See [`Decider::weight`].
             #[must_use]
             pub fn weight(&self) -> usize { match self { $(Self::$name(s) => s.weight(),)* } }
+            /// See [`Decider::bytes`].
+            #[must_use]
+            pub fn bytes(&self) -> usize { match self { $(Self::$name(s) => s.bytes(),)* } }
             /// The state as JSON.
             ///
             /// # Errors
@@ -110,6 +113,9 @@ macro_rules! aggregates {
             /// The version that is written today.
             #[must_use]
             pub fn event_version(&self) -> &'static str { match self { $(Self::$name(e) => e.event_version(),)* } }
+            /// About how many bytes it takes in memory beyond a fixed size, by what can be large in it.
+            #[must_use]
+            pub fn bytes(&self) -> usize { match self { $(Self::$name(e) => e.bytes(),)* } }
             /// The payload as it is stored: JSON, externally tagged.
             ///
             /// # Errors

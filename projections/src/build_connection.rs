@@ -37,9 +37,9 @@ pub(crate) enum Fault {
     /// The build does not stand where this writer believes: another one has it, it was switched, or its quarantine has changed.
     #[error("the view is written elsewhere, or was switched")]
     Moved,
-    /// Too many streams are held back for this to be about streams.
-    #[error("more than {} streams would be held back: the view stops instead", crate::quarantine::MOST_STREAMS)]
-    Halted,
+    /// Somebody has to look: too many streams are held back for this to be about streams, or the log cannot be read.
+    #[error("{0}")]
+    Halted(String),
 }
 
 impl From<tokio_postgres::Error> for Fault {

@@ -1,7 +1,7 @@
 //! Streams that a view could not read on: recorded, shown, and read again when somebody has repaired what stood in the way.
 
 use jari_domain::StreamId;
-use jari_event_store::{Body, Database, LogError, Reader, RecordedEvent};
+use jari_event_store::{Body, Database, LogError, Reader, RecordedEvent, recordable};
 use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
 use tokio_util::sync::CancellationToken;
@@ -51,19 +51,13 @@ impl HeldBack {
             position: event.position,
             sequence: event.sequence,
             code,
-            error: recordable(error),
+            error: recordable(error, MOST_ERROR_BYTES),
         }
     }
 
     pub fn is_of(&self, event: &RecordedEvent) -> bool {
         self.aggregate_type == event.aggregate_type && *self.aggregate_id == *event.aggregate_id
     }
-}
-
-/// What the database can keep: it knows no NUL in a text, and what is refused may be quoted in the error.
-fn recordable(error: &str) -> String {
-    let end = (0..=error.len().min(MOST_ERROR_BYTES)).rev().find(|at| error.is_char_boundary(*at)).unwrap_or(0);
-    error[..end].replace('\0', "\u{fffd}")
 }
 
 /// A stream that a view has set aside.
@@ -197,7 +191,7 @@ async fn try_again(
         Ok(position) => Ok(position),
         Err(Failed::With(error)) => Err(error),
         Err(Failed::On(error)) => {
-            let (told, build) = (recordable(&error), connection.build());
+            let (told, build) = (recordable(&error, MOST_ERROR_BYTES), connection.build());
             let parameters: [&(dyn ToSql + Sync); 4] = [&build.number, &stream.aggregate_type, &&*stream.aggregate_id, &told];
             let noted = async { Ok::<_, LogError>(database.connection().await?.execute(STILL, &parameters).await?) };
             database.in_time(noted).await?;
@@ -223,7 +217,7 @@ impl From<Fault> for Failed {
         match fault {
             Fault::Refused(error) => Self::On(error),
             Fault::Away(error) => Self::With(error.into()),
-            Fault::Moved | Fault::Halted => Self::With(RetryError::Switched),
+            Fault::Moved | Fault::Halted(_) => Self::With(RetryError::Switched),
         }
     }
 }

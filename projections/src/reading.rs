@@ -147,6 +147,12 @@ impl<'a> Fields<'a> {
         serde_json::from_str(text).map_err(|error| self.unreadable(error.to_string()))
     }
 
+    /// What `read` makes of the word in the column, as of a status.
+    pub fn word<T>(&self, column: usize, read: impl Fn(&str) -> Option<T>) -> Result<T, QueryError> {
+        let word: &str = self.get(column)?;
+        read(word).ok_or_else(|| self.unreadable(format!("nothing is known of the word {word:?} in column {column}")))
+    }
+
     pub fn unreadable(&self, reason: String) -> QueryError {
         QueryError::RowUnreadable { view: self.view, reason }
     }

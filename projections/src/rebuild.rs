@@ -102,14 +102,14 @@ pub async fn rebuild(
     let rebuilt = loop {
         match attempt(database, &reader, view, &mut pace, &mut progress, stop).await {
             Ok(rebuilt) => break rebuilt,
-            Err(Fault::Away(error)) if error.is_connection_loss() && !lock.is_closed() => {
+            Err(Fault::Away(error)) if error.is_away() && !lock.is_closed() => {
                 tokio::select! { () = stop.cancelled() => return Err(RebuildError::Stopped), () = tokio::time::sleep(PAUSE) => {} }
             }
             Err(Fault::Away(error)) => return Err(error.into()),
             // The build was taken from under us, which the lock forbids, or the switch found more to read than it may: again.
             Err(Fault::Moved) if !stop.is_cancelled() => {}
             Err(Fault::Moved) => return Err(RebuildError::Stopped),
-            Err(fault @ (Fault::Halted | Fault::Refused(_))) => return Err(RebuildError::Halted(fault.to_string())),
+            Err(fault @ (Fault::Halted(_) | Fault::Refused(_))) => return Err(RebuildError::Halted(fault.to_string())),
         }
     };
     if let Err(error) = builds::drop_dead(database, view).await {

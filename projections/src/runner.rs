@@ -375,7 +375,7 @@ impl Runner {
             // Another node does it.
             Err(RebuildError::UnderWay(_)) => self.rest().await,
             Err(RebuildError::Stopped | RebuildError::ViewUnknown { .. }) => Ok(()),
-            Err(RebuildError::Halted(_)) => Err(Fault::Halted),
+            Err(RebuildError::Halted(why)) => Err(Fault::Halted(why)),
             Err(RebuildError::Away(error)) => Err(Fault::Away(error)),
         }
     }

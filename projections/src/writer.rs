@@ -103,7 +103,7 @@ impl Writer {
         loop {
             let writes = self.view.fold(&sorted.kept);
             if self.waiting.len() + sorted.held_back.len() > MOST_STREAMS {
-                return Err(Fault::Halted);
+                return Err(Fault::Halted(format!("more than {MOST_STREAMS} streams would be held back: the view stops instead")));
             }
             let step = Step { from: &self.at, to, epoch: self.epoch, state: self.state, writes: &writes, held_back: &sorted.held_back, form };
             match self.connection.advance(&step).await {

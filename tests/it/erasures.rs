@@ -1,11 +1,13 @@
 //! What was erased stays erased, by key and by list; and what was not erased is never told to be.
 
+use std::time::Duration;
+
 use jari_proto::{
     order::v1::PersonalDataState,
     status::{reason, retry_after},
     subject::v1::EraseSubjectRequest,
 };
-use jari_sealing::{Erasure, ErasureList, Opened, SealContext, Subject};
+use jari_sealing::{Erasure, ErasureList, Opened, SealContext, SealerSettings, Subject};
 use tokio_postgres::{Client, NoTls};
 use tonic::Code;
 use uuid::Uuid;
@@ -18,6 +20,9 @@ use crate::{
 
 /// How the program adds a key.
 const ADD_KEY: &str = include_str!("../../infra/sealing/src/sql/add_key.sql");
+
+/// By which a rotation keeps others off.
+const ROTATION_LOCK: i64 = 0x6a61_7269_0003;
 
 /// Where a value stands.
 pub const PLACE: SealContext<'_> = SealContext { aggregate_type: "Order", aggregate_id: "order", field: "personal" };
@@ -144,4 +149,59 @@ async fn what_is_noted_as_erased_cannot_be_read_though_its_key_is_there() {
     let sealer = keys.sealer().await;
     assert_eq!(connected(&keys).await.execute(note, &[]).await.unwrap(), 1);
     assert!(matches!(sealer.open(&PLACE, &sealed).await, Opened::Erased));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_that_was_listed_but_told_as_not_done_is_done_as_soon_as_the_keys_answer() {
+    let keys = Keys::new().await;
+    let sealer = keys.try_sealer(SealerSettings { cached_for: Duration::from_millis(100), ..SealerSettings::default() }).await.unwrap();
+    let (subject, request, list) = (Subject::of("customer-1"), Uuid::now_v7(), ErasureList::new(keys.list()));
+    let (sealed, _) = sealer.seal(&subject, &PLACE, b"a name").await.unwrap();
+    let mut operator = connected(&keys).await;
+    // what notes an erasure stands still, after its line was written
+    let stands_still = operator.transaction().await.unwrap();
+    stands_still.batch_execute("LOCK TABLE keys.erasures IN SHARE MODE").await.unwrap();
+    let refused = sealer.erase(&subject, "privacy", request).await.unwrap_err();
+    assert_eq!(refused.code(), "KEYS_UNAVAILABLE", "{refused}");
+    let listed = list.read().unwrap();
+    assert_eq!(listed.len(), 1);
+    stands_still.rollback().await.unwrap();
+    eventually("nobody asks again, and it is done", || async { matches!(sealer.open(&PLACE, &sealed).await, Opened::Erased) }).await;
+    let repeat = sealer.erase(&subject, "privacy", request).await.unwrap();
+    assert_eq!((repeat.at, repeat.had_key), (listed[0].erased_at, true), "who asks again hears of that one");
+    assert_eq!(list.read().unwrap(), listed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_whose_node_died_after_its_line_is_done_by_the_others_of_that_list() {
+    let keys = Keys::new().await;
+    let sealer = keys.sealer().await;
+    let (subject, request) = (Subject::of("customer-1"), Uuid::now_v7());
+    let (sealed, _) = sealer.seal(&subject, &PLACE, b"a name").await.unwrap();
+    let key_id = connected(&keys).await.query_one("SELECT key_id FROM keys.subject_keys", &[]).await.unwrap().get(0);
+    let at = jiff::Timestamp::from_second(1_800_000_000).unwrap();
+    let line = Erasure { key_id: Some(key_id), subject, erased_at: at, requested_by: "privacy".into(), request_id: request };
+    ErasureList::new(keys.list()).add(&[line]).unwrap();
+    eventually("its key is destroyed", || async { matches!(sealer.open(&PLACE, &sealed).await, Opened::Erased) }).await;
+    assert_eq!(sealer.erase(&subject, "privacy", request).await.unwrap().at, at);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_waits_for_the_one_that_is_under_way_before_it_closes_its_master_key() {
+    let keys = Keys::new().await;
+    keys.sealer().await.seal(&Subject::of("customer-1"), &PLACE, b"a name").await.unwrap();
+    let (under_way, operator) = (connected(&keys).await, connected(&keys).await);
+    under_way.execute("SELECT pg_advisory_lock($1)", &[&ROTATION_LOCK]).await.unwrap();
+    keys.masters().add_new().unwrap();
+    let (store, masters) = (keys.store(), keys.masters().read().unwrap());
+    let rotation = tokio::spawn(async move { store.rotate(&masters, |_| {}).await });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'";
+    eventually("it waits, or has not waited", || async {
+        rotation.is_finished() || operator.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) > 0
+    })
+    .await;
+    let noted: i64 = operator.query_one("SELECT count(*) FROM keys.master_keys", &[]).await.unwrap().get(0);
+    assert_eq!(noted, 1, "the new one is not in use before all is wrapped under the one before");
+    drop(under_way);
+    assert_eq!(rotation.await.unwrap().unwrap().keys, 1);
 }

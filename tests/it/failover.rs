@@ -1,6 +1,12 @@
 //! What answers under the address of the database is not always what answered before.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use jari_commands::engine::EngineSettings;
 use jari_event_store::{Database, PoolSettings};
@@ -98,8 +104,9 @@ async fn require_standby(client: &Client, name: &str) {
     client.batch_execute("CHECKPOINT").await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_no_standby_has_is_told_to_nobody_even_when_its_connection_is_cut() {
+/// A hold whose commit waits for a standby that is not there, while somebody does `what` to the server again and again: it is told to nobody before a standby
+/// has it, and is done once.
+async fn prove_untold_while(what: impl AsyncFn(&Client)) {
     let (server, mut slots) = stocked(&[("seat", 10)]).await;
     let slot = slots.remove(0);
     let database = Database::new(server.access().superuser.clone(), PoolSettings::default()).unwrap();
@@ -113,14 +120,20 @@ async fn what_no_standby_has_is_told_to_nobody_even_when_its_connection_is_cut()
         async move { node.engine.execute(hold(&slot, "first", 1), command(id)).await }
     });
     eventually("its commit waits", || async { wait_for_a_standby(&operator).await > 0 }).await;
-    cut_off(&operator).await;
+    what(&operator).await;
     // committed where it was sent, and lost should a standby take over now
     let told = async {
         while !first.is_finished() && !ask().await {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(3), told).await.is_err(), "it was told before a standby had it");
+    let again = async {
+        for _ in 0..60 {
+            what(&operator).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! { () = told => panic!("it was told before a standby had it"), () = again => {} }
     require_standby(&operator, "").await;
     eventually("the same command is answered", || async { ask().await }).await;
     let _ = first.await.unwrap();
@@ -128,6 +141,28 @@ async fn what_no_standby_has_is_told_to_nobody_even_when_its_connection_is_cut()
     assert_eq!(holds.get::<_, i64>(0), 1);
     Arc::into_inner(node).unwrap().stop().await;
     drop(server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_standby_has_is_told_to_nobody_even_when_its_connection_is_cut() {
+    let is_cut = AtomicBool::new(false);
+    prove_untold_while(async |operator| {
+        if !is_cut.swap(true, Ordering::Relaxed) {
+            cut_off(operator).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_standby_has_is_told_to_nobody_even_when_its_wait_is_cancelled() {
+    // also that of each connection after it
+    prove_untold_while(async |operator| {
+        // the server then answers as if a standby had it
+        let waits = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'SyncRep'";
+        operator.query_one(waits, &[]).await.unwrap();
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,7 +32,7 @@ fn settings(attempts: u32) -> EngineSettings {
 /// Decides on what stands in the log and inserts the seven columns; says which version of the stream it was, or that another was first.
 async fn by_hand(database: &Database, client: &tokio_postgres::Client, slot: &SlotId, command: &SlotCommand) -> Result<usize, SqlState> {
     let request = LoadRequest { stream: StreamId::from(slot), from: None };
-    let loaded = Reader::new(database.clone()).load(vec![request]).await.unwrap().pop().unwrap().unwrap();
+    let loaded = Reader::new(database.clone()).load(&[request]).await.unwrap().pop().unwrap().unwrap();
     let now = Timestamp::now().max(loaded.last_time);
     let Ok(events) = InventorySlot::of(&loaded.state).unwrap().decide(command, now) else { return Ok(0) };
     let rows: Vec<String> = events

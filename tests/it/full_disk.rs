@@ -47,7 +47,7 @@ async fn a_full_disk_sends_callers_away_parks_no_order_and_all_are_settled_when_
     shop.on_sale("poster", 10).await;
     let disk = client(&shop.database).await;
     disk.batch_execute(DISK).await.unwrap();
-    for (round, code) in ["53100", "53200", "53300"].into_iter().enumerate() {
+    for (round, code) in ["53100", "53200", "53300", "58030"].into_iter().enumerate() {
         disk.execute("UPDATE disk SET says = $1", &[&code]).await.unwrap();
         let place = order(&[("poster", 1)]);
         let accepted = shop.orders().place_order(PlaceOrderRequest { wait: None, ..place.clone() }).await.unwrap().into_inner().order.unwrap();

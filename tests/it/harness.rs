@@ -109,7 +109,7 @@ impl Node {
     }
 
     pub async fn state<A: AsAggregate>(&self, stream: impl Into<StreamId>) -> A {
-        let mut loaded = self.reader().load(vec![LoadRequest { stream: stream.into(), from: None }]).await.unwrap();
+        let mut loaded = self.reader().load(&[LoadRequest { stream: stream.into(), from: None }]).await.unwrap();
         let state: AnyState = loaded.pop().unwrap().unwrap().state;
         A::of(&state).unwrap().clone()
     }

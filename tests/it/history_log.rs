@@ -238,7 +238,7 @@ pub async fn served_with(shop: &Serving, settings: HistorySettings, stop: &Cance
     let tail_settings = TailSettings { keep: 4, page: 3, ..TailSettings::default() };
     let (tail, _) = LogTail::start(shop.database.clone(), tail_settings, stop.clone()).await.unwrap();
     let (watchers, _) = StreamWatchers::start(tail.clone(), stop.clone());
-    let context = HistoryContext::new(shop.database.clone(), tail, watchers, shop.node.identity.log_id, settings);
+    let context = HistoryContext::new(shop.database.clone(), (tail, shop.node.engine.clock().clone()), watchers, shop.node.identity.log_id, settings);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let service = Server::builder().add_service(History::server(context));

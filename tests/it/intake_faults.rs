@@ -10,12 +10,16 @@ use jari_proto::{
     status::reason,
 };
 use jari_relay::Claim;
-use rdkafka::{ClientConfig, admin::AdminClient, client::DefaultClientContext};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
+    client::DefaultClientContext,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     harness::{database, eventually},
-    intake::{DAY, make_commands_topic, taking},
+    intake::{DAY, make_commands_topic, running, taking},
     processes::{Folder, free_address, start},
     raw,
     relay::{cluster, kafka, prefix, relaying},
@@ -154,5 +158,28 @@ async fn nodes_that_are_killed_while_they_take_commands_lose_none_and_do_none_tw
     assert_eq!((refused.len(), told.len()), (2 * wrong.len(), 2 * wrong.len()), "none twice");
     assert_eq!(refused.iter().map(|command| command.refused.clone().unwrap().command_id).collect::<BTreeSet<_>>(), wrong);
     watcher.node.stop().await;
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_whose_time_their_topic_refuses_stop_the_intake_until_it_takes_them() {
+    let (brokers, prefix) = (kafka().await, prefix());
+    // made by somebody, so that a letter has the time of the node that tells it, which is always a little behind the broker's
+    let topic = format!("{prefix}{}", Topic::RefusedOrderCommand.name());
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+    let made = NewTopic::new(&topic, 1, TopicReplication::Fixed(1)).set("message.timestamp.type", "CreateTime");
+    let made = made.set("message.timestamp.before.max.ms", "0");
+    admin.create_topics(&[made], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    let shop = taking(database().await, &brokers, &prefix).await;
+    running(&shop).await;
+    let sender = Sender::new(&brokers, &prefix);
+    for order in ["o-1", "o-2", "o-3"] {
+        sender.confirm(&id(), order).await;
+    }
+    eventually("it stands still", || async { shop.intake().await == (IntakeState::Halted, "KAFKA_TIMESTAMP_REFUSED".into()) }).await;
+    assert_eq!(shop.refused().await, []);
+    let right = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("message.timestamp.type", "LogAppendTime");
+    admin.alter_configs(&[right], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    eventually("all are told", || async { shop.refused().await.len() == 3 }).await;
     shop.node.stop().await;
 }

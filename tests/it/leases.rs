@@ -84,3 +84,37 @@ async fn a_role_is_freed_by_ending_its_lease_and_never_by_deleting_it() {
     stop.cancel();
     keeping.await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_nobody_renews_is_taken_whatever_the_databases_clock_says_of_its_end() {
+    let database = database().await;
+    let operator = client(&database).await;
+    // both were written when the database's clock was an hour ahead; one of the owners lives, and goes on by such a clock
+    let left =
+        "INSERT INTO leases SELECT name, 'before', 'http://before', 7, now() + interval '1 hour' FROM unnest(ARRAY['settlement', 'relay']) name";
+    operator.execute(left, &[]).await.unwrap();
+    let renewing = tokio::spawn(async move {
+        let renew = "UPDATE leases SET expires_at = clock_timestamp() + interval '1 hour' WHERE name = 'relay'";
+        // ends with the test
+        loop {
+            operator.execute(renew, &[]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+    let (stop, lasts, begun) = (CancellationToken::new(), Duration::from_secs(6), tokio::time::Instant::now());
+    let keeper = |name| {
+        let node = ("next".to_owned(), "http://next".to_owned());
+        LeaseKeeper::start(database.clone(), name, node, lasts, true, stop.clone())
+    };
+    let ((of_dead, keeping), (of_living, watching)) = (keeper("settlement"), keeper("relay"));
+    eventually("nobody else has it", || async { of_dead.current() == Lease::Mine(8) }).await;
+    assert!(begun.elapsed() > lasts, "its owner had as long as ever to renew it");
+    tokio::time::sleep_until(begun + 2 * lasts).await;
+    assert!(matches!(of_living.current(), Lease::Theirs(row) if row.epoch == 7), "{:?}", of_living.current());
+    assert!(!renewing.is_finished());
+    renewing.abort();
+    stop.cancel();
+    for task in [keeping, watching] {
+        task.await.unwrap();
+    }
+}

@@ -1,6 +1,7 @@
 //! The program as processes of its own, as operators start it: what can be killed and paused for real.
 
 use std::{
+    os::unix::{fs::MetadataExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -30,12 +31,16 @@ fn part_that_is_the_program_with_the_words_it_was_given() {
 
 /// `jari WORDS` with this configuration, as a process of its own; what it says goes to a file beside the configuration.
 pub fn start(config: &Path, words: &[&str]) -> Program {
+    Program { child: command(config, words).spawn().unwrap(), log: config.with_extension("log") }
+}
+
+fn command(config: &Path, words: &[&str]) -> Command {
     let all: Vec<&str> = ["jari", "--config", config.to_str().unwrap()].into_iter().chain(words.iter().copied()).collect();
     let log = std::fs::File::create(config.with_extension("log")).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--ignored", "--exact", "--nocapture", "processes::part_that_is_the_program_with_the_words_it_was_given"]);
     command.env(WORDS, all.join("\n")).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-    Program { child: command.spawn().unwrap(), log: config.with_extension("log") }
+    command
 }
 
 /// A process; killed when it is dropped.
@@ -142,4 +147,31 @@ pub fn free_address() -> String {
 pub fn channel(address: &str) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     endpoint.connect_timeout(Duration::from_secs(1)).timeout(Duration::from_secs(4)).connect_lazy()
+}
+
+/// A group of nobody's in particular.
+const OTHER_GROUP: u32 = 65_534;
+
+#[tokio::test]
+async fn a_process_that_reads_keys_leaves_no_core_unless_it_is_told_that_it_may() {
+    let folder = Folder::new();
+    // a database that takes the call and says nothing: who calls has read its configuration, and waits
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let me = std::fs::metadata("/proc/self").unwrap();
+    let group = if me.uid() == 0 { OTHER_GROUP } else { me.gid() };
+    for (name, keys, owner) in [("refused", "", (0, 0)), ("allowed", "[keys]\nallow_core_dumps = true\n", (me.uid(), group))] {
+        let config = folder.0.join(format!("{name}.toml"));
+        std::fs::write(&config, format!("[database]\nurl = \"postgresql://jari@{}/jari\"\n{keys}", silent.local_addr().unwrap())).unwrap();
+        let mut command = command(&config, &["serve"]);
+        if me.uid() == 0 {
+            // root's own processes look the same, dumpable or not, but for the group
+            command.gid(group);
+        }
+        let program = Program { child: command.spawn().unwrap(), log: config.with_extension("log") };
+        let called = tokio::time::timeout(Duration::from_secs(120), silent.accept()).await;
+        assert!(called.is_ok(), "{}", program.said());
+        // the kernel gives what it shows of a process to root when the process may not be dumped
+        let shown = std::fs::metadata(format!("/proc/{}/fd", program.child.id())).unwrap();
+        assert_eq!((shown.uid(), shown.gid()), owner, "{name}");
+    }
 }

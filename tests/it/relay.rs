@@ -69,7 +69,7 @@ impl Serving {
         self.operations().get_status(GetStatusRequest::default()).await.unwrap().into_inner().relay.unwrap()
     }
 
-    async fn head(&self) -> u64 {
+    pub async fn head(&self) -> u64 {
         Reader::new(self.database.clone()).head().await.unwrap()
     }
 
@@ -91,7 +91,7 @@ impl Serving {
     }
 
     /// The position of the newest signed head that was relayed.
-    async fn newest_told_head(&self, brokers: &str, prefix: &str) -> Option<i64> {
+    pub async fn newest_told_head(&self, brokers: &str, prefix: &str) -> Option<i64> {
         let checkpoint = cluster(brokers, prefix).newest_checkpoint().await.ok().flatten()?;
         let checkpoint: Checkpoint = serde_json::from_slice(&checkpoint).unwrap();
         Some(i64::try_from(checkpoint.head).unwrap())

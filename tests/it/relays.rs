@@ -1,7 +1,7 @@
-//! Several relays on one log, and where the records of one key go.
+//! Several relays on one log, where the records of one key go, and what a topic does not take.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,14 +14,14 @@ use jari_event_store::Database;
 use jari_proto::operations::v1::RelayState;
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
+    admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
 };
 
 use crate::{
-    harness::{database, eventually},
+    harness::{database, eventually, in_seconds},
     raw::{self, INSERT},
     relay::{kafka, prefix, relaying},
     serving::{Serving, order},
@@ -77,8 +77,15 @@ async fn a_relay_that_takes_over_from_one_that_still_commits_tells_nothing_twice
     other.node.stop().await;
 }
 
-/// The partition of each key in a topic; a key with two of them is told as -1.
-fn partitions_of_keys(brokers: &str, topic: &str, partitions: i32) -> BTreeMap<String, i32> {
+/// A committed record.
+struct Told {
+    key: String,
+    partition: i32,
+    time_ms: i64,
+}
+
+/// All that is committed in a topic.
+async fn records_of(brokers: &str, topic: &str, partitions: i32) -> Vec<Told> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("group.id", format!("{topic}-keys")).set("enable.partition.eof", "true");
     let reading: BaseConsumer = config.set("enable.auto.commit", "false").set("isolation.level", "read_committed").create().unwrap();
@@ -86,20 +93,22 @@ fn partitions_of_keys(brokers: &str, topic: &str, partitions: i32) -> BTreeMap<S
     for partition in 0..partitions {
         places.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
     }
-    reading.assign(&places).unwrap();
-    let (mut found, mut ended) = (BTreeMap::new(), 0);
-    while ended < partitions {
-        match reading.poll(Duration::from_secs(60)).expect("the topic answers") {
-            Ok(record) => {
-                let key = String::from_utf8(record.key().unwrap().to_vec()).unwrap();
-                let partition = record.partition();
-                found.entry(key).and_modify(|known| *known = if *known == partition { partition } else { -1 }).or_insert(partition);
+    let read = move || {
+        reading.assign(&places).unwrap();
+        let (mut found, mut ended) = (Vec::new(), 0);
+        while ended < partitions {
+            match reading.poll(Duration::from_secs(60)).expect("the topic answers") {
+                Ok(record) => {
+                    let (key, time_ms) = (String::from_utf8(record.key().unwrap().to_vec()).unwrap(), record.timestamp().to_millis().unwrap());
+                    found.push(Told { key, partition: record.partition(), time_ms });
+                }
+                Err(KafkaError::PartitionEOF(_)) => ended += 1,
+                Err(error) => panic!("{error}"),
             }
-            Err(KafkaError::PartitionEOF(_)) => ended += 1,
-            Err(error) => panic!("{error}"),
         }
-    }
-    found
+        found
+    };
+    tokio::task::spawn_blocking(read).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,8 +127,12 @@ async fn records_of_a_key_go_to_the_partition_that_every_client_of_kafka_compute
         (Topic::Availability, [("map@stock", 4), ("mug@stock", 3), ("poster@stock", 8), ("print@stock", 6)]),
         (Topic::Product, [("map", 2), ("mug", 0), ("poster", 0), ("print", 0)]),
     ] {
-        let (brokers, name) = (brokers.clone(), format!("{prefix}{}", topic.name()));
-        let found = tokio::task::spawn_blocking(move || partitions_of_keys(&brokers, &name, topic.settings().partitions)).await.unwrap();
+        let records = records_of(&brokers, &format!("{prefix}{}", topic.name()), topic.settings().partitions).await;
+        // a key with two of them is told as -1
+        let found = records.into_iter().fold(BTreeMap::<String, i32>::new(), |mut found, Told { key, partition, .. }| {
+            found.entry(key).and_modify(|known| *known = if *known == partition { partition } else { -1 }).or_insert(partition);
+            found
+        });
         assert_eq!(found, expected.map(|(key, partition)| (key.to_owned(), partition)).into(), "{topic:?}");
     }
     shop.node.stop().await;
@@ -147,10 +160,111 @@ async fn an_event_too_large_for_its_topic_stops_the_relay_at_its_place_until_the
     shop.book("poster", 3).await;
     shop.until_relay_says(RelayState::Halted, "KAFKA_RECORD_TOO_LARGE").await;
     assert_eq!(shop.relay().await.position, place - 1, "it is not skipped");
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
     let raised = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "4000000");
-    admin.alter_configs(&[raised], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    admin(&brokers).alter_configs(&[raised], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
     shop.until_relayed().await;
     assert_eq!(shop.audited(&brokers, &prefix).await[2].records, 12);
+    shop.node.stop().await;
+}
+
+fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap()
+}
+
+/// Adds harmless events of a slot that were recorded two days from now, as by a database whose clock is wrong, or was.
+async fn days_ahead(shop: &Serving, slot: &str, events: u64) {
+    let dated = |n| raw::values(slot, n).replace("'{}')", "'{}', clock_timestamp() + interval '2 days')");
+    let values: Vec<String> = (1..=events).map(dated).collect();
+    raw::client(&shop.database)
+        .await
+        .batch_execute(&format!("{} {}", INSERT.replace("metadata)", "metadata, recorded_at)"), values.join(", ")))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_dated_days_ahead_of_the_brokers_clock_is_told_like_any_other() {
+    let (brokers, prefix) = (kafka().await, prefix());
+    let shop = relaying(database().await, &brokers, &prefix).await;
+    shop.on_sale("poster", 1_000).await;
+    shop.until_relayed().await;
+    days_ahead(&shop, "ahead@stock", 1).await;
+    // time of recording never runs back: what follows is dated so as well
+    shop.book("poster", 3).await;
+    shop.until_relayed().await;
+    assert_eq!(shop.audited(&brokers, &prefix).await[2].records, 6);
+    let last = shop.log().await.last().unwrap().recorded_at;
+    assert!(last > in_seconds(47 * 3_600), "{last}");
+    let orders = records_of(&brokers, &format!("{prefix}{}", Topic::Order.name()), Topic::Order.settings().partitions).await;
+    assert_eq!(orders.iter().map(|told| told.time_ms).max(), Some(last.as_millisecond()), "a record has the time of its event");
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_whose_time_its_topic_refuses_stops_the_relay_at_its_place_until_the_topic_takes_it() {
+    let (brokers, prefix) = (kafka().await, prefix());
+    // made by somebody, with what Kafka has by default: nothing is dated more than an hour ahead
+    let topic = format!("{prefix}{}", Topic::Slot.name());
+    let made = NewTopic::new(&topic, Topic::Slot.settings().partitions, TopicReplication::Fixed(1));
+    admin(&brokers).create_topics(&[made], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    let shop = relaying(database().await, &brokers, &prefix).await;
+    shop.on_sale("poster", 1_000).await;
+    shop.book("poster", 3).await;
+    shop.until_relayed().await;
+    raw::client(&shop.database).await.batch_execute(&format!("{INSERT} {}", raw::values("today@stock", 1))).await.unwrap();
+    let place = shop.head().await + 1;
+    // one alone in its partition, and several together in others
+    for (slot, events) in [("one@stock", 1), ("many@stock", 20), ("another@stock", 1), ("more@stock", 20)] {
+        days_ahead(&shop, slot, events).await;
+    }
+    let place = i64::try_from(place).unwrap();
+    eventually("the first of them is named", || async {
+        let relay = shop.relay().await;
+        let named = relay.message.contains(&format!("the event at position {place} is dated 20"));
+        relay.state() == RelayState::Halted && relay.code == "KAFKA_TIMESTAMP_REFUSED" && named
+    })
+    .await;
+    let halted = shop.relay().await.message;
+    assert!(halted.contains(&topic) && halted.contains("message.timestamp.after.max.ms"), "it says what to do: {halted}");
+    eventually("all before it is told", || async { shop.relay().await.position == place - 1 }).await;
+    shop.book("poster", 3).await;
+    shop.until_relay_says(RelayState::Halted, "KAFKA_TIMESTAMP_REFUSED").await;
+    assert_eq!(shop.relay().await.position, place - 1, "it is not skipped");
+    let taken = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("message.timestamp.after.max.ms", "9223372036854775807");
+    admin(&brokers).alter_configs(&[taken], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    shop.until_relayed().await;
+    assert_eq!(shop.audited(&brokers, &prefix).await[2].records, 12);
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_head_has_the_time_of_the_event_that_it_is_told_behind() {
+    let (brokers, prefix, folder) = (kafka().await, prefix(), tempfile::tempdir().unwrap());
+    let shop = relaying(database().await, &brokers, &prefix).await;
+    shop.on_sale("poster", 1_000).await;
+    shop.until_relayed().await;
+    let database = shop.database.clone();
+    shop.node.stop().await;
+    // whoever takes over has read no event when the first head is due
+    let mut shop = Serving::on(database, |config| {
+        config.kafka.topic_prefix.clone_from(&prefix);
+        config.heads.every_seconds = 1;
+        config.heads.file = folder.path().join("heads.jsonl");
+        config.heads.key_file = folder.path().join("heads.key");
+    })
+    .await;
+    shop.node.sign_heads();
+    shop.node.relay_to(&brokers);
+    for told in [0, 1] {
+        shop.book("poster", told).await;
+        eventually("the newest head is told", || async {
+            let head = i64::try_from(shop.head().await).unwrap();
+            shop.newest_told_head(&brokers, &prefix).await == Some(head)
+        })
+        .await;
+    }
+    let heads = records_of(&brokers, &format!("{prefix}{}", Topic::LogHead.name()), 1).await;
+    let recorded: BTreeSet<i64> = shop.log().await.iter().map(|event| event.recorded_at.as_millisecond()).collect();
+    assert!(heads.len() >= 2 && heads.iter().all(|head| recorded.contains(&head.time_ms)), "no clock but the database's dates what is told");
     shop.node.stop().await;
 }

@@ -13,7 +13,7 @@ use crate::{
 /// More events than are read at once, and than a batch has by default.
 const MANY: u64 = 160_000;
 
-mod before {
+pub mod before {
     refinery::embed_migrations!("../infra/event_store/migrations");
 }
 

@@ -17,12 +17,12 @@ use uuid::Uuid;
 use crate::{
     harness::{Node, command, database, eventually, hold, on_slot, patient},
     ledger::Ledger,
-    raw::client,
+    raw::{INSERT, client, values},
     serving::Serving,
 };
 
 async fn load(database: &Database, slot: &SlotId) -> Result<LoadedStream, LogError> {
-    Reader::new(database.clone()).load(vec![LoadRequest { stream: StreamId::from(slot), from: None }]).await.unwrap().pop().unwrap()
+    Reader::new(database.clone()).load(&[LoadRequest { stream: StreamId::from(slot), from: None }]).await.unwrap().pop().unwrap()
 }
 
 /// A slot with nearly twice as many events as `rounds`.
@@ -55,7 +55,7 @@ async fn a_long_stream_is_loaded_through_its_snapshot_and_no_snapshot_can_do_har
     assert!(version > 20_000);
     let loaded = load(&database, &slot).await.unwrap();
     assert_eq!((InventorySlot::of(&loaded.state), loaded.version), (Some(&whole.state), version));
-    assert!(loaded.snapshot_version + 10_000 > version, "only the end of it is read: from {} of {version}", loaded.snapshot_version);
+    assert!(loaded.snapshot_sequence + 10_000 > version, "only the end of it is read: from {} of {version}", loaded.snapshot_sequence);
     assert_eq!(loaded.last_time, whole.events.iter().map(jari_event_store::RecordedEvent::decided_at).max().unwrap());
 
     let owner = client(&database).await;
@@ -70,14 +70,14 @@ async fn a_long_stream_is_loaded_through_its_snapshot_and_no_snapshot_can_do_har
     ] {
         assert!(owner.execute(harm, &[]).await.unwrap() > 0, "{harm}");
         let loaded = load(&database, &slot).await.unwrap();
-        assert_eq!((InventorySlot::of(&loaded.state), loaded.version, loaded.snapshot_version), (Some(&whole.state), version, 0), "{harm}");
+        assert_eq!((InventorySlot::of(&loaded.state), loaded.version, loaded.snapshot_sequence), (Some(&whole.state), version, 0), "{harm}");
     }
     // after a restart the engine decides on what the log says, and puts a sound snapshot in the place of the broken one
     let node = Node::on(database, patient()).await;
     let refused = node.run(hold(&slot, "h10250", 1)).await.refusal.unwrap();
     assert_eq!(refused.code, "HOLD_EXISTS");
     assert_eq!(node.run(hold(&slot, "new", 1)).await.refusal, None);
-    eventually("a sound snapshot is there again", || async { load(&node.database, &slot).await.unwrap().snapshot_version >= version }).await;
+    eventually("a sound snapshot is there again", || async { load(&node.database, &slot).await.unwrap().snapshot_sequence >= version }).await;
     let whole = Ledger::of(&node.database, &slot).await;
     assert_eq!(InventorySlot::of(&load(&node.database, &slot).await.unwrap().state), Some(&whole.state));
 
@@ -96,36 +96,50 @@ async fn of_a_hundred_thousand_events_a_restart_reads_the_last_ones_only() {
     let slot = long_stream(&node, 51_000).await;
     let database = Arc::into_inner(node).unwrap().stop().await;
     let loaded = load(&database, &slot).await.unwrap();
-    assert!(loaded.version > 100_000 && loaded.snapshot_version + 10_000 > loaded.version, "{} of {}", loaded.snapshot_version, loaded.version);
+    assert!(loaded.version > 100_000 && loaded.snapshot_sequence + 10_000 > loaded.version, "{} of {}", loaded.snapshot_sequence, loaded.version);
     // all before the snapshot may be gone
     let owner = client(&database).await;
-    let break_it = format!("ALTER TABLE events DISABLE TRIGGER ALL; UPDATE events SET payload = '{{}}' WHERE sequence < {}", loaded.snapshot_version);
+    let break_it =
+        format!("ALTER TABLE events DISABLE TRIGGER ALL; UPDATE events SET payload = '{{}}' WHERE sequence < {}", loaded.snapshot_sequence);
     owner.batch_execute(&break_it).await.unwrap();
     let node = Node::on(database, patient()).await;
     assert_eq!(node.run(hold(&slot, "after", 1)).await.refusal, None);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_older_snapshot_never_takes_the_place_of_a_newer_one() {
+/// Of a stream of seven events, the sequence at which its snapshot stands when these were offered one after the other.
+async fn kept(offered: &[u64]) -> Option<i64> {
     let database = database().await;
-    let (stop, stream) = (CancellationToken::new(), StreamId::parse("InventorySlot", "seats@stock").unwrap());
-    let (writer, writing) = SnapshotWriter::start(database.clone(), stop.clone());
-    let snapshot = |version, stream: &StreamId| StateSnapshot {
-        stream: stream.clone(),
-        state: AnyState::new(InventorySlot::TYPE).unwrap(),
-        version,
-        last_time: jari_domain::Timestamp::UNIX_EPOCH,
-    };
-    let last = StreamId::parse("InventorySlot", "last@stock").unwrap();
-    for (version, stream) in [(7, &stream), (5, &stream), (1, &last)] {
-        assert!(writer.offer(snapshot(version, stream)));
-    }
     let reader = client(&database).await;
-    eventually("all are written", || async { reader.query("SELECT 1 FROM snapshots", &[]).await.unwrap().len() == 2 }).await;
-    let row = reader.query_one("SELECT sequence FROM snapshots WHERE aggregate_id = 'seats@stock'", &[]).await.unwrap();
-    assert_eq!(row.get::<_, i64>(0), 7);
+    let events: Vec<String> = (1..=7).map(|n| values("seats@stock", n)).chain([values("last@stock", 1)]).collect();
+    reader.batch_execute(&format!("{INSERT} {}", events.join(", "))).await.unwrap();
+    let (stop, stream) = (CancellationToken::new(), |id| StreamId::parse("InventorySlot", id).unwrap());
+    let (writer, writing) = SnapshotWriter::start(database.clone(), stop.clone());
+    let snapshots = offered.iter().map(|version| (*version, stream("seats@stock"))).chain([(1, stream("last@stock"))]);
+    for (version, stream) in snapshots {
+        let state = AnyState::new(InventorySlot::TYPE).unwrap();
+        assert!(writer.offer(StateSnapshot { stream, state, version, last_time: jari_domain::Timestamp::UNIX_EPOCH }));
+    }
+    let written = async || {
+        let rows = reader.query("SELECT aggregate_id, sequence FROM snapshots", &[]).await.unwrap();
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect::<std::collections::BTreeMap<String, i64>>()
+    };
+    eventually("the last one is written", async || written().await.contains_key("last@stock")).await;
     stop.cancel();
     writing.await.unwrap();
+    written().await.remove("seats@stock")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_snapshot_never_takes_the_place_of_a_newer_one() {
+    assert_eq!(kept(&[5]).await, Some(5));
+    assert_eq!(kept(&[5, 7]).await, Some(7));
+    assert_eq!(kept(&[7, 5]).await, Some(7));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_of_events_that_a_failover_has_lost_is_never_written() {
+    assert_eq!(kept(&[8]).await, None, "what comes there anew would never be folded");
+    assert_eq!(kept(&[7, 9]).await, Some(7));
 }
 
 /// An id that was made so many days ago.

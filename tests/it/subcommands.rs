@@ -131,6 +131,36 @@ async fn a_rotation_keeps_the_old_master_key_until_it_is_told_to_forget_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_too_many_is_refused_with_advice_that_helps() {
+    let (folder, keys) = (Folder::new(), Keys::new().await);
+    let (sealed, _) = keys.sealer().await.seal(&Subject::of("customer-1"), &PLACE, b"a name").await.unwrap();
+    for _ in 0..15 {
+        keys.masters().add_new().unwrap();
+        keys.store().rotate(&keys.masters().read().unwrap(), |_| {}).await.unwrap();
+    }
+    let config = with_keys(&folder, "keys", &no_log(&keys), &keys, "127.0.0.1:0");
+    let (well, said) = run(&config, &["keys", "rotate"]).await;
+    assert!(!well && said.contains("MASTER_KEYS_TOO_MANY") && said.contains("jari keys rotate --no-new --forget"), "{said}");
+    keys.sealer().await;
+    let (well, said) = run(&config, &["keys", "rotate", "--no-new", "--forget"]).await;
+    assert!(well && said.contains("15 retired master keys were removed"), "{said}");
+    let (well, said) = run(&config, &["keys", "rotate"]).await;
+    assert!(well && said.contains("1 keys were wrapped anew"), "{said}");
+    assert!(matches!(keys.sealer().await.open(&PLACE, &sealed).await, Opened::Readable(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_cannot_be_done_adds_no_master_key() {
+    let (folder, keys) = (Folder::new(), Keys::new().await);
+    keys.sealer().await.seal(&Subject::of("customer-1"), &PLACE, b"a name").await.unwrap();
+    let wrong = Keys { config: keys.config.clone(), folder: tempfile::tempdir().unwrap() };
+    wrong.masters().provide().unwrap();
+    let (well, said) = run(&with_keys(&folder, "keys", &no_log(&keys), &wrong, "127.0.0.1:0"), &["keys", "rotate"]).await;
+    assert!(!well && said.contains("MASTER_KEY_MISSING"), "{said}");
+    assert_eq!(wrong.masters().read().unwrap().ids().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_was_changed_and_chained_anew_does_not_pass_beside_its_signed_heads() {
     let (folder, log) = (Folder::new(), small_log().await);
     let settings = heads::settings(&folder.0);

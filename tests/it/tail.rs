@@ -186,7 +186,7 @@ async fn events_of_a_writer_who_sends_no_notice_are_found_by_asking_now_and_then
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tail_keeps_no_more_events_than_its_bound() {
     let database = database().await;
-    let tail = Tail::start(&database, TailSettings { keep: 8, page: 5, poll: NEVER }).await;
+    let tail = Tail::start(&database, TailSettings { keep: 8, page: 5, poll: NEVER, ..TailSettings::default() }).await;
     let own = Appender::connect(&database).await.unwrap();
     tail.tail.appended_by(&own);
     for number in 1..=30 {

@@ -35,15 +35,20 @@ async fn what_a_cluster_has_defaults_for_is_stated_for_each_topic_all_the_same()
     let known = tokio::task::spawn_blocking(move || asking.fetch_metadata(None, Duration::from_secs(60))).await.unwrap().unwrap();
     for ((name, kept), config) in stated.iter().zip(cluster(&brokers, &prefix).configs(&names).await.unwrap()) {
         let config = config.unwrap();
-        let times = if *name == Topic::OrderCommand.name() { "LogAppendTime" } else { "CreateTime" };
+        let arrives = [Topic::OrderCommand, Topic::RefusedOrderCommand].iter().any(|topic| topic.name() == *name);
+        let times = if arrives { "LogAppendTime" } else { "CreateTime" };
         let (cleanup, retention) = (if kept.compacted { "compact" } else { "delete" }, kept.retention_ms.to_string());
-        for (key, stated) in [
+        // what has the broker's own time is never refused for it
+        let bounds = ["message.timestamp.after.max.ms", "message.timestamp.before.max.ms"].map(|key| (key, "9223372036854775807"));
+        let bounds = bounds.into_iter().filter(|_| !arrives);
+        let stated = [
             ("compression.type", "producer"),
             ("retention.bytes", "-1"),
             ("message.timestamp.type", times),
             ("cleanup.policy", cleanup),
             ("retention.ms", &retention),
-        ] {
+        ];
+        for (key, stated) in stated.into_iter().chain(bounds) {
             let entry = config.get(key).unwrap();
             assert_eq!((entry.value.as_deref(), &entry.source), (Some(stated), &ConfigSource::DynamicTopic), "{name}: {key}");
         }

@@ -4,12 +4,12 @@
 
 use jari_domain::{
     Refusal, Timestamp,
-    ids::OrderId,
+    ids::{HoldId, OrderId},
     order::{Order, OrderCommand},
     slot::SlotCommand,
 };
 
-use super::{decide, hold_of, on_every_slot, slot_touches};
+use super::{decide, on_every_slot, slot_touches};
 use crate::engine::{Changes, States, Touch, UnitOfWork};
 
 /// Expires an order and what is left of its holds.
@@ -35,7 +35,7 @@ impl UnitOfWork for ExpireOrder {
             return Ok(Vec::new());
         }
         let mut changes = vec![(0, events)];
-        let expire = |_: &_, _| SlotCommand::ExpireHold { hold_id: hold_of(&self.order_id) };
+        let expire = |_: &_, _| SlotCommand::ExpireHold { hold_id: HoldId::from(&self.order_id) };
         on_every_slot(states, states.at::<Order>(0), now, expire, &mut changes)?;
         Ok(changes)
     }

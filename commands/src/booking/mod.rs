@@ -14,7 +14,7 @@ pub use confirm_order::ConfirmOrder;
 pub use expire_order::ExpireOrder;
 use jari_domain::{
     AnyEvent, Refusal, Refuse, Timestamp,
-    ids::{HoldId, OrderId, SlotId},
+    ids::SlotId,
     order::{Order, OrderStatus},
     registry::AsAggregate,
     slot::{InventorySlot, SlotCommand},
@@ -25,8 +25,8 @@ pub use settle_order::SettleOrder;
 
 use crate::engine::{Changes, States, Touch};
 
-/// The slots of which an order has something, as touches, in the order of their ids; they follow the order's own touch at index 0. Before and
-/// after that it has nothing of them, and a slot that cannot be read is in nobody's way who only leaves the line.
+/// The slots of which an order has something, as touches, in the order of their ids; they follow the order's own touch at index 0. An order that is in
+/// line, or has ended, has nothing of them: it can leave the line also when one of its slots cannot be read.
 fn slot_touches(order: &Order) -> Vec<Touch> {
     match order.status() {
         OrderStatus::Held | OrderStatus::Confirmed => order.draws().keys().map(Touch::existing).collect(),
@@ -57,9 +57,4 @@ fn decide_slot(states: &States<'_>, index: usize, command: &SlotCommand, now: Ti
 fn decide<A: AsAggregate>(states: &States<'_>, index: usize, command: &A::Command, now: Timestamp) -> Result<Vec<AnyEvent>, Refusal> {
     let events = states.at::<A>(index).decide(command, now).map_err(|e| e.to_refusal())?;
     Ok(events.into_iter().map(A::wrap).collect())
-}
-
-/// An order's holds bear its id.
-fn hold_of(order_id: &OrderId) -> HoldId {
-    HoldId::from(order_id)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use jari_domain::{Refusal, StreamId, Timestamp, registry::AsAggregate};
+use jari_domain::{Few, Refusal, StreamId, Timestamp, registry::AsAggregate};
 
 use super::decide;
 use crate::engine::{Changes, States, Touch, UnitOfWork};
@@ -34,6 +34,10 @@ impl<A: AsAggregate> UnitOfWork for OneStream<A> {
     }
     fn touches(&self) -> Vec<Touch> {
         vec![self.touch.clone()]
+    }
+    fn beforehand(&self, states: &States<'_>, most: usize, now: Timestamp) -> Changes {
+        let events = states.at::<A>(0).beforehand(&self.command, Few { within: most, before: most }, now);
+        if events.is_empty() { Changes::new() } else { vec![(0, events.into_iter().map(A::wrap).collect())] }
     }
     fn decide(&self, states: &States<'_>, now: Timestamp) -> Result<Changes, Refusal> {
         Ok(vec![(0, decide::<A>(states, 0, &self.command, now)?)])

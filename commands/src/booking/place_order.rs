@@ -6,14 +6,14 @@
 use std::ops::RangeInclusive;
 
 use jari_domain::{
-    Decider, Refusal, Refuse, Sealed, Timestamp,
+    Refusal, Refuse, Sealed, Timestamp,
     ids::{CustomerRef, OrderId, ProductId},
-    order::{MAX_LINES, Order, OrderCommand, OrderStatus},
+    order::{MAX_LINES, Order, OrderCommand, OrderError, OrderStatus},
     product::{LineRequest, Product, ProductError},
-    registry::AsAggregate,
     slot::MAX_HOLD_SECONDS,
 };
 
+use super::decide;
 use crate::engine::{Changes, States, Touch, UnitOfWork};
 
 /// A line of a request.
@@ -92,14 +92,18 @@ impl UnitOfWork for PlaceOrder {
     }
 
     fn decide(&self, states: &States<'_>, now: Timestamp) -> Result<Changes, Refusal> {
-        let order = states.at::<Order>(0);
-        let (mut priced, mut failing) = (Vec::with_capacity(self.lines.len()), Vec::new());
-        let mut hold_seconds = u32::try_from(MAX_HOLD_SECONDS).unwrap_or(u32::MAX);
-        // an order that exists or has too many lines is refused below, before any product is asked
-        if order.status() == OrderStatus::Absent && self.lines.len() <= MAX_LINES {
+        let (mut priced, mut failing, mut hold_seconds) = (Vec::with_capacity(self.lines.len()), Vec::new(), MAX_HOLD_SECONDS);
+        // an order that exists is refused as such, before any product is asked
+        if states.at::<Order>(0).status() == OrderStatus::Absent {
+            if self.lines.len() > MAX_LINES {
+                return Err(OrderError::TooManyLines { lines: self.lines.len() }.to_refusal());
+            }
             let products = self.products();
             for (number, line) in self.lines.iter().enumerate() {
-                let index = 1 + products.iter().position(|p| **p == line.product_id).unwrap_or_default();
+                let index = 1 + products
+                    .iter()
+                    .position(|p| **p == line.product_id)
+                    .expect("each line's product is among them, which are no more than the lines");
                 let product = states.at::<Product>(index);
                 match product.quote(&line.product_id, &line.request, now) {
                     Ok(quoted) => priced.push(quoted),
@@ -110,11 +114,8 @@ impl UnitOfWork for PlaceOrder {
             if let Some(refusal) = self.refused(&failing) {
                 return Err(refusal);
             }
-        } else if order.status() == OrderStatus::Absent {
-            return Err(jari_domain::order::OrderError::TooManyLines { lines: self.lines.len() }.to_refusal());
         }
         let command = OrderCommand::PlaceOrder { customer: self.customer.clone(), lines: priced, hold_seconds, personal: self.personal.clone() };
-        let events = order.decide(&command, now).map_err(|e| e.to_refusal())?;
-        Ok(vec![(0, events.into_iter().map(Order::wrap).collect())])
+        Ok(vec![(0, decide::<Order>(states, 0, &command, now)?)])
     }
 }

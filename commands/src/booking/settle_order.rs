@@ -6,16 +6,16 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use jari_domain::{
-    AnyEvent, Decider, Refusal, Refuse, Timestamp,
+    Decider, Few, Refusal, Timestamp,
     ids::{OrderId, SlotId},
     order::{LineFailure, MAX_FAILURES, Order, OrderCommand, OrderStatus},
     registry::AsAggregate,
-    slot::SlotCommand,
+    slot::{InventorySlot, SlotCommand},
 };
 use jari_event_store::LeaseStamp;
 use jiff::SignedDuration;
 
-use super::decide_slot;
+use super::{decide, decide_slot};
 use crate::engine::{Changes, States, Touch, UnitOfWork};
 
 /// Settles one order. Harmless to repeat: an order that is not waiting any more is left as it is.
@@ -42,17 +42,38 @@ impl UnitOfWork for SettleOrder {
         self.lease.as_deref().cloned()
     }
 
+    /// What the order may leave to its own group is little in each slot, so that it is not much in all of them.
+    fn beforehand(&self, states: &States<'_>, most: usize, now: Timestamp) -> Changes {
+        let order = states.at::<Order>(0);
+        let (mut changes, mut rest) = (Changes::new(), most);
+        if order.status() != OrderStatus::Placed {
+            return changes;
+        }
+        let (expires_at, within) = (expiry(order, now), most / self.draws.len().max(1));
+        for (index, quantity) in (1..).zip(self.draws.values()) {
+            if rest == 0 {
+                break;
+            }
+            let few = Few { within, before: rest };
+            let events = states.at::<InventorySlot>(index).beforehand(&self.hold(*quantity, expires_at), few, now);
+            if !events.is_empty() {
+                rest -= events.len();
+                changes.push((index, events.into_iter().map(InventorySlot::wrap).collect()));
+            }
+        }
+        changes
+    }
+
     fn decide(&self, states: &States<'_>, now: Timestamp) -> Result<Changes, Refusal> {
         let order = states.at::<Order>(0);
         if order.status() != OrderStatus::Placed {
             return Ok(Vec::new());
         }
-        let expires_at = now.saturating_add(SignedDuration::from_secs(i64::from(order.hold_seconds()))).unwrap_or(Timestamp::MAX);
+        let expires_at = expiry(order, now);
         let mut changes = Vec::with_capacity(1 + self.draws.len());
         let mut refusals = BTreeMap::new();
         for (index, (slot_id, quantity)) in (1..).zip(&self.draws) {
-            let hold = SlotCommand::HoldForOrder { order_id: self.order_id.clone(), quantity: *quantity, expires_at };
-            match decide_slot(states, index, &hold, now) {
+            match decide_slot(states, index, &self.hold(*quantity, expires_at), now) {
                 Ok(events) => changes.push((index, events)),
                 Err(refusal) => {
                     refusals.insert(slot_id, refusal);
@@ -65,10 +86,20 @@ impl UnitOfWork for SettleOrder {
             changes.clear();
             OrderCommand::RejectOrder { failures: failures(order, &refusals) }
         };
-        let events = order.decide(&command, now).map_err(|e| e.to_refusal())?;
-        changes.push((0, events.into_iter().map(Order::wrap).collect::<Vec<AnyEvent>>()));
+        changes.push((0, decide::<Order>(states, 0, &command, now)?));
         Ok(changes)
     }
+}
+
+impl SettleOrder {
+    fn hold(&self, quantity: u32, expires_at: Timestamp) -> SlotCommand {
+        SlotCommand::HoldForOrder { order_id: self.order_id.clone(), quantity, expires_at }
+    }
+}
+
+/// When the holds of an order end that are taken now.
+fn expiry(order: &Order, now: Timestamp) -> Timestamp {
+    now.saturating_add(SignedDuration::from_secs(i64::from(order.hold_seconds()))).unwrap_or(Timestamp::MAX)
 }
 
 /// Every line that draws on a slot which refused, by line and slot.

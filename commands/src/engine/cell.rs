@@ -34,6 +34,10 @@ enum Phase {
     Stale,
 }
 
+/// What a cell takes in memory beside what its state holds: itself, its id, its place in the map, and the same state once more with what is on its way, which
+/// shares with the durable one whatever can be large.
+pub(super) const CELL_BYTES: usize = 1_024;
+
 /// A stream in memory.
 #[derive(Debug)]
 pub(super) struct Cell {
@@ -48,9 +52,11 @@ pub(super) struct Cell {
     pub queue: VecDeque<u64>,
     /// When it was last used, in uses.
     pub touched: u64,
+    /// What its durable state was last found to take, in bytes: see [`jari_domain::Decider::bytes`].
+    pub bytes: usize,
     /// Raised with each read that is asked for.
     pub generation: u64,
-    pub snapshot_number: u64,
+    pub snapshot_sequence: u64,
     /// The greatest sequence that the log was seen to have: what was read before it is old.
     heard: u64,
     /// Taken to be empty, and neither read nor proved by a group that landed on it: what the log was heard to have before is not known here.
@@ -67,8 +73,9 @@ impl Cell {
             in_flight: 0,
             queue: VecDeque::new(),
             touched: 0,
+            bytes: 0,
             generation: 0,
-            snapshot_number: 0,
+            snapshot_sequence: 0,
             heard: 0,
             presumed: false,
         }
@@ -130,6 +137,13 @@ impl Cell {
         }
     }
 
+    /// Looks anew what its state takes, and moves `sum`, which is that of all cells.
+    pub fn weigh(&mut self, sum: &mut usize) {
+        let bytes = self.durable.as_ref().map_or(0, |version| version.state.bytes());
+        *sum = *sum + bytes - self.bytes;
+        self.bytes = bytes;
+    }
+
     /// Forgets what was decided and has not landed.
     pub fn forget_undurable(&mut self) {
         self.ahead = None;
@@ -152,8 +166,8 @@ impl Cell {
 
     /// Takes what was read. It is stale at once when the log was meanwhile seen to have gone on.
     pub fn take(&mut self, loaded: LoadedStream) {
-        if loaded.snapshot_version > 0 || self.durable.is_none() {
-            self.snapshot_number = loaded.snapshot_version;
+        if loaded.snapshot_sequence > 0 || self.durable.is_none() {
+            self.snapshot_sequence = loaded.snapshot_sequence;
         }
         self.phase = if loaded.version < self.heard { Phase::Stale } else { Phase::Ready };
         self.durable = Some(Version { state: loaded.state, number: loaded.version, last_time: loaded.last_time });

@@ -19,6 +19,7 @@ use super::{
     cell::Cell,
     digest,
     flight::Flight,
+    limits::CoreLimits,
     recent::{RecentOutcomes, repeat, uuid_time},
     unit::{Access, ExecuteError, Origin, Outcome, States, Touch, UnitOfWork},
 };
@@ -32,36 +33,6 @@ pub(super) struct Reply {
 /// How far ahead of the engine's clock an id's own time may lie: clocks of callers are wrong, by hours at most. Outcomes are kept for
 /// [`crate::engine::OUTCOMES_KEPT_BEYOND_DAYS`] longer than ids are remembered, so that such an id is refused for its age before its outcome is forgotten.
 const ID_AHEAD: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
-
-/// Bounds of the loop.
-#[derive(Debug, Clone, Copy)]
-pub struct CoreLimits {
-    /// Streams kept in memory; each is a few kilobytes and its live holds.
-    pub cells: usize,
-    /// Outcomes kept in memory, about 200 bytes each.
-    pub recent_outcomes: usize,
-    /// Times that a unit is decided again after another writer was first.
-    pub attempts: u32,
-    /// Events after which a new snapshot of a stream is offered.
-    pub snapshot_every: u64,
-    /// Days for which command ids are remembered.
-    pub retention_days: u32,
-    /// See [`jari_event_store::BatchLimits`].
-    pub batch: jari_event_store::BatchLimits,
-}
-
-impl Default for CoreLimits {
-    fn default() -> Self {
-        Self {
-            cells: 100_000,
-            recent_outcomes: 100_000,
-            attempts: 32,
-            snapshot_every: 2_000,
-            retention_days: 30,
-            batch: jari_event_store::BatchLimits::default(),
-        }
-    }
-}
 
 /// What the loop's owner must do after a turn.
 #[derive(Debug, Default)]
@@ -93,15 +64,23 @@ pub(super) struct Unit {
     pub attempts: u32,
     /// It is not decided again, only looked up once more: what its callers are told when its id was never recorded.
     pub verdict: Option<Result<Outcome, ExecuteError>>,
+    /// The refusal of a unit of the engine's own: without an id there is no record of it to carry it.
+    pub refusal: Option<Refusal>,
     pub replies: Vec<Reply>,
     /// How many of them came before its id was last looked up.
     pub asked: usize,
+    /// What it needs beforehand is on its way: it stands first in its queues, and is not decided before that has landed.
+    pub prepares: bool,
 }
 
 /// The loop's state.
 pub(super) struct Core {
     pub limits: CoreLimits,
     pub cells: FxHashMap<StreamId, Cell>,
+    /// What the states in them take: the sum of their `bytes`.
+    pub bytes: usize,
+    /// At more bytes than these some of them are let go.
+    pub heavy: usize,
     /// Every unit that has come and has no answer yet, by its number in the order of arrival.
     pub units: FxHashMap<u64, Unit>,
     pub by_key: FxHashMap<CommandKey, u64>,
@@ -123,6 +102,8 @@ impl Core {
         Self {
             limits,
             cells: FxHashMap::default(),
+            bytes: 0,
+            heavy: limits.cell_bytes,
             units: FxHashMap::default(),
             by_key: FxHashMap::default(),
             recent: RecentOutcomes::new(limits.recent_outcomes, now),
@@ -168,7 +149,19 @@ impl Core {
         }
         let touches = work.touches();
         let own = touches.len();
-        let unit = Unit { work, origin: Arc::new(origin), touches, own, lookup, attempts: 0, verdict: None, replies: vec![reply], asked: 1 };
+        let unit = Unit {
+            work,
+            origin: Arc::new(origin),
+            touches,
+            own,
+            lookup,
+            attempts: 0,
+            verdict: None,
+            refusal: None,
+            replies: vec![reply],
+            asked: 1,
+            prepares: false,
+        };
         self.units.insert(number, unit);
         self.line_up(number, now);
         self.wake(now);
@@ -217,10 +210,11 @@ impl Core {
             self.cell(touch);
         }
         self.queue_up(number, &touches);
+        self.turn_goes_on(number);
     }
 
     /// Enters the unit where it belongs by its number: a unit that fell comes back before those that came after it.
-    fn queue_up(&mut self, number: u64, touches: &[Touch]) {
+    pub fn queue_up(&mut self, number: u64, touches: &[Touch]) {
         for touch in touches {
             if let Some(cell) = self.cells.get_mut(&touch.stream)
                 && let Err(place) = cell.queue.binary_search(&number)
@@ -235,11 +229,12 @@ impl Core {
 
     /// Looks at streams that have become free until nobody more can go on.
     pub fn wake(&mut self, now: Timestamp) {
-        // Ends: each round takes one wake-up, and a wake-up makes more only when a unit leaves its queues for good.
+        // Ends: each round takes one wake-up, and a wake-up makes more only when a unit leaves its queues, for good or until an append is answered.
         while let Some(stream) = self.wakeups.pop_front() {
             let Some(first) = self.cells.get(&stream).filter(|c| c.is_ready()).and_then(|c| c.queue.front().copied()) else { continue };
             let Some(unit) = self.units.get(&first) else { continue };
             let its_turn = unit.lookup != Lookup::Pending
+                && !unit.prepares
                 && unit.touches.iter().all(|t| self.cells.get(&t.stream).is_some_and(|c| c.is_ready() && c.queue.front() == Some(&first)));
             if its_turn {
                 self.leave_queues(first);
@@ -294,7 +289,11 @@ impl Core {
         let now = to_microseconds(newest.map(|v| v.last_time).fold(now, Timestamp::max));
         let states = States(self.states(&unit.touches));
         // A mistake in one decision must not take the loop down, and with it everybody else's; it is answered like any other failure.
-        let Ok(decision) = catch_unwind(AssertUnwindSafe(|| unit.work.decide(&states, now))) else {
+        let decided = catch_unwind(AssertUnwindSafe(|| match unit.work.beforehand(&states, self.limits.beforehand, now) {
+            needed if needed.is_empty() => (unit.work.decide(&states, now), false),
+            needed => (Ok(needed), true),
+        }));
+        let Ok((decision, is_beforehand)) = decided else {
             let name = unit.work.name();
             self.finish(number, Err(ExecuteError::DecisionFailed { name }));
             return;
@@ -309,8 +308,13 @@ impl Core {
             let expected = self.cells.get(&touch.stream).and_then(Cell::newest).map_or(0, |v| v.number);
             uses.push(StreamUse { stream: touch.stream.clone(), expected, claims: touch.claims || !events.is_empty(), events });
         }
+        let own = refusal.clone().filter(|_| unit.origin.key.is_none());
         match group(unit, uses, refusal, now) {
-            Ok(group) => {
+            Ok(mut group) => {
+                if is_beforehand {
+                    // its outcome is still to come
+                    group.command = None;
+                }
                 for used in &group.uses {
                     if let Some(cell) = self.cells.get_mut(&used.stream) {
                         cell.decided(&used.events, now);
@@ -318,6 +322,12 @@ impl Core {
                     }
                 }
                 self.pending.push_back((number, group.knowing(self.known)));
+                if is_beforehand {
+                    self.keep_turn(number);
+                }
+                if let Some(unit) = self.units.get_mut(&number) {
+                    unit.refusal = own;
+                }
             }
             Err(error) => self.finish(number, Err(ExecuteError::LogRefused { reason: error.to_string() })),
         }

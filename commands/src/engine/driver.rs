@@ -37,7 +37,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 const TAIL_PAGE: usize = 4_096;
 
 type Loaded = Vec<(StreamId, u64, Result<LoadedStream, String>)>;
-type LookedUp = (Vec<CommandKey>, Vec<(CommandKey, RecordedCommand)>);
+type LookedUp = (Vec<CommandKey>, Vec<(CommandKey, Result<RecordedCommand, LogError>)>);
 
 /// What the loop waits for besides callers and appends.
 enum Answer {
@@ -165,7 +165,6 @@ impl Driver {
             && !appended.stale
         {
             self.failures = 0;
-            self.clock.hear(appended.recorded_at);
         }
         self.core.appended(number, result, self.now());
         if self.core.flight.disconnected {
@@ -203,9 +202,19 @@ impl Driver {
                     self.core.loaded(&stream, asked, result, now);
                 }
             }
-            Answer::LookedUp(number, (asked, found)) => {
+            Answer::LookedUp(number, (mut asked, looked_up)) => {
                 self.lookups.remove(&number);
                 self.look_at_health();
+                let mut found = Vec::with_capacity(looked_up.len());
+                for (key, record) in looked_up {
+                    match record {
+                        Ok(record) => found.push((key, record)),
+                        Err(error) => {
+                            asked.retain(|asked| *asked != key);
+                            self.core.unreadable(&key, &error.to_string());
+                        }
+                    }
+                }
                 self.core.looked_up(&asked, found, now);
             }
             Answer::Followed(read) => {
@@ -327,7 +336,7 @@ impl Driver {
 fn failure(error: LogError) -> AppendFailure {
     if error.is_unique_violation() {
         AppendFailure::UniqueKey
-    } else if error.is_connection_loss() {
+    } else if error.is_away() {
         AppendFailure::Disconnected
     } else {
         AppendFailure::Refused(error.to_string())
@@ -339,7 +348,7 @@ async fn load(reader: Reader, loads: Vec<(jari_event_store::LoadRequest, u64)>) 
     let (requests, asked): (Vec<_>, Vec<_>) = loads.into_iter().unzip();
     // Ends when the database answers.
     loop {
-        match reader.load(requests.clone()).await {
+        match reader.load(&requests).await {
             Ok(results) => {
                 let streams = requests.iter().zip(asked).zip(results);
                 return Answer::Loaded(streams.map(|((r, asked), result)| (r.stream.clone(), asked, result.map_err(|e| e.to_string()))).collect());

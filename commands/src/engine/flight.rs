@@ -213,6 +213,7 @@ impl Core {
                 }
             }
         }
+        self.wake(now);
         self.evict();
     }
 
@@ -222,9 +223,12 @@ impl Core {
             let Some(cell) = self.cells.get_mut(&used.stream) else { continue };
             cell.in_flight -= 1;
             cell.landed(&used.events, decided_at);
+            if !used.events.is_empty() {
+                cell.weigh(&mut self.bytes);
+            }
             let stale = cell.is_stale();
             if let Some(durable) = cell.durable()
-                && durable.number >= cell.snapshot_number + self.limits.snapshot_every.max(durable.state.weight() as u64)
+                && durable.number >= cell.snapshot_sequence + self.limits.snapshot_every.max(durable.state.weight() as u64)
             {
                 let snapshot = StateSnapshot {
                     stream: used.stream.clone(),
@@ -232,14 +236,18 @@ impl Core {
                     version: durable.number,
                     last_time: durable.last_time,
                 };
-                cell.snapshot_number = snapshot.version;
+                cell.snapshot_sequence = snapshot.version;
                 self.effects.snapshots.push(snapshot);
             }
             if stale {
                 self.refresh(&used.stream);
             }
         }
-        let mut refusal = None;
+        if self.came_beforehand(number) {
+            self.effects.recorded.extend(appended.recorded(group, head).map(Arc::new));
+            return;
+        }
+        let mut refusal = self.units.get_mut(&number).and_then(|unit| unit.refusal.take());
         if let Some(row) = group.command.take() {
             if !row.is_recorded() {
                 self.refuse_unrecorded(number, Outcome { position: head, refusal: row.refusal, events: Vec::new() });

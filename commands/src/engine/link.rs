@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jari_event_store::{Appender, Database, LogError, LogTail, RecordedEvent};
+use jari_event_store::{Appender, Database, LogError, LogTail, Reader, RecordedEvent, within};
 
 /// Between two tries to reach the database, and before the first one after a connection that did nothing.
 const RETRY: Duration = Duration::from_millis(200);
@@ -48,14 +48,16 @@ async fn attempt(old: &Appender, database: &Database, tail: &LogTail) -> Result<
     let connect = async {
         let new = Appender::connect(database).await?;
         old.end(database).await?;
-        Ok(new)
+        Ok::<_, LogError>(new)
     };
-    let new = tokio::time::timeout(PATIENCE, connect).await.unwrap_or_else(|_| Err(LogError::Pool("no answer".into())))?;
+    let new = within(PATIENCE, connect).await?;
     // No bound of our own on this wait: a try that was given up would leave its backend waiting for a standby, and the next one another.
     new.wait_until_safe().await?;
     let (known, newest) = tail.newest();
     let there = new.event_at(known).await?;
     let place = |event: &RecordedEvent| (event.aggregate_type.clone(), event.aggregate_id.clone(), event.sequence, event.recorded_at);
+    // A machine that slept has lost its connections by that: nothing is decided before it knows for how long.
+    within(PATIENCE, tail.clock().ask(&Reader::new(database.clone()))).await?;
     let holds = known == 0 || there.is_some_and(|there| newest.is_none_or(|newest| place(&newest) == place(&there)));
     Ok(if holds { Link::Made(Box::new(new)) } else { Link::OtherHistory { known } })
 }

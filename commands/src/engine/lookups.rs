@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 use super::{
     core::{Core, Lookup, answer},
     recent::repeat,
+    unit::ExecuteError,
 };
 
 impl Core {
@@ -44,6 +45,14 @@ impl Core {
         // after the answers: more may have been found than are remembered
         for (key, outcome) in found {
             self.recent.put(key, outcome, now);
+        }
+    }
+
+    /// The record of this command cannot be read: whether it was done is not known, so it is not done now.
+    pub fn unreadable(&mut self, key: &CommandKey, reason: &str) {
+        let Some(number) = self.by_key.get(key).copied() else { return };
+        if self.units.get(&number).is_some_and(|unit| unit.lookup == Lookup::Pending) {
+            self.finish(number, Err(ExecuteError::StreamUnreadable { stream: format!("commands/{}", key.id), reason: reason.to_owned() }));
         }
     }
 

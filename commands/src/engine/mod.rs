@@ -1,11 +1,13 @@
 //! The road of a command: admission, decision, the log, the answer.
 
 mod admission;
+mod beforehand;
 mod cell;
 mod core;
 mod digest;
 mod driver;
 mod flight;
+mod limits;
 mod link;
 mod lookups;
 mod recent;
@@ -26,13 +28,13 @@ use std::{
 
 pub use self::{
     admission::{AdmissionLimits, Carried, Permit},
-    core::CoreLimits,
     digest::{Digester, Mark},
+    limits::CoreLimits,
     unit::{Access, Changes, ExecuteError, Origin, Outcome, States, Touch, UnitOfWork},
 };
 use admission::Admission;
 use driver::Driver;
-use jari_event_store::{Appender, Clock, Database, LogError, LogTail, Reader, SnapshotWriter};
+use jari_event_store::{Appender, Clock, Database, LogError, LogTail, SnapshotWriter};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +52,7 @@ pub struct EngineSettings {
     pub limits: CoreLimits,
     /// How long a caller waits for its outcome before it is told to ask again.
     pub answer_within: Duration,
-    /// An append that takes longer is taken for a stalled database: new callers are told to come back.
+    /// An append, or a look-up of request ids, that takes longer is taken for a stalled database: new callers are told to come back.
     pub stalled_after: Duration,
 }
 
@@ -71,7 +73,7 @@ impl Default for EngineSettings {
 pub enum Health {
     /// As it should.
     Serving,
-    /// An append has been under way for longer than it should.
+    /// An append or a look-up has been under way for longer than it should.
     Stalled,
     /// The connection is gone and being made anew.
     Disconnected,
@@ -172,10 +174,11 @@ impl Engine {
         stop: CancellationToken,
     ) -> Result<(Self, tokio::task::JoinHandle<()>), LogError> {
         let appender = Appender::connect(&database).await?;
-        let clock = Clock::new(Reader::new(database.clone()).clock().await?);
+        let clock = tail.clock().clone();
         let shared = Arc::new(Shared::default());
-        // Every submission of a caller holds a place, and the engine's own are few: the queue cannot be what overflows.
-        let (submissions, arrivals) = mpsc::channel(settings.admission.places + 4_096);
+        // Every submission of a caller holds a place, and settlement has at most 4,096 orders and 512 ends of holds under way: the queue cannot be what
+        // overflows.
+        let (submissions, arrivals) = mpsc::channel(settings.admission.places + 8_192);
         let driver = Driver::new(settings, database, (tail, snapshots), appender, clock.clone(), shared.clone());
         // joined by whoever started the engine; it ends after `stop`, when what was accepted is settled
         let task = tokio::spawn(driver.run(arrivals, stop.clone()));

@@ -53,9 +53,9 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let now = Timestamp::from_second(1_800_000_000).unwrap();
-        let mut model = Model { epoch: 1, ..Model::default() };
+        let mut model = Model { epoch: 1, beforehand: dice.pick(&[1, 2, 2_048]), ..Model::default() };
         town::found(&mut model, &mut dice, now);
-        let nodes = (0..1 + dice.below(2)).map(|_| Node::new(&mut dice, now)).collect();
+        let nodes = (0..1 + dice.below(2)).map(|_| Node::new(&mut dice, model.beforehand, now)).collect();
         let (orphans, calls, used) = (Vec::new(), Vec::new(), Vec::new());
         let settled = model.log.len();
         Self { dice, now, model, nodes, orphans, calls, used, owner: 0, settled, acknowledged: 0 }
@@ -75,7 +75,11 @@ impl World {
             0..=29 => self.call(at),
             30..=33 => self.repeat(at),
             34..=37 => town::foreign(&mut self.model, &mut self.dice, self.now),
-            38..=40 => self.now += SignedDuration::from_millis(i64::try_from(self.dice.below(20_000)).unwrap()),
+            38..=40 => {
+                // now and then so much later that everything has lapsed
+                let most = if self.dice.one_in(4) { 100_000 } else { 20_000 };
+                self.now += SignedDuration::from_millis(i64::try_from(self.dice.below(most)).unwrap());
+            }
             41 => self.nodes[at].skew = SignedDuration::from_secs(i64::try_from(self.dice.below(60)).unwrap() - 30),
             42 => self.nodes[at].cut(&mut self.model, &mut self.dice),
             43 if self.dice.one_in(6) => self.kill(at),
@@ -103,7 +107,7 @@ impl World {
     }
 
     fn call(&mut self, at: usize) {
-        let work = town::ask(&mut self.dice, self.now);
+        let work = town::ask(&self.model, &mut self.dice, self.now);
         let mut random = [0; 16];
         random[..8].copy_from_slice(&self.dice.throw().to_le_bytes());
         random[8..].copy_from_slice(&self.dice.throw().to_le_bytes());
@@ -132,7 +136,7 @@ impl World {
         let mut work = self.model.works[unit].clone();
         if self.dice.one_in(5) {
             digest = [2; 16];
-            work = town::ask(&mut self.dice, self.now);
+            work = town::ask(&self.model, &mut self.dice, self.now);
         }
         if self.model.poisoned.contains(&unit) {
             self.model.poisoned.insert(self.model.works.len());
@@ -141,7 +145,7 @@ impl World {
     }
 
     fn kill(&mut self, at: usize) {
-        let new = Node::new(&mut self.dice, self.now);
+        let new = Node::new(&mut self.dice, self.model.beforehand, self.now);
         let dead = std::mem::replace(&mut self.nodes[at], new);
         self.orphans.push(dead.session);
         if at == self.owner {

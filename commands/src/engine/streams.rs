@@ -4,10 +4,14 @@ use jari_domain::{StreamId, Timestamp};
 use jari_event_store::LoadedStream;
 
 use super::{
-    cell::Cell,
+    cell::{CELL_BYTES, Cell},
     core::{Core, Lookup},
     unit::{Access, ExecuteError, Touch},
 };
+
+/// A stream among those of the last so many uses is not let go for its size: it would soon be read again, and a slot with a million holds takes seconds to
+/// read. No more than a batch has groups, so that they stay a small part of what there is room for; fewer where few streams are kept.
+const OF_LATE: usize = 1_024;
 
 impl Core {
     pub(super) fn cell(&mut self, touch: &Touch) -> &mut Cell {
@@ -28,7 +32,10 @@ impl Core {
     pub(super) fn loaded(&mut self, stream: &StreamId, asked: u64, result: Result<LoadedStream, String>, now: Timestamp) {
         let Some(cell) = self.cells.get_mut(stream).filter(|c| c.is_loading() && c.generation == asked) else { return };
         match result {
-            Ok(loaded) => cell.take(loaded),
+            Ok(loaded) => {
+                cell.take(loaded);
+                cell.weigh(&mut self.bytes);
+            }
             Err(reason) => {
                 let waiting: Vec<u64> = cell.queue.iter().copied().collect();
                 for number in waiting {
@@ -44,7 +51,7 @@ impl Core {
                         None => self.finish(number, Err(error)),
                     }
                 }
-                self.cells.remove(stream);
+                self.let_go(stream);
             }
         }
         self.refresh(stream);
@@ -59,7 +66,7 @@ impl Core {
             return;
         }
         if cell.is_idle() {
-            self.cells.remove(stream);
+            self.let_go(stream);
         } else {
             cell.mark_stale();
             self.refresh(stream);
@@ -70,7 +77,7 @@ impl Core {
     pub(super) fn refresh(&mut self, stream: &StreamId) {
         if let Some(cell) = self.cells.get_mut(stream).filter(|c| c.is_stale() && c.in_flight == 0) {
             if cell.queue.is_empty() {
-                self.cells.remove(stream);
+                self.let_go(stream);
             } else {
                 self.effects.loads.push(cell.reload(stream));
             }
@@ -81,16 +88,60 @@ impl Core {
     pub(super) fn forget_presumed(&mut self, touches: &[Touch]) {
         for touch in touches {
             if self.cells.get(&touch.stream).is_some_and(|cell| cell.presumed && cell.is_idle()) {
-                self.cells.remove(&touch.stream);
+                self.let_go(&touch.stream);
             }
         }
     }
 
-    /// Lets go of the streams that were used longest ago. Never of one that somebody waits for or that is under way.
+    fn let_go(&mut self, stream: &StreamId) {
+        self.bytes -= self.cells.remove(stream).map_or(0, |cell| cell.bytes);
+    }
+
+    /// What all cells take in memory, about.
+    pub(super) fn cell_bytes(&self) -> usize {
+        self.bytes + self.cells.len() * CELL_BYTES
+    }
+
+    /// Lets go of the streams that were used longest ago, when there are too many of them or they are too large. Never of one that somebody waits for
+    /// or that is under way.
     pub(super) fn evict(&mut self) {
         if self.cells.len() > self.limits.cells {
-            let since = self.uses.saturating_sub(self.limits.cells as u64 / 2);
-            self.cells.retain(|_, cell| cell.touched > since || !cell.is_idle());
+            self.let_go_until(self.uses.saturating_sub(self.limits.cells as u64 / 2));
         }
+        let (bytes, most) = (self.cell_bytes(), self.limits.cell_bytes);
+        if bytes <= most {
+            self.heavy = most;
+        } else if bytes > self.heavy {
+            // half of it at once, so that cells are seldom looked through
+            self.let_go_until(self.used_before(bytes - most / 2));
+            // where it is those in use that are so large, they are not looked through again before more has come
+            self.heavy = self.cell_bytes() + most / 4;
+        }
+    }
+
+    /// Until which use the streams have so many bytes that were used longest ago and nobody needs now; those of late are not among them.
+    fn used_before(&self, mut bytes: usize) -> u64 {
+        let late = self.uses.saturating_sub(OF_LATE.min(self.limits.cells / 2) as u64);
+        let idle = self.cells.values().filter(|cell| cell.touched <= late && cell.is_idle());
+        let mut idle: Vec<(u64, usize)> = idle.map(|cell| (cell.touched, cell.bytes + CELL_BYTES)).collect();
+        idle.sort_unstable();
+        let mut until = 0;
+        for (touched, more) in idle {
+            if bytes == 0 {
+                break;
+            }
+            bytes = bytes.saturating_sub(more);
+            until = touched;
+        }
+        until
+    }
+
+    fn let_go_until(&mut self, use_of: u64) {
+        let bytes = &mut self.bytes;
+        self.cells.retain(|_, cell| {
+            let stays = cell.touched > use_of || !cell.is_idle();
+            *bytes -= if stays { 0 } else { cell.bytes };
+            stays
+        });
     }
 }

@@ -14,11 +14,15 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    core::{Core, CoreLimits, Reply},
+    core::{Core, Reply},
     flight::{AppendFailure, Departure},
+    limits::CoreLimits,
     unit::{ExecuteError, Origin, Outcome, UnitOfWork},
 };
 use crate::booking::{ConfirmOrder, OneStream};
+
+mod beforehand;
+mod cells;
 
 type Answer = oneshot::Receiver<Result<Outcome, ExecuteError>>;
 
@@ -76,7 +80,7 @@ fn opened(pool: &str, more: u64) -> LoadedStream {
         }
     }
     let state = AnyState::InventorySlot(Box::new(slot_state));
-    LoadedStream { stream: StreamId::from(&slot(pool)), state, version, last_time: at(0), snapshot_version: 0 }
+    LoadedStream { stream: StreamId::from(&slot(pool)), state, version, last_time: at(0), snapshot_sequence: 0 }
 }
 
 fn load(core: &mut Core, loaded: LoadedStream) {
@@ -181,7 +185,7 @@ fn an_order_that_turns_out_to_exist_is_never_confirmed_without_its_slots() {
     let mut answer = submit(&mut core, ConfirmOrder { order_id: order_id.clone() }, key(1));
     let stream = StreamId::from(&order_id);
     let absent = AnyState::new(Order::TYPE).unwrap();
-    load(&mut core, LoadedStream { stream: stream.clone(), state: absent.clone(), version: 0, last_time: at(0), snapshot_version: 0 });
+    load(&mut core, LoadedStream { stream: stream.clone(), state: absent.clone(), version: 0, last_time: at(0), snapshot_sequence: 0 });
     let departure = core.depart(at(1)).expect("refused: no such order");
     let (number, fallen) = fall(departure, false);
     core.appended(number, fallen, at(1));
@@ -193,7 +197,7 @@ fn an_order_that_turns_out_to_exist_is_never_confirmed_without_its_slots() {
     ] {
         held.apply(&AnyEvent::Order(serde_json::from_str(json).unwrap()));
     }
-    load(&mut core, LoadedStream { stream, state: held, version: 2, last_time: at(0), snapshot_version: 0 });
+    load(&mut core, LoadedStream { stream, state: held, version: 2, last_time: at(0), snapshot_sequence: 0 });
     assert!(core.depart(at(1)).is_none(), "it waits for the slot that the order names");
     load(&mut core, opened("seats", 0));
     let departure = core.depart(at(1)).unwrap();
@@ -273,26 +277,6 @@ fn a_decision_that_breaks_is_answered_alone_and_the_loop_goes_on() {
     }
     assert_eq!(core.depart(at(1)).unwrap().batch.groups.len(), 1);
     drop(sound);
-}
-
-#[test]
-fn streams_in_memory_never_outgrow_their_bound_and_one_that_is_waited_for_stays() {
-    let mut core = Core::new(CoreLimits { cells: 4, ..CoreLimits::default() }, at(0));
-    let waits = submit(&mut core, hold("awaited", "mine"), key(100));
-    let awaited: Vec<(LoadRequest, u64)> = std::mem::take(&mut core.effects.loads);
-    for n in 0..20 {
-        let pool = format!("seats-{n}");
-        let mut answer = submit(&mut core, hold(&pool, "mine"), key(n));
-        load(&mut core, opened(&pool, 0));
-        let (number, landed) = land(core.depart(at(1)).unwrap(), 9 + u64::try_from(n).unwrap());
-        core.appended(number, landed, at(1));
-        assert!(answer.try_recv().is_ok());
-        assert!(core.cells.len() <= 4 + 1, "{} streams after {n}", core.cells.len());
-    }
-    core.effects.loads = awaited;
-    load(&mut core, opened("awaited", 0));
-    assert!(core.depart(at(1)).is_some(), "its answer still has somewhere to go");
-    drop(waits);
 }
 
 /// A loop with a batch of `first` holds under way, and `more` that have come since.

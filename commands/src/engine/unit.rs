@@ -78,6 +78,11 @@ pub trait UnitOfWork: Debug + Send + Sync + 'static {
     fn discover(&self, _states: &States<'_>) -> Vec<Touch> {
         Vec::new()
     }
+    /// What must be in the log first, so that the decision's own group stays of a bounded size: at most `most` events. It is recorded in a group of its
+    /// own, while the unit keeps its turn; then this is asked again, until it is nothing. Whatever becomes of the unit, what was recorded stays and is true.
+    fn beforehand(&self, _states: &States<'_>, _most: usize, _now: Timestamp) -> Changes {
+        Changes::new()
+    }
     /// What follows.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ use prost::Message;
 use tokio::sync::Semaphore;
 use tonic::{Status, metadata::MetadataMap};
 use tracing::Instrument;
-pub use wire::CODES;
+pub use wire::{CODES, caller};
 
 use crate::engine::{Digester, Engine, Mark, Origin, Outcome, UnitOfWork};
 use crate::names;

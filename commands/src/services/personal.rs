@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jari_domain::{
     Sealed,
     ids::{CustomerRef, OrderId},
+    text::{PLAIN, is_plain},
 };
 use jari_proto::order::v1 as pb;
 use jari_sealing::{MAX_CLEAR_BYTES, Sealer, Subject};
@@ -39,9 +40,8 @@ pub(super) fn check(data: &pb::PersonalData, lines: &[pb::LineRequest], violatio
     }
     let mut named = BTreeMap::<(i32, &str), i32>::new();
     for (n, guest) in data.guests.iter().enumerate() {
-        if !is_plain(&guest.name, 1, MAX_NAME) {
-            violations
-                .add(format!("guests[{n}].name"), format!("must be 1 to {MAX_NAME} characters, not only blanks, none of them a control character"));
+        if !is_worded(&guest.name, 1, MAX_NAME) {
+            violations.add(format!("guests[{n}].name"), format!("must be 1 to {MAX_NAME} characters, not only blanks, {PLAIN}"));
         }
         let Some(line) = usize::try_from(guest.line).ok().and_then(|line| lines.get(line)) else {
             violations.add(format!("guests[{n}].line"), "is no line of this order");
@@ -69,8 +69,8 @@ fn check_contact(contact: &pb::Contact, violations: &mut Violations) {
     if name.is_empty() && email.is_empty() && phone.is_empty() {
         violations.add("contact", "has none of name, email and phone; leave it out");
     }
-    if !is_plain(name, 0, MAX_NAME) {
-        violations.add("contact.name", format!("must be at most {MAX_NAME} characters, not only blanks, none of them a control character"));
+    if !is_worded(name, 0, MAX_NAME) {
+        violations.add("contact.name", format!("must be at most {MAX_NAME} characters, not only blanks, {PLAIN}"));
     }
     let is_address = || email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
     if !email.is_empty() && (!is_plain(email, 3, MAX_EMAIL) || email.contains(char::is_whitespace) || !is_address()) {
@@ -83,11 +83,10 @@ fn check_contact(contact: &pb::Contact, violations: &mut Violations) {
     }
 }
 
-/// Text for people, on one line: no control characters, no marks that turn the order of what is shown around, and not of blanks alone.
-fn is_plain(text: &str, least: usize, most: usize) -> bool {
-    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+/// Plain text that is not of blanks alone.
+fn is_worded(text: &str, least: usize, most: usize) -> bool {
     let is_blank = !text.is_empty() && text.chars().all(char::is_whitespace);
-    (least..=most).contains(&text.chars().count()) && !text.chars().any(|c| c.is_control() || turns(c)) && !is_blank
+    is_plain(text, least, most) && !is_blank
 }
 
 /// Sealed for this order under the customer's key, and the mark that stands for it in the command's digest.
@@ -99,6 +98,15 @@ pub(super) async fn seal(sealer: &Sealer, customer: &CustomerRef, order_id: &Ord
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_plain_text_and_more_than_blanks() {
+        for (name, is_taken) in [("Kim Minji", true), ("דנה לוי", true), ("", true), ("  ", false), ("a\nb", false), ("a\u{202e}b", false)] {
+            let mut violations = Violations::default();
+            check_contact(&pb::Contact { name: name.into(), phone: "02-123".into(), ..pb::Contact::default() }, &mut violations);
+            assert_eq!(violations.check().is_ok(), is_taken, "{name:?}");
+        }
+    }
 
     #[test]
     fn guests_are_counted_against_the_sum_of_a_unit_that_stands_in_a_line_twice() {

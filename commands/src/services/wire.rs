@@ -115,8 +115,11 @@ pub(super) fn unusable(field: &str, what: impl ToString) -> Status {
     refuse(vec![(field.to_owned(), what.to_string())])
 }
 
-/// Who calls.
-pub(super) fn caller(metadata: &MetadataMap) -> Result<Arc<str>, Status> {
+/// Who calls: what `x-jari-caller` says, or `anonymous`.
+///
+/// # Errors
+/// `REQUEST_INVALID` of a name that is not 1 to 64 ASCII characters, or is one of the engine's own.
+pub fn caller(metadata: &MetadataMap) -> Result<Arc<str>, Status> {
     let Some(value) = metadata.get(CALLER_HEADER) else { return Ok(ANONYMOUS.into()) };
     match value.to_str() {
         Ok(name) if name.starts_with(ENGINE_ACTORS) => {
@@ -188,6 +191,7 @@ pub(super) fn unsealed(error: &SealingError) -> Status {
         }
         SealingError::Off { .. } => (Code::FailedPrecondition, None),
         SealingError::MasterKeyMalformed { .. }
+        | SealingError::TooManyMasterKeys { .. }
         | SealingError::ListUnreadable { .. }
         | SealingError::RequestReused
         | SealingError::TooLarge { .. }

@@ -6,7 +6,7 @@ use jari_domain::{
     AnyEvent, Decider, Timestamp,
     ids::{HoldId, OrderId, SlotId},
     order::{Order, OrderEvent},
-    slot::SlotEvent,
+    slot::{Holder, SlotEvent},
 };
 use jari_event_store::RecordedEvent;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -102,6 +102,11 @@ fn end(at: Timestamp, event: &RecordedEvent) -> Open {
     Open::Until(End { at, cause: Some(Cause { position: event.position, correlation_id }) })
 }
 
+/// Whether settlement itself wrote it: holds from before their holder was written tell by nothing else that they are an order's.
+fn by_settlement(event: &RecordedEvent) -> bool {
+    matches!(event.metadata.actor.as_deref(), Some(SETTLEMENT_ACTOR | RETRY_ACTOR))
+}
+
 /// The memory.
 #[derive(Debug, Default)]
 pub(super) struct Line {
@@ -169,10 +174,12 @@ impl Line {
     fn fold_slot(&mut self, event: &RecordedEvent, change: &SlotEvent) {
         let Ok(slot) = SlotId::parse(&event.aggregate_id) else { return };
         match change {
-            SlotEvent::UnitsHeld { hold_id, expires_at, .. } => {
-                if !matches!(event.metadata.actor.as_deref(), Some(SETTLEMENT_ACTOR | RETRY_ACTOR)) {
-                    self.put(Key::Hold(slot, hold_id.clone()), end(*expires_at, event));
-                }
+            // What another writer calls a hold may be no key that can be saved, and then nothing could be. Such a hold lapses without a record of its
+            // own, until somebody needs its room.
+            SlotEvent::UnitsHeld { hold_id, expires_at, holder: Holder::Caller, .. }
+                if !by_settlement(event) && HoldId::parse(hold_id.as_str()).is_ok() =>
+            {
+                self.put(Key::Hold(slot, hold_id.clone()), end(*expires_at, event));
             }
             SlotEvent::HoldExtended { hold_id, expires_at } => {
                 let key = Key::Hold(slot, hold_id.clone());
@@ -183,7 +190,8 @@ impl Line {
             SlotEvent::HoldConfirmed { hold_id, .. } | SlotEvent::HoldReleased { hold_id, .. } | SlotEvent::HoldExpired { hold_id, .. } => {
                 self.close(Key::Hold(slot, hold_id.clone()));
             }
-            SlotEvent::SlotOpened { .. }
+            SlotEvent::UnitsHeld { .. }
+            | SlotEvent::SlotOpened { .. }
             | SlotEvent::UnitsCancelled { .. }
             | SlotEvent::CapacityAdjusted { .. }
             | SlotEvent::SlotSuspended { .. }

@@ -1,6 +1,6 @@
 //! The owner at work: follows the log, settles who is in line, ends what has lapsed, saves what it remembers.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use jari_domain::{
@@ -10,7 +10,7 @@ use jari_domain::{
     registry::AsAggregate,
     slot::{InventorySlot, SlotCommand},
 };
-use jari_event_store::{LeaseStamp, LoadRequest, LoadedStream, LogError, LogTail, ProcessStore, Reader, RecordedEvent};
+use jari_event_store::{LeaseStamp, LoadRequest, LoadedStream, LogError, LogTail, ProcessStore, Reader, RecordedEvent, recordable};
 use rustc_hash::FxHashSet;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,10 @@ const SAVE_AT: usize = 50_000;
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// When an end that could not be recorded is tried again. Meanwhile the hold has lapsed all the same: time decides, not the record.
 const END_AGAIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
+/// The same where the stream cannot be read, which time alone does not mend: a slot may have many thousand holds, and each end reads it again.
+const END_UNREADABLE: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+/// Bytes of why an order was parked: enough to see what was wrong.
+const MOST_MESSAGE_BYTES: usize = 2_000;
 
 /// Why the owner stopped.
 #[derive(Debug)]
@@ -71,6 +75,13 @@ struct Found {
 
 type Answer = (Task, Result<Outcome, ExecuteError>);
 
+/// Why an order was parked.
+struct Note {
+    position: u64,
+    code: String,
+    message: String,
+}
+
 /// What was put in line.
 enum Task {
     Settle(OrderId, u64),
@@ -79,11 +90,15 @@ enum Task {
 
 struct Work {
     line: Line,
-    /// Those of the line that are parked: each is noted in the store, too.
+    /// Those of the line that are parked: each is noted in the store, too, or is among the `unnoted`.
     parked: FxHashSet<OrderId>,
+    /// Notes that the database has not taken yet, at most one for each that is parked.
+    unnoted: BTreeMap<OrderId, Note>,
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// Of them ends of holds; the others settle orders.
     ends: usize,
+    /// Ends that were not recorded since the last save, and why the last of them was not.
+    unrecorded: (usize, String),
     lease: Arc<LeaseStamp>,
 }
 
@@ -105,7 +120,8 @@ impl Owner {
     async fn work(&self, retries: &mut mpsc::Receiver<Parked>, lost: CancellationToken, stop: CancellationToken) -> Result<Ended, LogError> {
         let lease = Arc::new(LeaseStamp { name: SETTLEMENT.into(), epoch: self.epoch });
         let (line, parked) = (Line::restore(self.store.load().await?), self.parked().await?);
-        let mut work = Work { line, parked, answers: FuturesUnordered::new(), ends: 0, lease };
+        let mut work =
+            Work { line, parked, unnoted: BTreeMap::new(), answers: FuturesUnordered::new(), ends: 0, unrecorded: (0, String::new()), lease };
         // first those who were in line before: nobody behind them is looked at until they are in
         let waiting: Vec<(u64, OrderId)> = work.line.waiting().map(|(position, order)| (position, order.clone())).collect();
         let looks = waiting.into_iter().map(|(position, order)| async move { (position, self.look(&order).await, order) });
@@ -156,7 +172,11 @@ impl Owner {
                     if work.line.changed_count() >= SAVE_AT && !self.save(&mut work.line).await? { return Ok(Ended::LeaseLost); }
                     reading = self.tail.read(work.line.position, PAGE).boxed();
                 }
-                _ = save.tick() => if !self.save(&mut work.line).await? { return Ok(Ended::LeaseLost); },
+                _ = save.tick() => {
+                    self.note(&mut work).await;
+                    tell_unrecorded(&mut work);
+                    if !self.save(&mut work.line).await? { return Ok(Ended::LeaseLost); }
+                }
                 () = tokio::time::sleep(next_end) => {}
             }
             self.end_lapsed(&mut work).await;
@@ -179,8 +199,14 @@ impl Owner {
     /// What the database tells of an order that was placed before.
     async fn look(&self, order_id: &OrderId) -> Result<Found, LogError> {
         let stream = StreamId::from(order_id);
-        let order = self.reader.load(vec![LoadRequest { stream: stream.clone(), from: None }]).await?.pop();
-        Ok(Found { order, placed: self.reader.stream_after(&stream, 0, 1).await?.pop() })
+        let order = self.reader.load(&[LoadRequest { stream: stream.clone(), from: None }]).await?.pop();
+        let placed = match self.reader.stream_after(&stream, 0, 1).await {
+            Ok(mut first) => first.pop(),
+            // the reading of the stream has said so, too
+            Err(error) if error.is_of_what_is_stored() => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Found { order, placed })
     }
 
     /// Settles an order that was in line when this owner began, or that was parked.
@@ -238,7 +264,7 @@ impl Owner {
                 match task {
                     Task::Settle(..) if !events.is_empty() => self.figures.settled(),
                     // it had not come yet, or came before: which of the two is seen when the log is read
-                    Task::End(key) if events.is_empty() => work.line.look_again(key, self.later()),
+                    Task::End(key) if events.is_empty() => work.line.look_again(key, self.later(END_AGAIN)),
                     Task::Settle(..) | Task::End(_) => {}
                 }
                 return None;
@@ -256,23 +282,35 @@ impl Owner {
                 }
             }
             Task::End(key) => {
-                tracing::warn!(code = error.0, error = error.1, "the end of a hold was not recorded; it is tried again");
-                work.line.look_again(key, self.later());
+                let pause = if error.0 == "STREAM_UNREADABLE" { END_UNREADABLE } else { END_AGAIN };
+                work.unrecorded = (work.unrecorded.0 + 1, error.1);
+                work.line.look_again(key, self.later(pause));
             }
         }
         None
     }
 
-    /// Puts an order aside; the line goes on. Until the database has taken the note it is tried again: the order is in the log in any case.
+    /// Puts an order aside; the line goes on.
     async fn park(&self, work: &mut Work, order: &OrderId, position: u64, code: &str, message: &str) {
         tracing::error!(%order, position, code, message, "an order could not be settled; it is parked");
         work.parked.insert(order.clone());
-        for _ in 0..10 {
-            match self.store.park(order.as_str(), position, code, message).await {
-                Ok(()) => return,
-                Err(error) => tracing::warn!(%order, %error, "the note on a parked order was not taken"),
+        work.unnoted.insert(order.clone(), Note { position, code: code.to_owned(), message: recordable(message, MOST_MESSAGE_BYTES) });
+        self.note(work).await;
+    }
+
+    /// Writes down who is parked. What the database does not take now is tried again at each save: without its note nobody is shown the order or
+    /// can have it tried again, though it is in the log and goes on when the next owner begins.
+    async fn note(&self, work: &mut Work) {
+        while let Some((order, note)) = work.unnoted.first_key_value() {
+            let taken = self.store.park(order.as_str(), note.position, &note.code, &note.message).await;
+            if let Err(error) = &taken {
+                tracing::error!(%order, %error, waiting = work.unnoted.len(), "the note on a parked order was not taken");
             }
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            // one that is never taken is in nobody's way
+            if taken.is_err_and(|error| !error.is_of_what_is_stored()) {
+                return;
+            }
+            work.unnoted.pop_first();
         }
     }
 
@@ -300,6 +338,7 @@ impl Owner {
     async fn forget(&self, work: &mut Work, order: &OrderId) -> Result<(), LogError> {
         if work.parked.contains(order) {
             self.store.unpark(order.as_str()).await?;
+            work.unnoted.remove(order);
             work.parked.remove(order);
         }
         Ok(())
@@ -324,8 +363,8 @@ impl Owner {
         }
     }
 
-    fn later(&self) -> Timestamp {
-        self.engine.clock().now().saturating_add(END_AGAIN).unwrap_or(Timestamp::MAX)
+    fn later(&self, pause: jiff::SignedDuration) -> Timestamp {
+        self.engine.clock().now().saturating_add(pause).unwrap_or(Timestamp::MAX)
     }
 
     async fn save(&self, line: &mut Line) -> Result<bool, LogError> {
@@ -338,6 +377,14 @@ impl Owner {
             tracing::debug!(%error, "settlement's memory was not saved; the next owner folds it from the log");
         }
         Ended::Stopped
+    }
+}
+
+/// Once for all of them: thousands may lapse together, of a slot that cannot be read.
+fn tell_unrecorded(work: &mut Work) {
+    let (ends, error) = std::mem::take(&mut work.unrecorded);
+    if ends > 0 {
+        tracing::warn!(ends, error, "ends of holds were not recorded; they are tried again");
     }
 }
 

@@ -33,7 +33,7 @@ pub enum OrderCommand {
     ConfirmOrder,
     /// Gives back what is held or bought, or leaves the line.
     CancelOrder {
-        /// At most 500 characters.
+        /// At most 500 characters ([`crate::text::is_plain`]); may be empty.
         reason: String,
     },
     /// Records that its holds lapsed; nothing happens when it is settled otherwise, or when they have not lapsed at `now`.

@@ -21,8 +21,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{
-    LineFailure, MAX_FAILURES, MAX_LINES, MAX_QUANTITY, Order, OrderCommand, OrderError, OrderEvent, OrderLine, OrderStatus, draws_of,
-    error::LineFault,
+    FAILURE_BYTES, LineFailure, LineUnit, MAX_FAILURES, MAX_LINES, MAX_QUANTITY, Order, OrderCommand, OrderError, OrderEvent, OrderLine, OrderStatus,
+    draws_of, error::LineFault,
 };
 use crate::{
     Decider, Money, Sealed,
@@ -53,6 +53,11 @@ impl Decider for Order {
     fn apply(&mut self, event: &OrderEvent) {
         self.fold(event);
     }
+
+    fn bytes(&self) -> usize {
+        let personal = self.personal.as_ref().map_or(0, |sealed| sealed.as_str().len());
+        self.lines.iter().map(OrderLine::bytes).sum::<usize>() + self.failures.len() * FAILURE_BYTES + personal
+    }
 }
 
 impl Order {
@@ -70,7 +75,7 @@ impl Order {
             return Err(OrderError::TooManyLines { lines: lines.len() });
         }
         let first = lines.first().ok_or(OrderError::Empty)?;
-        if !(1..=MAX_HOLD_SECONDS).contains(&i64::from(hold_seconds)) {
+        if !(1..=MAX_HOLD_SECONDS).contains(&hold_seconds) {
             return Err(OrderError::HoldSecondsInvalid { hold_seconds });
         }
         let mut total = Money { minor: 0, currency: first.total.currency };
@@ -170,8 +175,7 @@ fn add_line(total: Money, index: usize, line: &OrderLine) -> Result<Money, Order
     if line.total.currency != total.currency || line.units.iter().any(|unit| unit.price.currency != total.currency) {
         return Err(OrderError::CurrencyMixed { line: index });
     }
-    let nothing = Money { minor: 0, ..total };
-    let sum = line.units.iter().try_fold(nothing, |sum, unit| sum.plus(unit.price.times(unit.quantity)?)).ok_or(OrderError::TotalTooLarge)?;
+    let sum = LineUnit::sum(&line.units, total.currency).ok_or(OrderError::TotalTooLarge)?;
     if sum != line.total {
         return Err(invalid(LineFault::TotalWrong));
     }

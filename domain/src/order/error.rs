@@ -10,7 +10,7 @@ use crate::{
     ids::SlotId,
     refusal::{facts, refusals},
     slot::{MAX_CAPACITY, MAX_HOLD_SECONDS},
-    text::MAX_REASON,
+    text::{MAX_REASON, PLAIN},
 };
 
 /// Each has a page in `docs/errors/`.
@@ -106,8 +106,8 @@ pub enum OrderError {
     /// It was bought before, under another command id.
     #[error("the order is confirmed already")]
     AlreadyConfirmed,
-    /// Out of bounds.
-    #[error("a reason has at most {MAX_REASON} characters, none of them a control character")]
+    /// Out of bounds, or not plain.
+    #[error("a reason has at most {MAX_REASON} characters, {PLAIN}")]
     ReasonInvalid,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{LineFailure, OrderLine};
+use super::{FAILURE_BYTES, LineFailure, OrderLine};
 use crate::{
     DecodeError, Money, Sealed,
     aggregate::{event_format, unknown_event},
@@ -53,6 +53,20 @@ pub enum OrderEvent {
         /// What it was before: placed, held or confirmed.
         was: super::OrderStatus,
     },
+}
+
+impl OrderEvent {
+    /// See [`crate::AnyEvent::bytes`].
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::OrderPlaced { lines, personal, .. } => {
+                lines.iter().map(OrderLine::bytes).sum::<usize>() + personal.as_ref().map_or(0, |sealed| sealed.as_str().len())
+            }
+            Self::OrderRejected { failures } => failures.len() * FAILURE_BYTES,
+            Self::OrderCancelled { reason, .. } => reason.len(),
+            Self::OrderHeld { .. } | Self::OrderConfirmed {} | Self::OrderExpired { .. } => 0,
+        }
+    }
 }
 
 event_format! { OrderEvent, upcast: upcast, {

@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 pub use state::{Order, OrderStatus};
 
 use crate::{
-    Money,
-    ids::{OptionId, ProductId, SlotId, UnitId},
+    Currency, Money,
+    ids::{self, OptionId, ProductId, SlotId, UnitId},
 };
 
 /// Most lines of an order.
@@ -55,6 +55,14 @@ pub struct OrderLine {
     pub total: Money,
 }
 
+impl OrderLine {
+    /// See [`crate::Decider::bytes`].
+    pub(super) fn bytes(&self) -> usize {
+        let each = |size: usize| size + ids::HEAP_BYTES;
+        size_of::<Self>() + 2 * ids::HEAP_BYTES + self.units.len() * each(size_of::<LineUnit>()) + self.draws.len() * each(size_of::<SlotDraw>())
+    }
+}
+
 /// What these lines take of which slots: the same slot in two lines is summed. Saturates: `PlaceOrder` refuses sums that no slot could hold.
 #[must_use]
 pub fn draws_of(lines: &[OrderLine]) -> BTreeMap<SlotId, u32> {
@@ -77,6 +85,15 @@ pub struct LineUnit {
     pub price: Money,
 }
 
+impl LineUnit {
+    /// What these cost together; `None` above [`Money::MAX_MINOR`], or when one is priced in another currency.
+    #[must_use]
+    pub fn sum(units: &[Self], currency: Currency) -> Option<Money> {
+        let nothing = Money { minor: 0, currency };
+        units.iter().try_fold(nothing, |sum, unit| sum.plus(unit.price.times(unit.quantity)?))
+    }
+}
+
 /// So much of one slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotDraw {
@@ -85,6 +102,9 @@ pub struct SlotDraw {
     /// Units of capacity, at least 1.
     pub quantity: u32,
 }
+
+/// About what a [`LineFailure`] takes in memory: its texts, and the facts of a slot that has no room.
+const FAILURE_BYTES: usize = 1_024;
 
 /// Why a line could not be served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! What an order knows.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use super::{LineFailure, OrderEvent, OrderLine, draws_of};
 use crate::{
     Money, Sealed,
     ids::{CustomerRef, SlotId},
+    words::words,
 };
 
 /// Where an order stands.
@@ -32,21 +33,17 @@ pub enum OrderStatus {
     Cancelled,
 }
 
-impl OrderStatus {
-    /// The name that is stored and shown.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Absent => "ABSENT",
-            Self::Placed => "PLACED",
-            Self::Held => "HELD",
-            Self::Rejected => "REJECTED",
-            Self::Confirmed => "CONFIRMED",
-            Self::Expired => "EXPIRED",
-            Self::Cancelled => "CANCELLED",
-        }
-    }
+words! { OrderStatus {
+    Absent => "ABSENT",
+    Placed => "PLACED",
+    Held => "HELD",
+    Rejected => "REJECTED",
+    Confirmed => "CONFIRMED",
+    Expired => "EXPIRED",
+    Cancelled => "CANCELLED",
+}}
 
+impl OrderStatus {
     /// Whether nothing can happen to the order any more.
     #[must_use]
     pub fn is_final(self) -> bool {
@@ -54,12 +51,6 @@ impl OrderStatus {
             Self::Absent | Self::Placed | Self::Held | Self::Confirmed => false,
             Self::Rejected | Self::Expired | Self::Cancelled => true,
         }
-    }
-}
-
-impl fmt::Display for OrderStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

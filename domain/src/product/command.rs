@@ -8,7 +8,7 @@ use crate::ids::OptionId;
 pub enum ProductCommand {
     /// Begins a draft.
     DraftProduct {
-        /// Shown to customers: 1 to 200 characters.
+        /// Shown to customers: 1 to 200 characters ([`crate::text::is_plain`]).
         title: String,
         /// How it is sold; fixed for ever.
         sale_mode: SaleMode,
@@ -16,7 +16,7 @@ pub enum ProductCommand {
         time_zone: String,
         /// Of every price in it.
         currency: crate::Currency,
-        /// How long a hold lasts, in seconds: 30 to 86,400.
+        /// How long a hold lasts, in seconds: within [`super::HOLD_SECONDS`].
         hold_seconds: u32,
         /// Sales of a slot end so long before it starts, in seconds; 0 for stock.
         cut_off_seconds: u32,
@@ -29,7 +29,7 @@ pub enum ProductCommand {
     LaunchProduct,
     /// Stops new orders for a while.
     SuspendProduct {
-        /// 1 to 500 characters.
+        /// For operators, 1 to 500 characters ([`crate::text::is_plain`]).
         reason: String,
     },
     /// Ends a suspension.

@@ -21,8 +21,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{
-    Draw, HOLD_SECONDS, MAX_CUT_OFF_SECONDS, MAX_DRAWS, MAX_HEADS, MAX_OPTIONS, MAX_PER_HEAD, MAX_UNITS, Product, ProductCommand, ProductError,
-    ProductEvent, ProductOption, ProductStatus, SaleMode, Terms, Unit,
+    Draw, HOLD_SECONDS, MAX_CUT_OFF_SECONDS, MAX_DRAWS, MAX_HEADS, MAX_OPTIONS, MAX_PER_HEAD, MAX_UNITS, MAX_ZONE_BYTES, Product, ProductCommand,
+    ProductError, ProductEvent, ProductOption, ProductStatus, SaleMode, Terms, Unit,
 };
 use crate::{Currency, Decider, Money, ids::OptionId, text};
 
@@ -54,6 +54,10 @@ impl Decider for Product {
 
     fn apply(&mut self, event: &ProductEvent) {
         self.fold(event);
+    }
+
+    fn bytes(&self) -> usize {
+        self.options.iter().map(ProductOption::bytes).sum()
     }
 }
 
@@ -166,7 +170,7 @@ fn is_zone_name(name: &str) -> bool {
     let part = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+'))
     };
-    (1..=64).contains(&name.len()) && name.split('/').all(part)
+    (1..=MAX_ZONE_BYTES).contains(&name.len()) && name.split('/').all(part)
 }
 
 fn check_units(units: &[Unit], currency: Currency) -> Result<(), ProductError> {

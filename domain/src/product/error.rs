@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{HOLD_SECONDS, MAX_CUT_OFF_SECONDS, MAX_DRAWS, MAX_OPTIONS, MAX_UNITS, ProductStatus};
+use super::{HOLD_SECONDS, MAX_CUT_OFF_SECONDS, MAX_DRAWS, MAX_HEADS, MAX_OPTIONS, MAX_PER_HEAD, MAX_UNITS, MAX_ZONE_BYTES, ProductStatus};
 use crate::{
     Currency, Money,
-    ids::{OptionId, ProductId, UnitId},
+    ids::{OptionId, ProductId, SlotId, UnitId},
     order::MAX_QUANTITY,
     refusal::{facts, refusals},
-    text::{MAX_REASON, MAX_TITLE},
+    slot::MAX_CAPACITY,
+    text::{MAX_REASON, MAX_TITLE, PLAIN},
 };
 
 /// Each has a page in `docs/errors/`.
@@ -43,14 +44,14 @@ pub enum ProductError {
     /// Launched with nothing to buy.
     #[error("a product needs at least one option to go on sale")]
     WithoutOptions,
-    /// Out of bounds.
-    #[error("{field} has 1 to {MAX_TITLE} characters, none of them a control character")]
+    /// Out of bounds, or not plain.
+    #[error("{field} has 1 to {MAX_TITLE} characters, {PLAIN}")]
     TitleInvalid {
         /// Whose title.
         field: &'static str,
     },
     /// Not the shape of an IANA zone.
-    #[error("a time zone is an IANA name of 1 to 64 characters, as in Asia/Seoul")]
+    #[error("a time zone is an IANA name of 1 to {MAX_ZONE_BYTES} characters, as in Asia/Seoul")]
     TimeZoneInvalid,
     /// Out of bounds.
     #[error("a hold lasts {} to {} seconds, not {hold_seconds}", HOLD_SECONDS.start(), HOLD_SECONDS.end())]
@@ -64,8 +65,8 @@ pub enum ProductError {
         /// As asked.
         cut_off_seconds: u32,
     },
-    /// Out of bounds.
-    #[error("a reason has 1 to {MAX_REASON} characters, none of them a control character")]
+    /// Out of bounds, or not plain.
+    #[error("a reason has 1 to {MAX_REASON} characters, {PLAIN}")]
     ReasonInvalid,
     /// Too many.
     #[error("a product has at most {MAX_OPTIONS} options")]
@@ -74,7 +75,7 @@ pub enum ProductError {
     #[error("an option has 1 to {MAX_UNITS} units with ids of their own")]
     UnitsInvalid,
     /// Out of bounds.
-    #[error("one {unit_id} is 1 to 100 heads, not {heads}")]
+    #[error("one {unit_id} is 1 to {MAX_HEADS} heads, not {heads}")]
     HeadsInvalid {
         /// Which.
         unit_id: UnitId,
@@ -96,7 +97,7 @@ pub enum ProductError {
         currency: Currency,
     },
     /// None, too many, a pool twice, or out of bounds.
-    #[error("an option draws on 1 to {MAX_DRAWS} pools, each once, 1 to 100 units a head")]
+    #[error("an option draws on 1 to {MAX_DRAWS} pools, each once, 1 to {MAX_PER_HEAD} units a head")]
     DrawsInvalid,
     /// No such option.
     #[error("product has no option {option_id}")]
@@ -155,6 +156,14 @@ pub enum ProductError {
     /// Out of bounds.
     #[error("the total of the line is above {} minor units", Money::MAX_MINOR)]
     TotalTooLarge,
+    /// More of one slot than any slot has.
+    #[error("the line takes {quantity} units of slot {slot_id}, and no slot has more than {MAX_CAPACITY}")]
+    DrawTooLarge {
+        /// Which.
+        slot_id: SlotId,
+        /// As asked: what all of its heads take.
+        quantity: u64,
+    },
 }
 
 refusals! { ProductError, details: details, {
@@ -185,6 +194,7 @@ refusals! { ProductError, details: details, {
     StartInPast        => "START_IN_PAST",                FailedPrecondition, false;
     CutOffPassed       => "CUT_OFF_PASSED",               FailedPrecondition, false;
     TotalTooLarge      => "ORDER_TOTAL_TOO_LARGE",        InvalidArgument,    false;
+    DrawTooLarge       => "ORDER_DRAW_TOO_LARGE",         InvalidArgument,    false;
 }}
 
 fn details(error: &ProductError) -> BTreeMap<String, String> {
@@ -204,10 +214,10 @@ fn details(error: &ProductError) -> BTreeMap<String, String> {
         ProductError::CutOffInvalid { cut_off_seconds } => facts([("cut_off_seconds", cut_off_seconds), ("max", &MAX_CUT_OFF_SECONDS)]),
         ProductError::TooManyOptions => facts([("max_options", &MAX_OPTIONS)]),
         ProductError::UnitsInvalid => facts([("max_units", &MAX_UNITS)]),
-        ProductError::HeadsInvalid { unit_id, heads } => facts([("unit_id", unit_id), ("heads", heads)]),
+        ProductError::HeadsInvalid { unit_id, heads } => facts([("unit_id", unit_id), ("heads", heads), ("max_heads", &MAX_HEADS)]),
         ProductError::PriceInvalid { unit_id } => facts([("unit_id", unit_id), ("max_minor", &Money::MAX_MINOR)]),
         ProductError::PriceCurrency { unit_id, currency } => facts([("unit_id", unit_id), ("currency", currency)]),
-        ProductError::DrawsInvalid => facts([("max_draws", &MAX_DRAWS)]),
+        ProductError::DrawsInvalid => facts([("max_draws", &MAX_DRAWS), ("max_per_head", &MAX_PER_HEAD)]),
         ProductError::OptionNotFound { option_id } => facts([("option_id", option_id)]),
         ProductError::UnitNotFound { option_id, unit_id } => facts([("option_id", option_id), ("unit_id", unit_id)]),
         ProductError::QuantityInvalid { product_id, quantity } => {
@@ -217,5 +227,6 @@ fn details(error: &ProductError) -> BTreeMap<String, String> {
         ProductError::StartInvalid { starts_at } | ProductError::StartInPast { starts_at } => facts([("starts_at", starts_at)]),
         ProductError::CutOffPassed { starts_at, cut_off_seconds } => facts([("starts_at", starts_at), ("cut_off_seconds", cut_off_seconds)]),
         ProductError::TotalTooLarge => facts([("max_minor", &Money::MAX_MINOR)]),
+        ProductError::DrawTooLarge { slot_id, quantity } => facts([("slot_id", slot_id), ("quantity", quantity), ("max_quantity", &MAX_CAPACITY)]),
     }
 }

@@ -50,6 +50,17 @@ pub enum ProductEvent {
     ProductEnded {},
 }
 
+impl ProductEvent {
+    /// See [`crate::AnyEvent::bytes`].
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::OptionDefined { option } => option.bytes(),
+            Self::ProductDrafted { title: text, .. } | Self::ProductSuspended { reason: text } => text.len(),
+            Self::OptionWithdrawn { .. } | Self::ProductLaunched {} | Self::ProductResumed {} | Self::ProductEnded {} => 0,
+        }
+    }
+}
+
 event_format! { ProductEvent, upcast: upcast, {
     ProductDrafted "1.1",
     OptionDefined "1.0",

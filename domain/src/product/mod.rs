@@ -23,7 +23,9 @@ pub use state::{Product, ProductStatus, Terms};
 
 use crate::{
     Money,
-    ids::{OptionId, PoolId, UnitId},
+    ids::{self, OptionId, PoolId, UnitId},
+    slot::MAX_HOLD_SECONDS,
+    words::words,
 };
 
 /// How a product is sold.
@@ -36,12 +38,14 @@ pub enum SaleMode {
     Realtime,
 }
 
+words! { SaleMode { Reservation => "RESERVATION", Realtime => "REALTIME" } }
+
 /// One way to buy the product.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProductOption {
     /// Unique within the product.
     pub option_id: OptionId,
-    /// 1 to 200 characters.
+    /// 1 to 200 characters ([`crate::text::is_plain`]).
     pub title: String,
     /// 1 to [`MAX_UNITS`], ids unique.
     pub units: Vec<Unit>,
@@ -49,16 +53,24 @@ pub struct ProductOption {
     pub draws: Vec<Draw>,
 }
 
+impl ProductOption {
+    /// See [`crate::Decider::bytes`].
+    fn bytes(&self) -> usize {
+        let units = self.units.iter().map(|unit| size_of::<Unit>() + unit.title.len() + ids::HEAP_BYTES).sum::<usize>();
+        size_of::<Self>() + self.title.len() + ids::HEAP_BYTES + units + self.draws.len() * (size_of::<Draw>() + ids::HEAP_BYTES)
+    }
+}
+
 /// What a customer counts: adult, child, family.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
     /// Unique within the option.
     pub unit_id: UnitId,
-    /// 1 to 200 characters.
+    /// 1 to 200 characters ([`crate::text::is_plain`]).
     pub title: String,
     /// Of one.
     pub price: Money,
-    /// How many heads one of it is: a family of four is 4. 1 to 100.
+    /// How many heads one of it is: a family of four is 4. 1 to [`MAX_HEADS`].
     pub heads: u32,
 }
 
@@ -67,7 +79,7 @@ pub struct Unit {
 pub struct Draw {
     /// Two options may share one pool; one option may need two.
     pub pool_id: PoolId,
-    /// Units of capacity a head: 1 to 100.
+    /// Units of capacity a head: 1 to [`MAX_PER_HEAD`].
     pub per_head: u32,
 }
 
@@ -81,7 +93,9 @@ pub const MAX_DRAWS: usize = 8;
 pub const MAX_HEADS: u32 = 100;
 /// Most units of capacity that a head takes of a pool.
 pub const MAX_PER_HEAD: u32 = 100;
-/// How long a hold may last, in seconds: half a minute to a day.
-pub const HOLD_SECONDS: std::ops::RangeInclusive<u32> = 30..=86_400;
+/// How long a hold may last, in seconds: half a minute to as long as any hold may.
+pub const HOLD_SECONDS: std::ops::RangeInclusive<u32> = 30..=MAX_HOLD_SECONDS;
+/// The longest name of a time zone, in bytes; all of its letters are ASCII.
+pub const MAX_ZONE_BYTES: usize = 64;
 /// The longest cut-off, in seconds: 30 days.
 pub const MAX_CUT_OFF_SECONDS: u32 = 30 * 86_400;

@@ -2,13 +2,12 @@
 //!
 //! Which refusal wins when several apply: 1 `PRODUCT_NOT_FOUND`, 2 `PRODUCT_NOT_ON_SALE`, `PRODUCT_SUSPENDED` or `PRODUCT_ENDED`,
 //! 3 `OPTION_NOT_FOUND`, 4 `UNIT_NOT_FOUND`, 5 `ORDER_QUANTITY_INVALID`, 6 `START_REQUIRED` or `START_NOT_ALLOWED`, 7 `START_INVALID`,
-//! 8 `START_IN_PAST`, 9 `CUT_OFF_PASSED`, 10 `ORDER_TOTAL_TOO_LARGE`.
+//! 8 `START_IN_PAST`, 9 `CUT_OFF_PASSED`, 10 `ORDER_TOTAL_TOO_LARGE`, 11 `ORDER_DRAW_TOO_LARGE`.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Product, ProductError, ProductOption, ProductStatus, SaleMode, Terms};
+use super::{Draw, Product, ProductError, ProductOption, ProductStatus, SaleMode, Terms};
 use crate::{
-    Money,
     ids::{OptionId, ProductId, SlotId, UnitId},
     order::{LineUnit, MAX_QUANTITY, OrderLine, SlotDraw},
     slot::MAX_CAPACITY,
@@ -43,12 +42,9 @@ impl Product {
         let terms = self.must_be_on_sale()?;
         let option = self.option(&request.option_id).ok_or_else(|| ProductError::OptionNotFound { option_id: request.option_id.clone() })?;
         let units = count_units(product_id, option, &request.units)?;
-        let heads = option.units.iter().zip(&units).map(|(unit, quantity)| u64::from(unit.heads) * u64::from(*quantity)).sum::<u64>();
-        let quantities = option.draws.iter().map(|draw| draw_quantity(product_id, heads, draw.per_head)).collect::<Result<Vec<_>, _>>()?;
         check_start(product_id, terms, request.starts_at, now)?;
 
-        let slot_ids = option.draws.iter().map(|draw| SlotId::of(&draw.pool_id, request.starts_at));
-        let draws = slot_ids.zip(quantities).map(|(slot_id, quantity)| SlotDraw { slot_id, quantity }).collect();
+        let heads = option.units.iter().zip(&units).map(|(unit, quantity)| u64::from(unit.heads) * u64::from(*quantity)).sum::<u64>();
         let units: Vec<LineUnit> = option
             .units
             .iter()
@@ -56,8 +52,8 @@ impl Product {
             .filter(|(_, quantity)| *quantity > 0)
             .map(|(unit, quantity)| LineUnit { unit_id: unit.unit_id.clone(), quantity, price: unit.price })
             .collect();
-        let nothing = Money { minor: 0, currency: terms.currency };
-        let total = units.iter().try_fold(nothing, |sum, unit| sum.plus(unit.price.times(unit.quantity)?)).ok_or(ProductError::TotalTooLarge)?;
+        let total = LineUnit::sum(&units, terms.currency).ok_or(ProductError::TotalTooLarge)?;
+        let draws = option.draws.iter().map(|draw| slot_draw(draw, request.starts_at, heads)).collect::<Result<_, _>>()?;
         Ok(OrderLine { product_id: product_id.clone(), option_id: option.option_id.clone(), starts_at: request.starts_at, units, draws, total })
     }
 
@@ -91,11 +87,14 @@ fn count_units(product_id: &ProductId, option: &ProductOption, requests: &[UnitR
     if requests.is_empty() { Err(invalid(0)) } else { Ok(counts) }
 }
 
-/// `heads` is at most 20 units of 10,000, each 100 heads: far from the end of 64 bits.
-fn draw_quantity(product_id: &ProductId, heads: u64, per_head: u32) -> Result<u32, ProductError> {
-    let quantity = heads.saturating_mul(u64::from(per_head));
-    let fits = u32::try_from(quantity).ok().filter(|quantity| *quantity <= MAX_CAPACITY);
-    fits.ok_or_else(|| ProductError::QuantityInvalid { product_id: product_id.clone(), quantity })
+/// What so many heads take of the slot. They are at most [`super::MAX_UNITS`] times [`MAX_QUANTITY`] times [`super::MAX_HEADS`]: far from the end of 64 bits.
+fn slot_draw(draw: &Draw, starts_at: Option<Timestamp>, heads: u64) -> Result<SlotDraw, ProductError> {
+    let slot_id = SlotId::of(&draw.pool_id, starts_at);
+    let quantity = heads.saturating_mul(u64::from(draw.per_head));
+    match u32::try_from(quantity) {
+        Ok(quantity) if quantity <= MAX_CAPACITY => Ok(SlotDraw { slot_id, quantity }),
+        _ => Err(ProductError::DrawTooLarge { slot_id, quantity }),
+    }
 }
 
 fn check_start(product_id: &ProductId, terms: &Terms, starts_at: Option<Timestamp>, now: Timestamp) -> Result<(), ProductError> {

@@ -1,11 +1,9 @@
 //! What a product knows.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::{ProductEvent, ProductOption, SaleMode};
-use crate::{Currency, ids::OptionId};
+use crate::{Currency, ids::OptionId, words::words};
 
 /// Where a product stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -24,25 +22,7 @@ pub enum ProductStatus {
     Ended,
 }
 
-impl ProductStatus {
-    /// The name that is stored and shown.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Absent => "ABSENT",
-            Self::Draft => "DRAFT",
-            Self::OnSale => "ON_SALE",
-            Self::Suspended => "SUSPENDED",
-            Self::Ended => "ENDED",
-        }
-    }
-}
-
-impl fmt::Display for ProductStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+words! { ProductStatus { Absent => "ABSENT", Draft => "DRAFT", OnSale => "ON_SALE", Suspended => "SUSPENDED", Ended => "ENDED" } }
 
 /// What a draft fixes for all options of the product.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ use crate::{
     Currency, Decider, Money,
     given::{Given, given, t},
     ids::{OptionId, PoolId, UnitId},
+    slot::MAX_HOLD_SECONDS,
 };
 
 fn won(minor: u64) -> Money {
@@ -82,7 +83,7 @@ fn a_draft_begins_once_and_within_its_bounds() {
         |_| {},
         |d| d.title = "가".repeat(200),
         |d| d.hold = 30,
-        |d| d.hold = 86_400,
+        |d| d.hold = MAX_HOLD_SECONDS,
         |d| d.cut_off = MAX_CUT_OFF_SECONDS,
         |d| (d.sale_mode, d.cut_off) = (SaleMode::Realtime, 0),
         |d| d.time_zone = "UTC".into(),
@@ -93,13 +94,13 @@ fn a_draft_begins_once_and_within_its_bounds() {
         given::<Product>().done(t(0), &draft(change));
     }
     let refused = |code: &str, change: &dyn Fn(&mut Draft)| drop(given::<Product>().when(t(0), &draft(change)).refused(code));
-    for title in ["", "a\nb", "\u{0}", &format!("{long}가")] {
+    for title in ["", "a\nb", "\u{0}", "a\u{202e}b", &format!("{long}가")] {
         refused("PRODUCT_TITLE_INVALID", &|d| (d.title, d.time_zone) = (title.into(), String::new()));
     }
     for zone in ["", "/", "Asia/", "/Seoul", "Asia/Se oul", "../etc/passwd", "아시아/서울", "+09:00", &"x".repeat(65)] {
         refused("PRODUCT_TIME_ZONE_INVALID", &|d| (d.time_zone, d.hold) = (zone.into(), 0));
     }
-    for hold in [0, 29, 86_401, u32::MAX] {
+    for hold in [0, 29, MAX_HOLD_SECONDS + 1, u32::MAX] {
         refused("PRODUCT_HOLD_SECONDS_INVALID", &|d| (d.hold, d.cut_off) = (hold, u32::MAX));
     }
     refused("PRODUCT_CUT_OFF_INVALID", &|d| d.cut_off = MAX_CUT_OFF_SECONDS + 1);

@@ -89,7 +89,7 @@ pub enum SlotCommand {
     },
     /// Stops new holds for a while; confirms go on.
     SuspendSlot {
-        /// 1 to 500 characters.
+        /// For operators, 1 to 500 characters ([`crate::text::is_plain`]).
         reason: String,
     },
     /// Ends a suspension.

@@ -23,23 +23,20 @@
 use jiff::Timestamp;
 
 use super::{
-    Counts, InventorySlot, MAX_CAPACITY, MAX_LIVE_HOLDS, Sale, SlotCommand, SlotError, SlotEvent, SlotStatus, Window,
+    Counts, InventorySlot, MAX_CAPACITY, MAX_OPEN_HOLDS, MAX_WINDOW_DAYS, Sale, SlotCommand, SlotError, SlotEvent, SlotStatus, Window,
     error::{Room, WindowFault},
-    holds::{Hold, Holder},
+    holds::{HOLD_BYTES, Hold, Holder},
     may_hold_until,
 };
 use crate::{
-    Decider,
+    Decider, Few,
     ids::{HoldId, PoolId},
     text,
 };
 
-/// The longest window, in seconds: 31 days.
-const MAX_WINDOW_SECONDS: i64 = 31 * 86_400;
-
 /// How many lapsed holds a new hold clears away beyond those whose units it needs: without it they would pile up where no sweeper runs;
-/// with no bound one unlucky booking would carry thousands of events.
-const CLEARED_AT_ONCE: usize = 64;
+/// with no bound one unlucky booking would carry thousands of events. An order does so in each of its slots, of which it may have 800.
+pub(super) const CLEARED_AT_ONCE: usize = 8;
 
 impl Decider for InventorySlot {
     const TYPE: &'static str = "InventorySlot";
@@ -70,12 +67,23 @@ impl Decider for InventorySlot {
         }
     }
 
+    fn beforehand(&self, command: &SlotCommand, few: Few, now: Timestamp) -> Vec<SlotEvent> {
+        let (SlotCommand::HoldUnits { quantity, expires_at, .. } | SlotCommand::HoldForOrder { quantity, expires_at, .. }) = command else {
+            return Vec::new();
+        };
+        self.clear_room(*quantity, *expires_at, few, now)
+    }
+
     fn apply(&mut self, event: &SlotEvent) {
         self.fold(event);
     }
 
     fn weight(&self) -> usize {
-        self.live_holds()
+        self.open_holds()
+    }
+
+    fn bytes(&self) -> usize {
+        self.holds.len() * HOLD_BYTES
     }
 }
 
@@ -99,16 +107,14 @@ impl InventorySlot {
         expires_at: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<SlotEvent>, SlotError> {
-        self.must_take_holds(now)?;
-        check_quantity(quantity)?;
-        check_expiry(expires_at, now)?;
+        self.must_take_such(quantity, expires_at, now)?;
         let same = self.holds.get(hold_id);
         if let Some(live) = same.filter(|hold| hold.is_live(now)) {
             must_reach(holder, hold_id, live)?;
             return Err(SlotError::HoldExists { hold_id: hold_id.clone(), expires_at: live.expires_at });
         }
         // At least one lapsed hold is cleared away below when there is one, so only a slot full of live ones is full.
-        if self.holds.len() >= MAX_LIVE_HOLDS && self.holds.lapsed(now).next().is_none() {
+        if self.holds.len() >= MAX_OPEN_HOLDS && self.holds.lapsed(now).next().is_none() {
             return Err(SlotError::HoldsExhausted { retry_at: self.holds.earliest_expiry() });
         }
         let cleared = self.room_for(quantity, now)?.max(CLEARED_AT_ONCE);
@@ -123,6 +129,28 @@ impl InventorySlot {
         counts.held = counts.held.saturating_add(quantity);
         events.push(SlotEvent::UnitsHeld { hold_id: hold_id.clone(), quantity, expires_at, holder, counts });
         Ok(events)
+    }
+
+    /// The ends of the oldest lapsed holds, when a hold needs the room of more than a few of them. O(few), however many have lapsed. A hold that is refused
+    /// in the end may have had some recorded: they have ended all the same.
+    fn clear_room(&self, quantity: u32, expires_at: Timestamp, few: Few, now: Timestamp) -> Vec<SlotEvent> {
+        let mut counts = self.counts;
+        if quantity <= counts.available() || quantity > counts.unsold() || self.must_take_such(quantity, expires_at, now).is_err() {
+            return Vec::new();
+        }
+        let within = self.holds.lapsed(now).take(few.within).fold(0_u32, |sum, (_, hold)| sum.saturating_add(hold.quantity));
+        let is_enough = quantity <= Counts { held: counts.held.saturating_sub(within), ..counts }.available();
+        if is_enough || self.holds.lapsed(now).nth(few.within).is_none() {
+            return Vec::new();
+        }
+        let mut events = Vec::new();
+        for (id, hold) in self.holds.lapsed(now).take(few.before) {
+            if quantity <= counts.available() {
+                break;
+            }
+            events.push(expired(id, hold, &mut counts));
+        }
+        events
     }
 
     /// How many of the oldest lapsed holds must be cleared away to make room for `quantity`.
@@ -257,6 +285,12 @@ impl InventorySlot {
         }
     }
 
+    fn must_take_such(&self, quantity: u32, expires_at: Timestamp, now: Timestamp) -> Result<(), SlotError> {
+        self.must_take_holds(now)?;
+        check_quantity(quantity)?;
+        check_expiry(expires_at, now)
+    }
+
     fn hold_of(&self, holder: Holder, hold_id: &HoldId) -> Result<Hold, SlotError> {
         let hold = self.holds.get(hold_id).ok_or_else(|| SlotError::HoldNotFound { hold_id: hold_id.clone() })?;
         must_reach(holder, hold_id, hold)?;
@@ -291,7 +325,7 @@ fn check_window(Window { starts_at, ends_at }: Window, now: Timestamp) -> Result
         WindowFault::StartsInThePast
     } else if ends_at <= starts_at {
         WindowFault::EndsBeforeItStarts
-    } else if ends_at.duration_since(starts_at).as_secs() > MAX_WINDOW_SECONDS {
+    } else if ends_at.duration_since(starts_at).as_secs() > MAX_WINDOW_DAYS * 86_400 {
         WindowFault::TooLong
     } else {
         return Ok(());

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
 
-use super::{Counts, MAX_CAPACITY, MAX_HOLD_SECONDS, MAX_LIVE_HOLDS};
+use super::{Counts, MAX_CAPACITY, MAX_HOLD_SECONDS, MAX_OPEN_HOLDS, MAX_WINDOW_DAYS};
 use crate::{
     ids::{HoldId, OrderId},
     refusal::{facts, refusals},
-    text::MAX_REASON,
+    text::{MAX_REASON, PLAIN},
 };
 
 /// Each has a page in `docs/errors/`.
@@ -47,8 +47,8 @@ pub enum SlotError {
         /// As asked.
         quantity: u32,
     },
-    /// Out of bounds.
-    #[error("a reason has 1 to {MAX_REASON} characters, none of them a control character")]
+    /// Out of bounds, or not plain.
+    #[error("a reason has 1 to {MAX_REASON} characters, {PLAIN}")]
     ReasonInvalid,
     /// Not after now, or too far ahead.
     #[error("a hold ends after now ({now}) and at most {MAX_HOLD_SECONDS} seconds later, not at {expires_at}")]
@@ -87,7 +87,7 @@ pub enum SlotError {
         expired_at: Timestamp,
     },
     /// The state must stay bounded.
-    #[error("the slot has {MAX_LIVE_HOLDS} live holds, which is the most it can have")]
+    #[error("the slot has {MAX_OPEN_HOLDS} open holds, which is the most it can have, and none of them has lapsed")]
     HoldsExhausted {
         /// When the first of them ends.
         retry_at: Option<Timestamp>,
@@ -142,18 +142,18 @@ pub enum WindowFault {
     StartsInThePast,
     /// It ends at or before its start.
     EndsBeforeItStarts,
-    /// Longer than 31 days.
+    /// Longer than [`MAX_WINDOW_DAYS`].
     TooLong,
 }
 
 impl fmt::Display for WindowFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotWholeSeconds => "its times must be whole seconds",
-            Self::StartsInThePast => "it must start in the future",
-            Self::EndsBeforeItStarts => "it must end after it starts",
-            Self::TooLong => "it may last 31 days at most",
-        })
+        match self {
+            Self::NotWholeSeconds => f.write_str("its times must be whole seconds"),
+            Self::StartsInThePast => f.write_str("it must start in the future"),
+            Self::EndsBeforeItStarts => f.write_str("it must end after it starts"),
+            Self::TooLong => write!(f, "it may last {MAX_WINDOW_DAYS} days at most"),
+        }
     }
 }
 
@@ -191,7 +191,7 @@ fn details(error: &SlotError) -> BTreeMap<String, String> {
         SlotError::HoldNotFound { hold_id } => facts([("hold_id", hold_id)]),
         SlotError::HoldOfOrder { order_id } => facts([("order_id", order_id)]),
         SlotError::HoldExpired { hold_id, expired_at } => facts([("hold_id", hold_id), ("expired_at", expired_at)]),
-        SlotError::HoldsExhausted { retry_at } => with_retry_at(facts([("max_live_holds", &MAX_LIVE_HOLDS)]), *retry_at),
+        SlotError::HoldsExhausted { retry_at } => with_retry_at(facts([("max_live_holds", &MAX_OPEN_HOLDS)]), *retry_at),
         SlotError::SoldOut { room } | SlotError::InsufficientUnits { room } => room_facts(room),
         SlotError::HeldByOthers { room, retry_at } => with_retry_at(room_facts(room), *retry_at),
         SlotError::CancelExceedsSold { requested, confirmed, sold_to_orders } => {

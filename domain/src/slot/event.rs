@@ -30,7 +30,7 @@ pub enum SlotEvent {
         quantity: u32,
         /// The hold is good before this instant.
         expires_at: Timestamp,
-        /// For whom; stored for orders only. Not a new version: programs from before this was carried read it, and pass it over.
+        /// For whom; stored for orders only. Not a new version: a program that does not know the field reads the event without it.
         #[serde(default, skip_serializing_if = "Holder::is_caller")]
         holder: Holder,
         /// After the event.
@@ -93,19 +93,19 @@ pub enum SlotEvent {
     SlotSuspended {
         /// For operators.
         reason: String,
-        /// After the event; absent from events of before this was carried.
+        /// After the event; `None` in an event from before it carried them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         counts: Option<Counts>,
     },
     /// New holds are taken again.
     SlotResumed {
-        /// After the event; absent from events of before this was carried.
+        /// After the event; `None` in an event from before it carried them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         counts: Option<Counts>,
     },
     /// The sale ended.
     SlotClosed {
-        /// After the event; absent from events of before this was carried.
+        /// After the event; `None` in an event from before it carried them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         counts: Option<Counts>,
     },
@@ -126,6 +126,11 @@ impl SlotEvent {
             Self::SlotSuspended { counts, .. } | Self::SlotResumed { counts } | Self::SlotClosed { counts } => *counts,
             Self::HoldExtended { .. } => None,
         }
+    }
+
+    /// See [`crate::AnyEvent::bytes`].
+    pub(crate) fn bytes(&self) -> usize {
+        if let Self::SlotSuspended { reason, .. } = self { reason.len() } else { 0 }
     }
 
     /// The hold that the event is of. `None`: it is of the slot alone.

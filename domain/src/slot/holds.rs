@@ -1,4 +1,4 @@
-//! The live holds of a slot, found by id and by expiry.
+//! The open holds of a slot, found by id and by expiry.
 
 use imbl::{HashMap, OrdSet};
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use crate::ids::HoldId;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Holder {
-    /// Whoever chose its id. An order's hold whose event is of before this was carried reads as this, too; such a hold lasts a day at most.
+    /// Whoever chose its id. An order's hold reads as this, too, when its event is from before events said whose a hold is; it lasts a day at most.
     #[default]
     Caller,
     /// The order whose id it bears: it goes the way of the order, on all of its slots at once.
@@ -37,12 +37,15 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Whether it is good at `now`.
+    /// Whether it is good at `now`: it has not lapsed.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
         now < self.expires_at
     }
 }
+
+/// About what a hold takes in memory, in both of the indexes below and with its id.
+pub(super) const HOLD_BYTES: usize = 256;
 
 /// Two indexes over the same holds: by id, and oldest expiry first. Both share what they can with their clones, so that a state with a
 /// million holds is cloned (for a snapshot, for what is decided ahead of the log) at no cost. Hold ids come from callers, so the map keeps

@@ -4,9 +4,10 @@
 //! - Never above capacity: `held + confirmed <= capacity`, but for a reduction of capacity below what was taken; while that lasts nothing new is held, and
 //!   what is held may still be confirmed.
 //! - An order's hold bears the order's id, and only commands of orders act on it; a caller's hold with that id is none of the order's.
-//! - A hold is good while `now < expires_at`. A lapsed hold's end is recorded before its units are used again.
+//! - A hold is live, and good, while `now < expires_at`; then it has lapsed. It is open until its end is recorded, live or lapsed. A lapsed hold's end is
+//!   recorded before its units are used again.
 //! - A caller cancels no more than was sold to callers: what was sold to orders comes back with them alone.
-//! - The state is counters and live holds: it does not grow with units sold. Who owns a sold unit stands in the order.
+//! - The state is counters and open holds: it does not grow with units sold. Who owns a sold unit stands in the order.
 
 mod command;
 mod decide;
@@ -25,7 +26,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 pub use state::{InventorySlot, SlotStatus};
 
-/// When a slot is: whole seconds, `starts_at < ends_at`, at most 31 days long.
+/// When a slot is: whole seconds, `starts_at < ends_at`, at most [`MAX_WINDOW_DAYS`] long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// Its first instant.
@@ -61,7 +62,7 @@ impl Sale {
 pub struct Counts {
     /// Units in all.
     pub capacity: u32,
-    /// Units under live holds.
+    /// Units under open holds: those that have lapsed count until their end is recorded.
     pub held: u32,
     /// Units sold.
     pub confirmed: u32,
@@ -71,7 +72,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// What may be held now; 0 while overcommitted.
+    /// What is neither held nor sold; 0 while overcommitted.
     #[must_use]
     pub fn available(&self) -> u32 {
         self.capacity.saturating_sub(self.held).saturating_sub(self.confirmed)
@@ -86,14 +87,16 @@ impl Counts {
 
 /// Most units of a slot.
 pub const MAX_CAPACITY: u32 = 100_000_000;
-/// The longest hold: a day.
-pub const MAX_HOLD_SECONDS: i64 = 86_400;
-/// Most live holds of a slot: past it new ones are refused, so that the state stays bounded.
-pub const MAX_LIVE_HOLDS: usize = 1_000_000;
+/// The longest window, in days.
+pub const MAX_WINDOW_DAYS: i64 = 31;
+/// The longest hold, whoever takes it: a day.
+pub const MAX_HOLD_SECONDS: u32 = 86_400;
+/// Most open holds of a slot: past it new ones are refused, so that the state stays bounded.
+pub const MAX_OPEN_HOLDS: usize = 1_000_000;
 
 /// Whether a hold that is taken or extended at `now` may last until then: an end to come, within [`MAX_HOLD_SECONDS`].
 #[must_use]
 pub fn may_hold_until(expires_at: Timestamp, now: Timestamp) -> bool {
     let ahead = expires_at.duration_since(now);
-    ahead > SignedDuration::ZERO && ahead <= SignedDuration::from_secs(MAX_HOLD_SECONDS)
+    ahead > SignedDuration::ZERO && ahead <= SignedDuration::from_secs(MAX_HOLD_SECONDS.into())
 }

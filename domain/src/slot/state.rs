@@ -7,7 +7,10 @@ use super::{
     Counts, Sale, SlotEvent, Window,
     holds::{Hold, Holder, Holds},
 };
-use crate::ids::{HoldId, PoolId};
+use crate::{
+    ids::{HoldId, PoolId},
+    words::words,
+};
 
 /// Where a slot stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -24,6 +27,8 @@ pub enum SlotStatus {
     Closed,
 }
 
+words! { SlotStatus { Absent => "ABSENT", Open => "OPEN", Suspended => "SUSPENDED", Closed => "CLOSED" } }
+
 impl SlotStatus {
     /// What its events say of it. An absent slot has none.
     fn sale(self) -> Sale {
@@ -35,7 +40,7 @@ impl SlotStatus {
     }
 }
 
-/// The state: counters and live holds. Nothing in it grows with units sold.
+/// The state: counters and open holds. Nothing in it grows with units sold.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct InventorySlot {
     pub(super) status: SlotStatus,
@@ -43,8 +48,8 @@ pub struct InventorySlot {
     pub(super) window: Option<Window>,
     pub(super) counts: Counts,
     pub(super) holds: Holds,
-    /// Of the units sold, those sold to orders. Sales whose hold is of before [`super::Holder`] was carried are not counted, though an order may have
-    /// bought them.
+    /// Of the units sold, those sold to orders. A hold from before events said whose it is ([`super::Holder`]) reads as a caller's: what an order bought
+    /// by such a one is missing here.
     pub(super) sold_to_orders: u32,
 }
 
@@ -92,15 +97,15 @@ impl InventorySlot {
         self.counts_at(now).available()
     }
 
-    /// A hold whose end is not recorded yet; it may have lapsed.
+    /// An open hold; it may have lapsed.
     #[must_use]
     pub fn hold(&self, id: &HoldId) -> Option<Hold> {
         self.holds.get(id)
     }
 
-    /// How many holds there are whose end is not recorded yet; at most [`super::MAX_LIVE_HOLDS`].
+    /// How many holds are open: their end is not recorded yet, whether or not they have lapsed. At most [`super::MAX_OPEN_HOLDS`].
     #[must_use]
-    pub fn live_holds(&self) -> usize {
+    pub fn open_holds(&self) -> usize {
         self.holds.len()
     }
 

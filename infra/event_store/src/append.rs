@@ -2,8 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::StreamExt;
 use jiff::Timestamp;
-use tokio_postgres::{Client, Statement, types::ToSql};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_postgres::{AsyncMessage, Client, Connection, Statement, types::ToSql};
 
 use crate::{
     Batch, Body, Database, Group, LogError, RecordedEvent,
@@ -14,6 +16,11 @@ use crate::{
 const APPEND: &str = "SELECT base, stamped_at, fallen, repeated, lease_lost, stale FROM append_batch($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30)";
 /// The plan of `append_batch` is made once, for any batch, by way of the indexes: one that was made while a table was empty would scan it for ever.
 const PLANNER: &str = "SET plan_cache_mode = force_generic_plan; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off";
+/// Whatever the operator wishes to hear: that a commit was not waited for is told as a warning, and by nothing else.
+const TELL: &str = "SET client_min_messages = warning";
+/// The function of the server in which a commit waits for its standbys. Its notices are known by this: their words are translated, and their code is
+/// that of any warning. A trigger's must not end the connection at each batch.
+const WAITS_FOR_STANDBYS: &str = "SyncRepWaitForLSN";
 const WHOAMI: &str = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()";
 const BACKEND: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2";
 
@@ -57,8 +64,11 @@ impl Appender {
     /// # Errors
     /// [`LogError::Database`].
     pub async fn connect(database: &Database) -> Result<Self, LogError> {
-        let client = database.dedicated().await?;
+        let (client, connection) = database.connect().await?;
+        // Joined by nobody: the task ends when the client is dropped or the server hangs up, and either is seen at the client.
+        tokio::spawn(drive(connection));
         client.batch_execute(PLANNER).await?;
+        client.batch_execute(TELL).await?;
         let statement = client.prepare(APPEND).await?;
         let row = client.query_one(WHOAMI, &[]).await?;
         let backend = Backend { pid: row.try_get(0)?, started_at: row.try_get(1)? };
@@ -71,7 +81,8 @@ impl Appender {
     /// `careful` is for the second try of a batch that hit a unique key.
     ///
     /// # Errors
-    /// [`LogError::Database`]. When [`LogError::is_connection_loss`], the batch may have landed: nobody knows yet.
+    /// [`LogError::Database`]. When [`LogError::is_away`], the batch may have landed: nobody knows yet. So it is, too, when the server was told to wait no
+    /// longer for its standbys.
     pub async fn append(&self, batch: &Batch, number: u64, after: Option<u64>, careful: bool) -> Result<Appended, LogError> {
         let c = batch.columns();
         let number = signed(number);
@@ -175,6 +186,35 @@ impl Appender {
     #[must_use]
     pub fn process_id(&self) -> i32 {
         self.backend.pid
+    }
+}
+
+/// Drives a connection until either end is done with it, or until a commit on it was not waited for (`pg_cancel_backend`, a time limit). The server
+/// answers such a commit as any other, and a standby that takes over may not have it. The notice comes before the end of the answer: with the
+/// connection gone, nobody gets that, and whoever connects anew waits for the standbys first.
+async fn drive<S, T>(mut connection: Connection<S, T>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut messages = futures::stream::poll_fn(move |cx| connection.poll_message(cx));
+    // Ends with the connection, or ends it.
+    while let Some(message) = messages.next().await {
+        match message {
+            Ok(AsyncMessage::Notice(notice)) if notice.routine() == Some(WAITS_FOR_STANDBYS) => {
+                tracing::warn!(
+                    notice = notice.message(),
+                    "a commit was not waited for: its connection is ended, and what it did is looked up when it is safe"
+                );
+                return;
+            }
+            Ok(AsyncMessage::Notice(notice)) => tracing::info!(severity = notice.severity(), notice = notice.message(), "the database says"),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(%error, "a database connection ended");
+                return;
+            }
+        }
     }
 }
 

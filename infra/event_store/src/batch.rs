@@ -220,7 +220,7 @@ impl Batch {
                     columns.e_sequence.push(crate::record::signed(used.expected) + i64::from(ordinal(n + 1)));
                     columns.e_event_type.push(event.event_type());
                     columns.e_event_version.push(event.event_version());
-                    columns.e_payload.push(payloads.next().map_or("null", String::as_str));
+                    columns.e_payload.push(payloads.next().expect("a group is prepared with a payload for each of its events"));
                     columns.e_metadata.push(&group.metadata_json);
                     events += 1;
                 }
@@ -238,7 +238,9 @@ impl Batch {
                 columns.c_caller.push(&command.caller);
                 columns.c_digest.push(&command.digest);
                 columns.c_offset.push(ordinal(events));
-                columns.c_refusal.push(command.refusal.as_ref().map(|r| serde_json::to_string(r).unwrap_or_default()));
+                columns
+                    .c_refusal
+                    .push(command.refusal.as_ref().map(|r| serde_json::to_string(r).expect("a refusal is texts by name, which JSON can tell")));
             }
         }
         columns

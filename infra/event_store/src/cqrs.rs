@@ -38,11 +38,7 @@ impl<A: Aggregate> AggregateContext<A> for LogContext<A> {
 }
 
 fn failed<E: std::error::Error>(error: LogError) -> AggregateError<E> {
-    if error.is_connection_loss() {
-        AggregateError::DatabaseConnectionError(Box::new(error))
-    } else {
-        AggregateError::UnexpectedError(Box::new(error))
-    }
+    if error.is_away() { AggregateError::DatabaseConnectionError(Box::new(error)) } else { AggregateError::UnexpectedError(Box::new(error)) }
 }
 
 impl<A, D> EventStore<A> for LogStore

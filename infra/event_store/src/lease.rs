@@ -1,9 +1,16 @@
 //! Leases: one owner of a role at a time, each with an epoch that the append checks.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+use tokio_postgres::Row;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -16,7 +23,6 @@ const TAKE: &str = include_str!("sql/take_lease.sql");
 const RENEW: &str = include_str!("sql/renew_lease.sql");
 const RELEASE: &str = "UPDATE leases SET expires_at = clock_timestamp() WHERE name = $1 AND holder = $2 AND epoch = $3";
 const READ: &str = "SELECT holder, address, epoch, expires_at > clock_timestamp(), expires_at FROM leases WHERE name = $1";
-const LOOK: &str = "SELECT holder, address, epoch, expires_at > clock_timestamp() FROM leases WHERE name = $1";
 
 /// How long giving a lease back may take. It only spares the next owner a wait: a node that stops does not wait long for it.
 const GIVE_BACK: Duration = Duration::from_secs(2);
@@ -63,6 +69,27 @@ struct Keeper {
     lasts: Duration,
     state: watch::Sender<Lease>,
     doubted: Arc<Notify>,
+    unchanged: Option<Unchanged>,
+}
+
+/// The end of a lease as it was seen, and since when it is the same. It is told by the database's clock, which may have been set back meanwhile: an owner
+/// that is gone would have its role until that clock is there again. Each renewal and each new owner writes another end.
+#[derive(Debug, Clone, Copy)]
+struct Unchanged {
+    end: SystemTime,
+    since: Instant,
+}
+
+impl Unchanged {
+    /// What is known when the lease ends at `end`, and `before` was known.
+    fn look(before: Option<Self>, end: SystemTime) -> Self {
+        before.filter(|before| before.end == end).unwrap_or_else(|| Self { end, since: Instant::now() })
+    }
+
+    /// The end, when nobody has renewed the lease for longer than it lasts, by a clock that nobody sets.
+    fn overdue(self, lasts: Duration, now: Instant) -> Option<SystemTime> {
+        (now.saturating_duration_since(self.since) > lasts).then_some(self.end)
+    }
 }
 
 /// Who holds `name`, and when the lease runs out unless it is renewed; `None` when nobody ever held it.
@@ -72,9 +99,25 @@ struct Keeper {
 pub async fn read_lease(database: &Database, name: &str) -> Result<Option<(LeaseRow, Timestamp)>, LogError> {
     let client = database.connection().await?;
     let Some(row) = client.query_opt(READ, &[&name]).await? else { return Ok(None) };
-    let (holder, address): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
-    let lease = LeaseRow { holder: holder.into(), address: address.into(), epoch: unsigned(row.try_get(2)?), live: row.try_get(3)? };
-    Ok(Some((lease, timestamp(row.try_get(4)?))))
+    Ok(Some((LeaseRow::of(&row)?, timestamp(row.try_get(4)?))))
+}
+
+impl LeaseRow {
+    /// A row of [`READ`].
+    fn of(row: &Row) -> Result<Self, LogError> {
+        let (holder, address): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(Self { holder: holder.into(), address: address.into(), epoch: unsigned(row.try_get(2)?), live: row.try_get(3)? })
+    }
+}
+
+impl Lease {
+    /// The epoch, while it is this node's.
+    fn epoch(&self) -> Option<u64> {
+        match self {
+            Self::Mine(epoch) => Some(*epoch),
+            Self::Theirs(_) | Self::Unknown => None,
+        }
+    }
 }
 
 impl LeaseKeeper {
@@ -91,7 +134,7 @@ impl LeaseKeeper {
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (sender, state) = watch::channel(Lease::Unknown);
         let doubted = Arc::new(Notify::new());
-        let keeper = Keeper { database, name, holder: node.0, address: node.1, lasts, state: sender, doubted: doubted.clone() };
+        let keeper = Keeper { database, name, holder: node.0, address: node.1, lasts, state: sender, doubted: doubted.clone(), unchanged: None };
         // joined by the caller; it ends with `stop`
         (Self { state, doubted }, tokio::spawn(keeper.run(wants, stop)))
     }
@@ -117,16 +160,16 @@ impl LeaseKeeper {
 }
 
 impl Keeper {
-    async fn run(self, wants: bool, stop: CancellationToken) {
+    async fn run(mut self, wants: bool, stop: CancellationToken) {
         let mut rounds = tokio::time::interval(self.lasts / 3);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut heard, mut looked) = (tokio::time::Instant::now(), tokio::time::Instant::now());
+        let (mut heard, mut looked) = (Instant::now(), Instant::now());
         // Ends with `stop`.
         while tokio::select! { _ = rounds.tick() => true, () = self.doubt(looked) => true, () = stop.cancelled() => false } {
-            looked = tokio::time::Instant::now();
+            looked = Instant::now();
             match tokio::time::timeout(self.lasts / 3, self.round(wants)).await {
                 Ok(Ok(lease)) => {
-                    heard = tokio::time::Instant::now();
+                    heard = Instant::now();
                     self.tell(lease);
                 }
                 // The append checks the epoch, so an owner that has not heard for a while does no harm; it only stops trying.
@@ -135,10 +178,7 @@ impl Keeper {
                 Err(_) => tracing::warn!(lease = self.name, "a lease was not renewed: the database is slow"),
             }
         }
-        let held = match &*self.state.borrow() {
-            Lease::Mine(epoch) => Some(*epoch),
-            Lease::Theirs(_) | Lease::Unknown => None,
-        };
+        let held = self.state.borrow().epoch();
         if let Some(epoch) = held {
             let give_back = async {
                 let client = self.database.connection().await?;
@@ -150,7 +190,7 @@ impl Keeper {
     }
 
     /// Returns when the holder is in doubt, and was not looked at just now.
-    async fn doubt(&self, looked: tokio::time::Instant) {
+    async fn doubt(&self, looked: Instant) {
         self.doubted.notified().await;
         tokio::time::sleep_until(looked + DOUBT_AGAIN).await;
     }
@@ -163,26 +203,23 @@ impl Keeper {
         });
     }
 
-    async fn round(&self, wants: bool) -> Result<Lease, LogError> {
+    async fn round(&mut self, wants: bool) -> Result<Lease, LogError> {
+        let asked = Instant::now();
         let mut client = self.database.connection().await?;
         let millis = i64::try_from(self.lasts.as_millis()).unwrap_or(i64::MAX);
-        let mine = match &*self.state.borrow() {
-            Lease::Mine(epoch) => Some(*epoch),
-            Lease::Theirs(_) | Lease::Unknown => None,
-        };
+        let mine = self.state.borrow().epoch();
         if let Some(epoch) = mine
             && client.execute(RENEW, &[&self.name, &self.holder, &signed(epoch), &millis]).await? == 1
         {
             return Ok(Lease::Mine(epoch));
         }
-        let seen = client.query_opt(LOOK, &[&self.name]).await?;
-        let theirs = seen.map(|row| -> Result<LeaseRow, LogError> {
-            let (holder, address): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
-            Ok(LeaseRow { holder: holder.into(), address: address.into(), epoch: unsigned(row.try_get(2)?), live: row.try_get(3)? })
-        });
-        let theirs = theirs.transpose()?;
+        let seen = client.query_opt(READ, &[&self.name]).await?;
+        let theirs = seen.as_ref().map(LeaseRow::of).transpose()?;
+        let end = seen.as_ref().map(|row| row.try_get(4)).transpose()?;
+        self.unchanged = end.map(|end| Unchanged::look(self.unchanged, end));
+        let overdue = self.unchanged.and_then(|it| it.overdue(self.lasts, asked));
         let is_mine = |row: &LeaseRow| *row.holder == *self.holder && *row.address == *self.address;
-        if !wants || theirs.as_ref().is_some_and(|row| row.live && !is_mine(row)) {
+        if !wants || theirs.as_ref().is_some_and(|row| row.live && overdue.is_none() && !is_mine(row)) {
             return Ok(theirs.map_or(Lease::Unknown, Lease::Theirs));
         }
         // The head's lock keeps a new epoch and an append apart: whatever the old owner lands, it lands before this commits.
@@ -191,11 +228,27 @@ impl Keeper {
         let bound = format!("SET LOCAL lock_timeout = {}", (self.lasts / 3).as_millis().max(1));
         transaction.batch_execute(&bound).await?;
         transaction.execute("SELECT lock_log_head()", &[]).await?;
-        let taken = transaction.query_opt(TAKE, &[&self.name, &self.holder, &self.address, &millis]).await?;
+        let taken = transaction.query_opt(TAKE, &[&self.name, &self.holder, &self.address, &millis, &overdue]).await?;
         transaction.commit().await?;
         Ok(match taken {
             Some(row) => Lease::Mine(unsigned(row.try_get(0)?)),
             None => theirs.map_or(Lease::Unknown, Lease::Theirs),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_overdue_when_nobody_renewed_it_for_longer_than_it_lasts() {
+        let (lasts, end) = (Duration::from_secs(5), SystemTime::UNIX_EPOCH + Duration::from_secs(3_600));
+        let first = Unchanged::look(None, end);
+        let again = Unchanged::look(Some(first), end);
+        assert_eq!(again.overdue(lasts, first.since + lasts), None);
+        assert_eq!(again.overdue(lasts, first.since + lasts * 2), Some(end), "whatever the database's clock says until then");
+        let renewed = Unchanged::look(Some(again), end + Duration::from_secs(1));
+        assert_eq!(renewed.overdue(lasts, renewed.since + lasts), None, "its owner lives");
     }
 }

@@ -37,7 +37,7 @@ pub use patience::within;
 pub use process::{ParkedWork, ProcessMemory, ProcessStore};
 pub use prune::prune_commands;
 pub use read::{CODES, CommandKey, LoadRequest, LoadedStream, LogIdentity, Reader, RecordedCommand};
-pub use record::{Body, Metadata, RecordedEvent};
+pub use record::{Body, Metadata, RecordedEvent, recordable};
 pub use seal::{Broken, ChainWalk, Head, HeadAt, Seal, head_at, newest_head, stray_events};
 pub use snapshot::{SnapshotWriter, StateSnapshot};
 pub use tail::{LogTail, TailSettings};

@@ -71,8 +71,8 @@ pub struct LoadedStream {
     pub version: u64,
     /// The decision time of its last event; the epoch when it has none.
     pub last_time: Timestamp,
-    /// The version of the snapshot that it was read from; 0 without one.
-    pub snapshot_version: u64,
+    /// The sequence at which the snapshot stands that it was read from; 0 without one.
+    pub snapshot_sequence: u64,
 }
 
 /// What the log is: made once.
@@ -109,9 +109,7 @@ impl Reader {
     /// [`LogError::Database`].
     pub async fn identity(&self) -> Result<LogIdentity, LogError> {
         let row = self.database.connection().await?.query_one("SELECT log_id, digest_key FROM log_identity", &[]).await?;
-        let mut digest_key = [0; 32];
-        let stored: &[u8] = row.try_get(1)?;
-        digest_key.iter_mut().zip(stored).for_each(|(to, from)| *to = *from);
+        let digest_key = exactly(row.try_get(1)?, "log_identity")?;
         Ok(LogIdentity { log_id: row.try_get(0)?, digest_key })
     }
 
@@ -191,10 +189,29 @@ impl Reader {
     /// Reads many streams at once, each from its snapshot (or the state that is known) and its tail.
     ///
     /// # Errors
-    /// [`LogError::Database`]. A stream that cannot be read fails alone, in its place.
-    pub async fn load(&self, requests: Vec<LoadRequest>) -> Result<Vec<Result<LoadedStream, LogError>>, LogError> {
+    /// [`LogError::Database`]. A stream that cannot be read fails alone, in its place: also one on a damaged page, or whose id is no text to the
+    /// database, for which one question about many would fail all of them. Such a question is asked again by halves.
+    pub async fn load(&self, requests: &[LoadRequest]) -> Result<Vec<Result<LoadedStream, LogError>>, LogError> {
+        let (mut pieces, mut loaded) = (Pieces(vec![requests]), Vec::with_capacity(requests.len()));
+        while let Some(piece) = pieces.next() {
+            match self.load_together(piece, true).await {
+                Ok(together) => loaded.extend(together),
+                Err(error) if error.is_of_what_is_stored() && pieces.halve(piece) => {}
+                // its snapshot may be what is damaged, and the stream has everything
+                Err(error) if error.is_of_what_is_stored() => match self.load_together(piece, false).await {
+                    Ok(alone) => loaded.extend(alone),
+                    Err(error) if error.is_of_what_is_stored() => loaded.push(Err(error)),
+                    Err(error) => return Err(error),
+                },
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(loaded)
+    }
+
+    async fn load_together(&self, requests: &[LoadRequest], by_snapshots: bool) -> Result<Vec<Result<LoadedStream, LogError>>, LogError> {
         let client = self.database.connection().await?;
-        let fresh: Vec<&StreamId> = requests.iter().filter(|r| r.from.is_none()).map(|r| &r.stream).collect();
+        let fresh: Vec<&StreamId> = requests.iter().filter(|r| by_snapshots && r.from.is_none()).map(|r| &r.stream).collect();
         let mut snapshots = rustc_hash::FxHashMap::default();
         if !fresh.is_empty() {
             let types: Vec<&str> = fresh.iter().map(|s| s.aggregate_type).collect();
@@ -213,7 +230,7 @@ impl Reader {
             }
         }
         let mut loaded: Vec<Result<LoadedStream, LogError>> = Vec::with_capacity(requests.len());
-        for request in requests {
+        for request in requests.iter().cloned() {
             let known = request.from.is_some();
             let from = request.from.or_else(|| snapshots.remove(&request.stream));
             let empty = AnyState::new(request.stream.aggregate_type).map(|state| (state, 0, Timestamp::UNIX_EPOCH));
@@ -222,8 +239,8 @@ impl Reader {
                 loaded.push(Err(LogError::Unreadable { stream: request.stream.to_string(), sequence: 0, source }));
                 continue;
             };
-            let snapshot_version = if known { 0 } else { version };
-            loaded.push(Ok(LoadedStream { stream: request.stream, state, version, last_time, snapshot_version }));
+            let snapshot_sequence = if known { 0 } else { version };
+            loaded.push(Ok(LoadedStream { stream: request.stream, state, version, last_time, snapshot_sequence }));
         }
         self.fold_tails(&client, &mut loaded).await?;
         Ok(loaded)
@@ -247,10 +264,10 @@ impl Reader {
             let mut last_touched = None;
             for row in &rows {
                 let ordinal: i64 = row.try_get(9)?;
-                let index = open[usize::try_from(ordinal - 1).unwrap_or(0)];
+                let index = open[usize::try_from(ordinal - 1).expect("ordinality counts the streams that were asked for from 1")];
                 last_touched = Some(index);
                 let failed = match &mut loaded[index] {
-                    Ok(stream) => stream.fold(RecordedEvent::from_row(row)?).err(),
+                    Ok(stream) => RecordedEvent::from_row(row).and_then(|event| stream.fold(event)).err(),
                     Err(_) => None,
                 };
                 if let Some(error) = failed {
@@ -281,8 +298,21 @@ impl Reader {
     /// What became of these commands; one that is not recorded has no entry.
     ///
     /// # Errors
-    /// [`LogError::Database`].
-    pub async fn look_up(&self, keys: &[CommandKey]) -> Result<Vec<(CommandKey, RecordedCommand)>, LogError> {
+    /// [`LogError::Database`]. A record that cannot be read fails alone, in its place.
+    pub async fn look_up(&self, keys: &[CommandKey]) -> Result<Vec<(CommandKey, Result<RecordedCommand, LogError>)>, LogError> {
+        let (mut pieces, mut found) = (Pieces(vec![keys]), Vec::with_capacity(keys.len()));
+        while let Some(piece) = pieces.next() {
+            match self.look_up_together(piece).await {
+                Ok(together) => found.extend(together),
+                Err(error) if error.is_of_what_is_stored() && pieces.halve(piece) => {}
+                Err(error) if error.is_of_what_is_stored() => found.extend(piece.first().map(|key| (key.clone(), Err(error)))),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    async fn look_up_together(&self, keys: &[CommandKey]) -> Result<Vec<(CommandKey, Result<RecordedCommand, LogError>)>, LogError> {
         let client = self.database.connection().await?;
         let statement = client.prepare_cached(LOOK_UP_COMMANDS).await?;
         let ids: Vec<Uuid> = keys.iter().map(|k| k.id).collect();
@@ -290,16 +320,39 @@ impl Reader {
         let rows = client.query(&statement, &[&ids, &callers]).await?;
         rows.iter()
             .map(|row| {
-                let mut digest = [0; 16];
-                let stored: &[u8] = row.try_get(2)?;
-                digest.iter_mut().zip(stored).for_each(|(to, from)| *to = *from);
                 let refusal: Option<&str> = row.try_get(4)?;
                 let refusal = refusal.map(|text| serde_json::from_str(text).unwrap_or_else(|_| unreadable_refusal()));
                 let key = CommandKey { id: row.try_get(0)?, caller: row.try_get::<_, &str>(1)?.into() };
-                Ok((key, RecordedCommand { digest, position: unsigned(row.try_get(3)?), refusal }))
+                let digest = exactly(row.try_get(2)?, "the digest of a command")?;
+                Ok((key, Ok(RecordedCommand { digest, position: unsigned(row.try_get(3)?), refusal })))
             })
             .collect()
     }
+}
+
+/// What is asked all at once, and where what is stored makes that fail, by halves until whose it is stands alone: a question about many must not fail
+/// for the sake of one.
+struct Pieces<'a, Q>(Vec<&'a [Q]>);
+
+impl<'a, Q> Pieces<'a, Q> {
+    /// The next to ask, in the order of the questions. It comes to its end: two pieces are put back only for one of more than one question.
+    fn next(&mut self) -> Option<&'a [Q]> {
+        self.0.pop()
+    }
+
+    /// Puts the halves of a piece back; `false` when it is one question alone.
+    fn halve(&mut self, piece: &'a [Q]) -> bool {
+        let (first, second) = piece.split_at(piece.len() / 2);
+        if piece.len() > 1 {
+            self.0.extend([second, first]);
+        }
+        piece.len() > 1
+    }
+}
+
+/// Bytes that were stored as so many; others are none of ours.
+fn exactly<const N: usize>(stored: &[u8], what: &'static str) -> Result<[u8; N], LogError> {
+    stored.try_into().map_err(|_| LogError::Damaged { what })
 }
 
 /// A refusal that a newer program recorded in a shape that this one does not know.

@@ -12,6 +12,9 @@ use crate::LogError;
 /// A decision that is dated further ahead of its recording is no clock's: without this bound one wrong date would hold a stream's time for good.
 const CLOCKS_DIFFER: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
+/// What an event takes in memory beside what is large in it: itself, its ids, and its metadata, which may be its own.
+const EVENT_BYTES: usize = 768;
+
 /// What an event carries beside its payload. Stored flat, text to text: stock cqrs-es reads it as a map of strings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
@@ -96,6 +99,15 @@ impl RecordedEvent {
         Some(StreamId { aggregate_type, aggregate_id: self.aggregate_id.clone() })
     }
 
+    /// About how many bytes it takes in memory, its share of the metadata included.
+    pub(crate) fn bytes(&self) -> usize {
+        EVENT_BYTES
+            + match &self.body {
+                Body::Known(event) => event.bytes(),
+                Body::Unreadable { payload, .. } => payload.len(),
+            }
+    }
+
     /// The typed event, when it could be read.
     #[must_use]
     pub fn event(&self) -> Option<&AnyEvent> {
@@ -163,4 +175,10 @@ pub(crate) fn signed(value: u64) -> i64 {
 /// A `timestamptz` is within what [`Timestamp`] holds, but for PostgreSQL's far ends, which are cut.
 pub(crate) fn timestamp(at: std::time::SystemTime) -> Timestamp {
     Timestamp::try_from(at).unwrap_or(Timestamp::MAX)
+}
+
+/// At most so many bytes of a text, as the database can keep them: it knows no NUL, and what it or a reader refused may be quoted in what they say.
+#[must_use]
+pub fn recordable(text: &str, most: usize) -> String {
+    text[..text.floor_char_boundary(most)].replace('\0', "\u{fffd}")
 }

@@ -56,8 +56,7 @@ impl SnapshotWriter {
 }
 
 async fn write(database: &Database, snapshot: &StateSnapshot) -> Result<(), LogError> {
-    let unreadable = |e: serde_json::Error| LogError::Migration(format!("snapshot of {}: {e}", snapshot.stream));
-    let state = snapshot.state.to_snapshot().map_err(unreadable)?;
+    let state = snapshot.state.to_snapshot().map_err(|source| LogError::Snapshot { stream: snapshot.stream.to_string(), source })?;
     let version = i32::try_from(snapshot.state.snapshot_version()).unwrap_or(i32::MAX);
     let last_time = std::time::SystemTime::try_from(snapshot.last_time).unwrap_or(std::time::SystemTime::UNIX_EPOCH);
     let client = database.connection().await?;

@@ -14,13 +14,15 @@ use tokio::sync::{mpsc, watch};
 use tokio_postgres::AsyncMessage;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Appender, Database, LogError, Reader, RecordedEvent};
+use crate::{Appender, Clock, Database, LogError, Reader, RecordedEvent};
 
 /// Bounds of the tail.
 #[derive(Debug, Clone, Copy)]
 pub struct TailSettings {
     /// Events kept in memory; who is further behind reads from the database.
     pub keep: usize,
+    /// What they take together, in bytes, about. Fewer are kept where they are large: an order of many lines takes hundreds of kilobytes.
+    pub keep_bytes: usize,
     /// Events a read.
     pub page: usize,
     /// How often the database is asked in case a notice was missed; other writers send none.
@@ -29,7 +31,7 @@ pub struct TailSettings {
 
 impl Default for TailSettings {
     fn default() -> Self {
-        Self { keep: 16_384, page: 2_000, poll: Duration::from_secs(1) }
+        Self { keep: 16_384, keep_bytes: 64 << 20, page: 2_000, poll: Duration::from_secs(1) }
     }
 }
 
@@ -37,7 +39,25 @@ impl Default for TailSettings {
 #[derive(Default)]
 struct Ring {
     events: VecDeque<Arc<RecordedEvent>>,
+    /// What they take: the sum of their [`RecordedEvent::bytes`].
+    bytes: usize,
     head: u64,
+}
+
+impl Ring {
+    fn push(&mut self, event: Arc<RecordedEvent>) {
+        self.head = event.position;
+        self.bytes += event.bytes();
+        self.events.push_back(event);
+    }
+
+    /// Lets go of the oldest beyond the bounds.
+    fn shorten(&mut self, settings: &TailSettings) {
+        while self.events.len() > settings.keep || self.bytes > settings.keep_bytes {
+            let Some(oldest) = self.events.pop_front() else { return };
+            self.bytes -= oldest.bytes();
+        }
+    }
 }
 
 /// The newest events of the log, in order, shared by every reader in the process.
@@ -49,6 +69,7 @@ pub struct LogTail {
     woken: mpsc::Sender<()>,
     own: Arc<AtomicI32>,
     reader: Reader,
+    clock: Clock,
     settings: TailSettings,
 }
 
@@ -62,27 +83,31 @@ impl std::fmt::Debug for LogTail {
 const OFFERS: usize = 256;
 
 impl LogTail {
-    /// Starts following the log from its present head. Join the task after cancelling `stop`.
+    /// Starts following the log from its present head, and the database's clock. Join the task after cancelling `stop`.
     ///
     /// # Errors
-    /// [`LogError::Database`] when the head cannot be read.
+    /// [`LogError::Database`] when the head or the clock cannot be read.
     pub async fn start(database: Database, settings: TailSettings, stop: CancellationToken) -> Result<(Self, tokio::task::JoinHandle<()>), LogError> {
         let reader = Reader::new(database.clone());
         let start = reader.head().await?;
-        let ring = Arc::new(RwLock::new(Ring { events: VecDeque::new(), head: start }));
+        let clock = Clock::new(reader.clock().await?);
+        let ring = Arc::new(RwLock::new(Ring { head: start, ..Ring::default() }));
         let (told, head) = watch::channel(start);
         let (offers, offered) = mpsc::channel(OFFERS);
         // one waiting notice stands for any number of them: more are dropped
         let (woken, wake) = mpsc::channel(1);
         let own = Arc::new(AtomicI32::new(0));
-        let tail = Self { ring: ring.clone(), head, offers, woken: woken.clone(), own: own.clone(), reader: reader.clone(), settings };
-        // ended by the follower below when it ends itself
+        let tail =
+            Self { ring: ring.clone(), head, offers, woken: woken.clone(), own: own.clone(), reader: reader.clone(), clock: clock.clone(), settings };
+        // both ended by the follower below when it ends itself
         let listener = tokio::spawn(listen(database, woken, own, stop.clone()));
+        let asker = tokio::spawn(clock.keep(reader.clone()));
         let follower = Follower { ring, told, reader, settings };
         // joined by the caller; it ends with `stop`
         let task = tokio::spawn(async move {
             follower.run(offered, wake, stop).await;
             listener.abort();
+            asker.abort();
         });
         Ok((tail, task))
     }
@@ -91,6 +116,12 @@ impl LogTail {
     #[must_use]
     pub fn head(&self) -> u64 {
         *self.head.borrow()
+    }
+
+    /// The clock by which this process goes.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The head, and the event there when it came since the start and not long ago.
@@ -205,14 +236,12 @@ impl Follower {
         let mut ring = self.ring.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         for event in events {
             if event.position == ring.head + 1 {
-                ring.head = event.position;
-                ring.events.push_back(event);
+                ring.push(event);
             } else if event.position > ring.head {
                 return false;
             }
         }
-        let surplus = ring.events.len().saturating_sub(self.settings.keep);
-        ring.events.drain(..surplus);
+        ring.shorten(&self.settings);
         let head = ring.head;
         drop(ring);
         self.told.send_if_modified(|told| std::mem::replace(told, head) < head);
@@ -265,5 +294,49 @@ async fn listen_once(database: &Database, woken: &mpsc::Sender<()>, own: &Atomic
                 None => return Ok(()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jari_domain::DecodeError;
+
+    use super::*;
+    use crate::Body;
+
+    /// An event of so many bytes that this program cannot read.
+    fn event(position: u64, bytes: usize) -> Arc<RecordedEvent> {
+        let body = Body::Unreadable { payload: "x".repeat(bytes).into(), error: DecodeError::UnknownAggregate("Session".into()) };
+        Arc::new(RecordedEvent {
+            position,
+            aggregate_type: "Session".into(),
+            aggregate_id: "one".into(),
+            sequence: position,
+            event_type: "SessionBegan".into(),
+            event_version: "1.0".into(),
+            body,
+            metadata: Arc::default(),
+            recorded_at: jiff::Timestamp::UNIX_EPOCH,
+        })
+    }
+
+    #[test]
+    fn what_is_kept_in_memory_is_bounded_in_events_and_in_bytes() {
+        let mut ring = Ring::default();
+        let settings = TailSettings { keep: 5, keep_bytes: 100_000, ..TailSettings::default() };
+        let mut kept = |position, bytes| {
+            ring.push(event(position, bytes));
+            ring.shorten(&settings);
+            assert_eq!((ring.head, ring.bytes), (position, ring.events.iter().map(|event| event.bytes()).sum()));
+            ring.events.iter().map(|event| event.position).collect::<Vec<_>>()
+        };
+        for position in 1..=5 {
+            assert_eq!(kept(position, 10), Vec::from_iter(1..=position));
+        }
+        assert_eq!(kept(6, 10), [2, 3, 4, 5, 6], "so many");
+        assert_eq!(kept(7, 90_000), [3, 4, 5, 6, 7]);
+        assert_eq!(kept(8, 90_000), [8], "and so large");
+        assert_eq!(kept(9, 10), [8, 9]);
+        assert_eq!(kept(10, 200_000), [0; 0], "what is larger than all of it is read from the database");
     }
 }

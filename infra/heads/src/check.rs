@@ -22,7 +22,7 @@ pub enum Checked {
     Holds(u64),
     /// It does not, or the line proves nothing: why.
     Broken(String),
-    /// The last line was cut off, as by a crash while it was written: it says nothing, and the signer takes it away when it starts again.
+    /// The last line was cut off, as by a crash while it was written: it says nothing, and the signer takes it away before it writes again.
     CutOff(String),
 }
 

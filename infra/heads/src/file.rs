@@ -37,11 +37,23 @@ impl HeadsFile {
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// Adds a head. It is on the disk when this returns.
+    /// Adds a head. It is on the disk when this returns; when it cannot be, as on a full disk, no part of it stays.
     pub(crate) fn append(&mut self, head: &LogHeadSigned) -> Result<(), HeadsError> {
         let mut line = serde_json::to_vec(head).expect("a head is plain text and a number");
         line.push(b'\n');
-        self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(HeadsError::file(&self.path))
+        self.add(&line).map_err(HeadsError::file(&self.path))
+    }
+
+    fn add(&mut self, line: &[u8]) -> std::io::Result<()> {
+        // What an earlier failure left, and could not take back: with a line after it, it would be no head in the middle of the file, for ever.
+        mend(&mut self.file)?;
+        let before = self.file.metadata()?.len();
+        let written = self.file.write_all(line).and_then(|()| self.file.sync_data());
+        if written.is_err() {
+            // also a whole line whose sync failed: nobody knows what of it is on the disk. If this fails, too, see above
+            let _ = self.file.set_len(before);
+        }
+        written
     }
 }
 

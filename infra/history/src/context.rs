@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jari_contract::Publisher;
-use jari_event_store::{Database, LogTail, Reader, RecordedEvent, StreamWatchers, within};
+use jari_event_store::{Clock, Database, LogTail, Reader, RecordedEvent, StreamWatchers, within};
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,8 @@ impl Default for HistorySettings {
 #[derive(Clone)]
 pub struct HistoryContext {
     pub(crate) tail: LogTail,
+    /// By which it is decided and by which the queries answer: by another one, an order would have expired here that they say is held.
+    pub(crate) clock: Clock,
     pub(crate) watchers: StreamWatchers,
     pub(crate) publisher: Publisher,
     pub(crate) settings: HistorySettings,
@@ -55,12 +57,13 @@ impl std::fmt::Debug for HistoryContext {
 }
 
 impl HistoryContext {
-    /// Reads the log with this id from `database`, and what is new of it from `tail`.
+    /// Reads the log with this id from `database`, and what is new of it from `tail`. What is now, the engine's clock says.
     #[must_use]
-    pub fn new(database: Database, tail: LogTail, watchers: StreamWatchers, log_id: Uuid, settings: HistorySettings) -> Self {
+    pub fn new(database: Database, (tail, clock): (LogTail, Clock), watchers: StreamWatchers, log_id: Uuid, settings: HistorySettings) -> Self {
         Self {
             reader: Reader::new(database),
             tail,
+            clock,
             watchers,
             publisher: Publisher::new(log_id),
             settings,

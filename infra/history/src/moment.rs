@@ -14,10 +14,11 @@ pub(crate) struct Found {
     pub time: Option<Timestamp>,
 }
 
-/// Finds a moment; now, at the head of the log, when none is named.
+/// Finds a moment; now, at the head of the log, when none is named. A time has come when the clock says so, or the log: a machine that is behind its
+/// database has told events whose time is still to come by its own clock.
 pub(crate) async fn find(context: &HistoryContext, field: &'static str, asked: Option<&Moment>) -> Result<Found, HistoryError> {
     let head = context.head().await?;
-    let Some(asked) = asked else { return Ok(Found { position: head, time: Some(Timestamp::now()) }) };
+    let Some(asked) = asked else { return Ok(Found { position: head, time: Some(context.clock.now()) }) };
     match asked.moment.as_ref().ok_or_else(|| HistoryError::moment(field, "names neither a position nor a time"))? {
         moment::Moment::Position(position) => {
             let position = u64::try_from(*position).map_err(|_| HistoryError::moment(field, "a position is not negative"))?;
@@ -29,7 +30,7 @@ pub(crate) async fn find(context: &HistoryContext, field: &'static str, asked: O
         moment::Moment::Time(time) => {
             let time = Timestamp::new(time.seconds, time.nanos).ok().filter(|_| (0..1_000_000_000).contains(&time.nanos));
             let time = time.ok_or_else(|| HistoryError::moment(field, "is beyond the calendar"))?;
-            if time > Timestamp::now() {
+            if time > context.clock.now() && recorded_at(context, head).await?.is_none_or(|newest| time > newest) {
                 return Err(HistoryError::TimeAhead { field, time });
             }
             Ok(Found { position: context.last_recorded_by(time).await?, time: Some(time) })

@@ -1,5 +1,5 @@
 //! From a record to a typed command, or to the reason why it is none. Which refusal wins when several apply: 1 headers, 2 type, 3 personal data,
-//! 4 the data, 5 the key, 6 the age.
+//! 4 the data, 5 the order and the key, 6 the age.
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
@@ -73,6 +73,11 @@ pub(crate) fn derived(of: &Uuid, name: &str) -> Uuid {
 pub(crate) fn read(record: &Record, now: Timestamp, remembered: SignedDuration) -> Result<Known, Refusal> {
     let (id, source) = headers(record)?;
     let command = command(record)?;
+    // The service would choose an id for an order that has none. Here nobody would hear of it, and the empty key would be the key of many orders.
+    if command.order_id().is_empty() {
+        let message = "the value names no order: its sender chooses the order's id, names it in orderId, and sends the record under it as the key";
+        return Err(Refusal::new(COMMAND_KEY_INVALID, message));
+    }
     if record.key != command.order_id().as_bytes() {
         let message = "the record's key must be the order's id: without that, commands of one order would overtake each other";
         return Err(Refusal::new(COMMAND_KEY_INVALID, message));

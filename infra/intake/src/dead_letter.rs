@@ -140,15 +140,15 @@ impl DeadLetters {
     pub async fn redrive(&self, offset: i64) -> Result<Uuid, RedriveError> {
         let letter = self.list(offset, 1).await?.letters.into_iter().next().filter(|letter| letter.offset == offset);
         let letter = letter.ok_or(RedriveError::Unknown(offset))?;
-        let OrderCommandRefused { order_id, command_type, command_source, command, .. } = &letter.refused;
+        let OrderCommandRefused { command_type, command_source, command, .. } = &letter.refused;
         let id = letter.id_again();
-        // a record whose key named no order was refused for that: its value says which it meant
+        // a record under another key was refused for that: its value says which order it meant
         let named = serde_json::from_str::<serde_json::Value>(command).ok();
         let named = named.as_ref().and_then(|value| value.get("orderId").or_else(|| value.get("order_id"))?.as_str());
-        let order_id = named.unwrap_or(order_id);
-        let again = Some(command).filter(|command| !command.is_empty());
         let at = Timestamp::now();
-        let again = again.and_then(|command| order_command::send_again(command_type, order_id, command, id, command_source, at));
+        // one that names no order would be refused again, as often as it is sent
+        let named = named.filter(|order_id| !order_id.is_empty());
+        let again = named.and_then(|order_id| order_command::send_again(command_type, order_id, command, id, command_source, at));
         let message = Message { public: again.ok_or(RedriveError::NothingToSend)?, recorded_ms: at.as_millisecond() };
         let cluster = self.0.clone();
         // under an id of this process's own, so that two who send at once do not fence each other

@@ -157,6 +157,22 @@ fn a_command_under_the_key_of_another_order_is_refused() {
 }
 
 #[test]
+fn a_command_that_names_no_order_is_refused_under_whatever_key() {
+    let kinds = ["PlaceOrderCommand", "ConfirmOrderCommand", "CancelOrderCommand"];
+    for (kind, key) in kinds.iter().flat_map(|kind| [(kind, &b""[..]), (kind, b"o-1")]) {
+        let mut value = if *kind == "PlaceOrderCommand" { order() } else { json!({}) };
+        for id in [None, Some(json!("")), Some(Value::Null)] {
+            value.as_object_mut().unwrap().remove("orderId");
+            value.as_object_mut().unwrap().extend(id.map(|id| ("orderId".to_owned(), id)));
+            let record = Record { key: key.to_vec(), ..record(&format!("reservation.order.v1.{kind}"), &value) };
+            let refusal = refused(&record);
+            assert_eq!(refusal.code, "COMMAND_KEY_INVALID", "{value}: whoever sends a command twice would order twice");
+            assert!(refusal.message.contains("names no order"), "{refusal:?}");
+        }
+    }
+}
+
+#[test]
 fn a_command_older_than_ids_are_remembered_is_not_executed() {
     let at = |age: SignedDuration| Record { time_ms: Some((now() - age).as_millisecond()), ..place(&order()) };
     assert!(read(&at(MONTH), now(), MONTH).is_ok());

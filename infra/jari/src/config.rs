@@ -78,6 +78,7 @@ pub struct Engine {
     pub longest_wait_ms: u64,
     pub settlement_waiters: usize,
     pub cells: usize,
+    pub cells_mb: usize,
     pub recent_outcomes: usize,
     pub attempts: u32,
     pub snapshot_every_events: u64,
@@ -165,6 +166,7 @@ pub struct Keys {
     pub former_masters: Secret,
     pub master_file: PathBuf,
     pub erasure_list: PathBuf,
+    pub allow_core_dumps: bool,
     pub pool_connections: usize,
 }
 
@@ -236,6 +238,7 @@ impl Config {
             bound("engine.longest_wait_ms", engine.longest_wait_ms, 100, 600_000),
             bound("engine.settlement_waiters", size(engine.settlement_waiters), 0, 1_000_000),
             bound("engine.cells", size(engine.cells), 1_000, 100_000_000),
+            bound("engine.cells_mb", size(engine.cells_mb), 16, 1 << 20),
             bound("engine.recent_outcomes", size(engine.recent_outcomes), 0, 100_000_000),
             bound("engine.attempts", engine.attempts.into(), 1, 1_000),
             bound("engine.snapshot_every_events", engine.snapshot_every_events, 1, 1_000_000_000),

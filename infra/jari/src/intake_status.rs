@@ -10,6 +10,7 @@ use jari_proto::{
     status::refusal_status,
 };
 use jari_relay::{Cluster, RelayError};
+use jari_wire::{signed, timestamp};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
@@ -40,8 +41,7 @@ impl OptionalPart<Taking> {
             IntakeState::Waiting(code, reason) => (Told::Waiting, code, reason),
             IntakeState::Halted(code, reason) => (Told::Halted, code, reason),
         };
-        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        pb::IntakeStatus { state: state.into(), code: code.to_owned(), message, executed: count(status.executed), refused: count(status.refused) }
+        pb::IntakeStatus { state: state.into(), code: code.to_owned(), message, executed: signed(status.executed), refused: signed(status.refused) }
     }
 
     /// Refused commands from `offset` on, and where the next page begins.
@@ -88,8 +88,8 @@ fn told(letter: DeadLetter) -> pb::RefusedCommand {
         command_type,
         command,
         partition: i32::try_from(refused.partition.get()).unwrap_or(i32::MAX),
-        offset: i64::try_from(refused.offset.get()).unwrap_or(i64::MAX),
-        refused_at: Some(prost_types::Timestamp { seconds: refused_at.as_second(), nanos: refused_at.subsec_nanosecond().max(0) }),
+        offset: signed(refused.offset.get()),
+        refused_at: Some(timestamp(refused_at)),
     };
     pb::RefusedCommand { offset, id: id.to_string(), refused: Some(refused) }
 }

@@ -8,6 +8,7 @@ pub mod client;
 pub mod cmd;
 pub mod config;
 mod connect;
+mod core_dumps;
 pub mod database;
 mod health;
 pub mod intake_status;

@@ -44,8 +44,10 @@ use crate::{
 /// has a pool of its own, so that however many read, bookings go on.
 const OWN_CONNECTIONS: usize = 12;
 
-/// Rows of old commands that go in one round, and how often a round is made.
+/// Rows of old commands that go in one round.
 const PRUNE_ROWS: u64 = 200_000;
+/// Between two rounds.
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// How often it is seen whether everything runs.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long settlement, views, the relay and their like may take to end, all together: each has a shorter bound of its own for what it would still
@@ -53,7 +55,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const WORK_ENDS_WITHIN: Duration = Duration::from_secs(10);
 /// The same for what the server rested on: a little more than the engine gives what it has accepted.
 const ENGINE_ENDS_WITHIN: Duration = Duration::from_secs(25);
-const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
 /// Bytes on their way on one connection and on one call. The first also bounds how many small requests may be buffered at once: half of it,
 /// each counted as a kilobyte; with the usual 64 KiB a client that sends a few dozen calls at once would be cut off for flooding.
@@ -120,12 +121,12 @@ impl Node {
         let settings = config.settlement_settings(&node_id);
         let (settlement, tasks) = Settlement::start(own.clone(), engine.clone(), tail.clone(), settings, stop.work.clone());
         let mut work: Vec<Part> = parts::all("settlement", tasks).map(Part::needed).collect();
+        let tail_and_clock = (tail.clone(), engine.clock().clone());
         let mut views = None;
         if config.projections.enabled {
             let node = (node_id.clone(), config.advertised());
             let (started, tasks) =
-                Views::start(own.clone(), database.clone(), (tail.clone(), engine.clock().clone()), node, config.view_settings(), stop.work.clone())
-                    .await?;
+                Views::start(own.clone(), database.clone(), tail_and_clock.clone(), node, config.view_settings(), stop.work.clone()).await?;
             work.extend(parts::all("views", tasks));
             views = Some(started);
         }
@@ -143,7 +144,7 @@ impl Node {
         let relay = RelayPart::off(if config.relay.enabled { "no Kafka is known to this node" } else { "relay.enabled is false" });
         let intake = IntakePart::off(if config.intake.enabled { "no Kafka is known to this node" } else { "intake.enabled is false" });
         let relaying = Relaying { config: config.clone(), node: (node_id.clone(), config.advertised()), database: own, tail: tail.clone() };
-        let history = HistoryContext::new(database.clone(), tail.clone(), watchers.clone(), identity.log_id, HistorySettings::default());
+        let history = HistoryContext::new(database.clone(), tail_and_clock, watchers.clone(), identity.log_id, HistorySettings::default());
         if let Some(listener) = scrapes {
             let (node, views, settlement) = (node_id.clone(), views.clone(), settlement.clone());
             let (database, tail, engine) = (database.clone(), tail.clone(), engine.clone());

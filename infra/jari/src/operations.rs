@@ -18,6 +18,7 @@ use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
 use jari_sealing::Sealer;
+use jari_wire::{signed, timestamp};
 
 use crate::{intake_status::IntakePart, relay_status::RelayPart};
 
@@ -89,16 +90,8 @@ impl Operations {
     }
 
     fn position(&self) -> i64 {
-        count(self.0.tail.head())
+        signed(self.0.tail.head())
     }
-}
-
-fn count(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn time(at: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond().max(0) }
 }
 
 fn away(error: &LogError) -> Status {
@@ -160,7 +153,7 @@ impl OperationsService for Operations {
         let SettlementStatus { waiting, .. } = self.0.settlement.status();
         let lease = self.0.database.in_time(read_lease(&self.0.database, SETTLEMENT)).await.map_err(|e| away(&e))?;
         let (owner, epoch, expires_at) = match lease {
-            Some((row, until)) if row.live => (row.holder.to_string(), row.epoch, Some(time(until))),
+            Some((row, until)) if row.live => (row.holder.to_string(), row.epoch, Some(timestamp(until))),
             Some((row, _)) => (String::new(), row.epoch, None),
             None => (String::new(), 0, None),
         };
@@ -179,24 +172,24 @@ impl OperationsService for Operations {
         Ok(Response::new(pb::GetStatusResponse {
             log: Some(pb::LogStatus {
                 log_id: self.0.log_id.to_string(),
-                head_position: count(head),
-                head_recorded_at: last.first().map(|event| time(event.recorded_at)),
+                head_position: signed(head),
+                head_recorded_at: last.first().map(|event| timestamp(event.recorded_at)),
             }),
             projections,
             settlement: Some(pb::SettlementStatus {
                 owner,
-                epoch: count(epoch),
+                epoch: signed(epoch),
                 lease_expires_at: expires_at,
-                queued_orders: count(waiting as u64),
-                parked_orders: count(parked),
+                queued_orders: signed(waiting as u64),
+                parked_orders: signed(parked),
             }),
             engine: Some(pb::EngineStatus {
                 node: self.0.node.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                started_at: Some(time(self.0.started_at)),
-                counters: counters.into_iter().map(|(name, n)| (name.to_owned(), count(n))).collect(),
+                started_at: Some(timestamp(self.0.started_at)),
+                counters: counters.into_iter().map(|(name, n)| (name.to_owned(), signed(n))).collect(),
             }),
-            position: count(head),
+            position: signed(head),
             relay: Some(self.0.relay.status(&self.0.node, head)),
             intake: Some(self.0.intake.status()),
             keys: Some(keys(&self.0.sealer)),
@@ -213,11 +206,11 @@ impl OperationsService for Operations {
         let next_page_token = parked.last().filter(|_| full).map(|p| format!("{}.{}", p.position, p.key)).unwrap_or_default();
         let order = |parked: jari_event_store::ParkedWork| pb::ParkedOrder {
             order_id: parked.key,
-            accepted_position: count(parked.position),
+            accepted_position: signed(parked.position),
             code: parked.code,
             message: parked.message,
             attempts: i32::try_from(parked.attempts).unwrap_or(i32::MAX),
-            parked_at: Some(time(parked.parked_at)),
+            parked_at: Some(timestamp(parked.parked_at)),
         };
         let parked_orders = parked.into_iter().map(order).collect();
         Ok(Response::new(pb::ListParkedOrdersResponse { parked_orders, next_page_token, position: self.position() }))
@@ -251,11 +244,11 @@ impl OperationsService for Operations {
             projection: stream.view,
             aggregate_type: stream.aggregate_type,
             aggregate_id: stream.aggregate_id,
-            failed_position: count(stream.failed_position),
+            failed_position: signed(stream.failed_position),
             code: stream.code,
             message: stream.error,
-            quarantined_at: Some(time(stream.at)),
-            waiting_events: count(stream.waiting_events),
+            quarantined_at: Some(timestamp(stream.at)),
+            waiting_events: signed(stream.waiting_events),
         };
         let quarantined_streams = streams.into_iter().map(stream).collect();
         Ok(Response::new(pb::ListQuarantinedStreamsResponse { quarantined_streams, next_page_token, position: self.position() }))
@@ -269,7 +262,7 @@ impl OperationsService for Operations {
         let unknown = || invalid(vec![("aggregate_type", "it and aggregate_id name no stream of this program")], "REQUEST_INVALID");
         let stream = stream(&request.aggregate_type, &request.aggregate_id).ok_or_else(unknown)?;
         let position = self.views()?.retry_quarantined(&request.projection, &stream).await.map_err(retry_failed)?;
-        Ok(Response::new(pb::RetryQuarantinedStreamResponse { position: count(position) }))
+        Ok(Response::new(pb::RetryQuarantinedStreamResponse { position: signed(position) }))
     }
 
     async fn list_refused_commands(
@@ -330,9 +323,9 @@ fn projection(status: ProjectionStatus) -> pb::ProjectionStatus {
     pb::ProjectionStatus {
         projection: status.view,
         version: status.version,
-        position: count(status.position),
-        lag_events: count(status.lag),
-        quarantined_streams: count(status.quarantined),
+        position: signed(status.position),
+        lag_events: signed(status.lag),
+        quarantined_streams: signed(status.quarantined),
         owner: status.owner.unwrap_or_default(),
         state: state.into(),
         rebuild: status.rebuild.map(rebuild),
@@ -343,7 +336,7 @@ fn projection(status: ProjectionStatus) -> pb::ProjectionStatus {
 fn rebuild(standing: RebuildStanding) -> pb::RebuildStatus {
     let RebuildStanding { position, under_way, events_per_second, time_left } = standing;
     pb::RebuildStatus {
-        position: count(position),
+        position: signed(position),
         under_way,
         // a speed is neither negative nor beyond what an integer holds
         events_per_second: events_per_second.round() as i64,

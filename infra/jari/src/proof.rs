@@ -2,7 +2,7 @@
 //!
 //! It counts for itself: what a slot has taken follows from the quantities of its events, and what these state of it is held against that. And it holds
 //! each event against what the product, slot or order allowed at that time: a finding is something that no decision of `domain/` comes to. In
-//! memory it keeps a line for each stream, the products, the live holds, and each order that may still be cancelled, which a bought one may be for ever:
+//! memory it keeps a line for each stream, the products, the open holds, and each order that may still be cancelled, which a bought one may be for ever:
 //! it grows with streams and with orders bought, not with units. docs/operators.md says how much that is.
 
 mod decided;

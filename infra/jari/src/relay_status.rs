@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jari_proto::operations::v1::{self as pb, RelayState as Told};
 use jari_relay::{KafkaSettings, Relay, RelaySettings, RelayState};
+use jari_wire::signed;
 
 use crate::{config::Config, optional_part::OptionalPart};
 
@@ -32,15 +33,14 @@ impl OptionalPart<Relay> {
         };
         // of a relay that another node runs, this one knows no position
         let position = status.position.filter(|_| state != Told::Standby);
-        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         pb::RelayStatus {
             state: state.into(),
             code: code.to_owned(),
             message,
-            position: position.map_or(0, count),
-            lag_events: position.map_or(0, |position| count(head.saturating_sub(position))),
+            position: position.map_or(0, signed),
+            lag_events: position.map_or(0, |position| signed(head.saturating_sub(position))),
             owner: relay.owner(here),
-            transactions: count(status.transactions),
+            transactions: signed(status.transactions),
         }
     }
 }

@@ -2,19 +2,17 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use jari_commands::settlement::ENGINE_ACTORS;
+use jari_commands::services::caller;
 use jari_domain::ids::CustomerRef;
 use jari_proto::{
     status::{invalid, refusal_status},
     subject::v1::{self as pb, subject_service_server::SubjectService},
 };
 use jari_sealing::{Sealer, SealingError, Subject};
+use jari_wire::timestamp;
 use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
-/// Who calls, as everywhere; and who it is when nobody says.
-const CALLER_HEADER: &str = "x-jari-caller";
-const ANONYMOUS: &str = "anonymous";
 const REQUEST_INVALID: &str = "REQUEST_INVALID";
 
 /// The service.
@@ -23,14 +21,7 @@ pub(crate) struct Subjects(pub Sealer);
 #[async_trait::async_trait]
 impl SubjectService for Subjects {
     async fn erase_subject(&self, request: Request<pb::EraseSubjectRequest>) -> Result<Response<pb::EraseSubjectResponse>, Status> {
-        let caller = match request.metadata().get(CALLER_HEADER).map(|value| value.to_str()) {
-            None => ANONYMOUS,
-            Some(Ok(name)) if (1..=64).contains(&name.len()) && !name.starts_with(ENGINE_ACTORS) => name,
-            Some(_) => {
-                let what = format!("must be 1 to 64 ASCII characters, and not begin with {ENGINE_ACTORS}");
-                return Err(invalid(vec![(CALLER_HEADER, what)], REQUEST_INVALID));
-            }
-        };
+        let caller = caller(request.metadata())?;
         let asked = request.get_ref();
         let mut wrong = Vec::new();
         let id = Uuid::try_parse(&asked.request_id).ok().filter(|id| !id.is_nil());
@@ -39,10 +30,9 @@ impl SubjectService for Subjects {
         }
         let subject = CustomerRef::parse(&asked.subject).map_err(|error| wrong.push(("subject", error.to_string()))).ok();
         let (Some(id), Some(subject)) = (id, subject) else { return Err(invalid(wrong, REQUEST_INVALID)) };
-        let erased = self.0.erase(&Subject::of(subject.as_str()), caller, id).await.map_err(|error| refused(&error))?;
+        let erased = self.0.erase(&Subject::of(subject.as_str()), &caller, id).await.map_err(|error| refused(&error))?;
         tracing::info!(had_personal_data = erased.had_key, request_id = %id, "a subject was erased");
-        let erased_at = Some(prost_types::Timestamp { seconds: erased.at.as_second(), nanos: erased.at.subsec_nanosecond().max(0) });
-        Ok(Response::new(pb::EraseSubjectResponse { erased_at, had_personal_data: erased.had_key }))
+        Ok(Response::new(pb::EraseSubjectResponse { erased_at: Some(timestamp(erased.at)), had_personal_data: erased.had_key }))
     }
 }
 
@@ -55,6 +45,7 @@ fn refused(error: &SealingError) -> Status {
         SealingError::Off { .. } => (Code::FailedPrecondition, None),
         SealingError::RequestReused => (Code::AlreadyExists, None),
         SealingError::MasterKeyMalformed { .. }
+        | SealingError::TooManyMasterKeys { .. }
         | SealingError::ListUnreadable { .. }
         | SealingError::TooLarge { .. }
         | SealingError::NotOpened

@@ -25,18 +25,22 @@ pub struct Checkpoint {
     /// The position of the last signed head that is in its topic; 0: none.
     #[serde(default)]
     pub head: u64,
+    /// When that event was recorded, in milliseconds since 1970: what is told behind it has its time. Not kept: the log says it.
+    #[serde(skip)]
+    pub(crate) recorded_ms: i64,
 }
 
 impl Checkpoint {
     /// Before the first event of a log.
     #[must_use]
     pub fn begin(log_id: Uuid) -> Self {
-        Self { log_id, position: 0, event: String::new(), head: 0 }
+        Self { log_id, position: 0, event: String::new(), head: 0, recorded_ms: 0 }
     }
 
     /// Moves right behind an event.
     pub(crate) fn pass(&mut self, event: &RecordedEvent) {
         (self.position, self.event) = (event.position, name(event));
+        self.recorded_ms = event.recorded_at.as_millisecond();
     }
 
     /// Whether this is the event at the checkpoint.

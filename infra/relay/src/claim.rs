@@ -33,7 +33,7 @@ impl Claim {
                 None => Ok(None),
             };
         };
-        let checkpoint: Checkpoint = serde_json::from_slice(&record).map_err(|e| RelayError::Checkpoint(e.to_string()))?;
+        let mut checkpoint: Checkpoint = serde_json::from_slice(&record).map_err(|e| RelayError::Checkpoint(e.to_string()))?;
         if checkpoint.log_id != self.log_id {
             return Err(RelayError::OtherLog { ours: self.log_id, theirs: checkpoint.log_id });
         }
@@ -44,9 +44,8 @@ impl Claim {
         }
         if position > 0 {
             let there = self.reader.log_after(position - 1, 1).await?;
-            if !there.first().is_some_and(|event| checkpoint.is_after(event)) {
-                return Err(RelayError::LogDiffers { position });
-            }
+            let event = there.first().filter(|event| checkpoint.is_after(event)).ok_or(RelayError::LogDiffers { position })?;
+            checkpoint.pass(event);
         }
         Ok(Some(checkpoint))
     }

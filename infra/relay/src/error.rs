@@ -2,10 +2,11 @@
 
 use jari_contract::ContractError;
 use jari_event_store::LogError;
+use jiff::Timestamp;
 use rdkafka::error::KafkaError;
 use uuid::Uuid;
 
-use crate::transaction::MOST_BYTES;
+use crate::{topics::ANY_TIME, transaction::MOST_BYTES};
 
 /// An error of the relay. Those that time does not mend say what to do.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +104,22 @@ pub enum RelayError {
         /// As it was sent, before it was packed.
         bytes: usize,
     },
+    /// A record that its topic does not take for its time.
+    #[error(
+        "{what} is dated {dated}, and {topic} takes no record that is so far from the broker's clock. It is not skipped. Set the topic's \
+         message.timestamp.after.max.ms and message.timestamp.before.max.ms to {ANY_TIME}, and set right the clock that is wrong: the database's, which dates \
+         events, this machine's, or the broker's"
+    )]
+    Dated {
+        /// The event, or whatever else it is of.
+        what: String,
+        /// The event's, if it is of one.
+        position: Option<u64>,
+        /// Where to.
+        topic: String,
+        /// The record's time, RFC 3339.
+        dated: String,
+    },
     /// A checkpoint that this program cannot read.
     #[error("the relay's checkpoint cannot be read: {0}. A newer version of this program may know it")]
     Checkpoint(String),
@@ -120,16 +137,26 @@ impl RelayError {
         }
     }
 
-    /// Of the record with this `ce_id`, which begins with the position when it is of an event.
+    /// Of the record with this `ce_id`.
     pub(crate) fn too_large(id: &str, topic: String, bytes: usize) -> Self {
-        let position: Option<u64> = id.split('.').next().and_then(|position| position.parse().ok());
-        let what = position.map_or_else(|| format!("the record {id}"), |position| format!("the event at position {position}"));
+        let (what, position) = of(id);
         Self::TooLarge { what, position, topic, bytes }
     }
 
-    /// The event that is too large, if that is what stands in the way.
-    pub(crate) fn too_large_at(&self) -> Option<u64> {
-        if let Self::TooLarge { position, .. } = self { *position } else { None }
+    /// Of the record with this `ce_id`, and its time in milliseconds since 1970.
+    pub(crate) fn dated(id: &str, topic: String, time_ms: i64) -> Self {
+        let (what, position) = of(id);
+        // a time beyond the year 9999 has no date
+        let dated = Timestamp::from_millisecond(time_ms).map_or_else(|_| format!("{time_ms} ms after 1970"), |time| time.to_string());
+        Self::Dated { what, position, topic, dated }
+    }
+
+    /// The event that its topic does not take, if that is what stands in the way.
+    pub(crate) fn refused_at(&self) -> Option<u64> {
+        match self {
+            Self::TooLarge { position, .. } | Self::Dated { position, .. } => *position,
+            _ => None,
+        }
     }
 
     /// Every code that [`RelayError::code`] can give.
@@ -145,6 +172,7 @@ impl RelayError {
         "RELAY_NOT_BEGUN",
         "RELAY_EVENT_UNREADABLE",
         "KAFKA_RECORD_TOO_LARGE",
+        "KAFKA_TIMESTAMP_REFUSED",
         "RELAY_CHECKPOINT_UNREADABLE",
         "RELAY_BROKEN",
     ];
@@ -164,6 +192,7 @@ impl RelayError {
             Self::Unclaimed => "RELAY_NOT_BEGUN",
             Self::Unpublishable { .. } => "RELAY_EVENT_UNREADABLE",
             Self::TooLarge { .. } => "KAFKA_RECORD_TOO_LARGE",
+            Self::Dated { .. } => "KAFKA_TIMESTAMP_REFUSED",
             Self::Checkpoint(_) => "RELAY_CHECKPOINT_UNREADABLE",
             Self::Broken(_) => "RELAY_BROKEN",
         }
@@ -180,8 +209,27 @@ impl RelayError {
             | Self::CheckpointTopic { .. }
             | Self::Unpublishable { .. }
             | Self::TooLarge { .. }
+            | Self::Dated { .. }
             | Self::Checkpoint(_) => true,
             Self::Kafka { .. } | Self::Fenced | Self::Log(_) | Self::Unclaimed | Self::Broken(_) => false,
         }
     }
+}
+
+/// The position of the event that the record with this `ce_id` is of.
+pub(crate) fn position_of(id: &str) -> Option<u64> {
+    id.split('.').next().and_then(|position| position.parse().ok())
+}
+
+/// What the record with this `ce_id` is of, and that position.
+fn of(id: &str) -> (String, Option<u64>) {
+    let position = position_of(id);
+    let what = match position {
+        Some(position) if id.ends_with(".head") => format!("the signed head of position {position}"),
+        Some(position) => format!("the event at position {position}"),
+        // it is no CloudEvent
+        None if id.is_empty() => "the relay's checkpoint".to_owned(),
+        None => format!("the record {id}"),
+    };
+    (what, position)
 }

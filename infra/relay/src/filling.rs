@@ -21,7 +21,7 @@ pub(crate) struct Filling {
     heads: watch::Receiver<Option<LogHeadSigned>>,
     /// Events of a batch, at most.
     most: usize,
-    /// The position of an event that was refused for its size: it goes alone, so that all before it are told, and none behind it is sent again and again.
+    /// The position of an event that its topic did not take: it goes alone, so that all before it are told, and none behind it is sent again and again.
     alone: Option<u64>,
     /// Behind the last event that is in the batch.
     checkpoint: Checkpoint,
@@ -133,12 +133,13 @@ impl Filling {
         Ok(())
     }
 
-    /// A head that is due goes behind the events that it stands for, in the same transaction as the note that it was told.
+    /// A head that is due goes behind the events that it stands for, in the same transaction as the note that it was told. Its record has the time of the event
+    /// before it: so no clock but the database's dates what is told, and one of a node's that is wrong has no record refused.
     fn add_head(&mut self) {
         let due = self.heads.borrow().clone().filter(|head| is_due(head, &self.checkpoint));
         if let Some(head) = due {
             self.checkpoint.head = head.position.get();
-            self.messages.push(Message { public: self.publisher.publish_head(&head), recorded_ms: now_ms() });
+            self.messages.push(Message { public: self.publisher.publish_head(&head), recorded_ms: self.checkpoint.recorded_ms });
         }
     }
 }
@@ -154,11 +155,6 @@ async fn until_due(heads: &mut watch::Receiver<Option<LogHeadSigned>>, checkpoin
     if !due {
         std::future::pending().await
     }
-}
-
-fn now_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@
 //! | 5 | reads and compares again, now that it cannot change; topics that nobody has claimed get a first checkpoint | it stops and says why; it never skips |
 //! | 6 | events and the new checkpoint in one transaction, again and again | Kafka aborts the transaction: the next relay starts at step 3 and finds the checkpoint before it |
 //!
-//! An event that its topic does not take for its size stops step 6 at its place: it then has a transaction of its own, each time that it is tried.
+//! An event that its topic does not take, for its size or its time, stops step 6 at its place: it then has a transaction of its own, each time that it is tried.
 //! An error in step 6 leaves open whether the commit was made: the relay then knows nothing and begins again at step 3.
 
 mod audit;
@@ -22,6 +22,7 @@ mod claim;
 mod cluster;
 mod error;
 mod filling;
+mod refused;
 mod relay;
 mod settings;
 mod status;
@@ -33,7 +34,8 @@ pub use checkpoint::Checkpoint;
 pub use claim::Claim;
 pub use cluster::{Cluster, Quiet, blocking};
 pub use error::RelayError;
+pub use refused::Deliveries;
 pub use relay::Relay;
 pub use settings::{KafkaSettings, RelaySettings};
 pub use status::{RelayState, RelayStatus};
-pub use transaction::{Deliveries, Message, Transactions};
+pub use transaction::{Message, Transactions};

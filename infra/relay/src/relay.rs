@@ -111,7 +111,7 @@ impl Worker {
                 continue;
             };
             self.fail(&error);
-            alone = error.too_large_at().or(alone);
+            alone = error.refused_at().or(alone);
             tokio::select! { () = tokio::time::sleep(self.settings.pause) => {}, () = stop.cancelled() => {} }
         }
     }

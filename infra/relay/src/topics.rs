@@ -23,6 +23,18 @@ const COMPRESSION: &str = "producer";
 /// Bytes of a partition: records go by their time alone, as integrators are told, and never because there are many.
 const BYTES: &str = "-1";
 
+/// A record has the time of what it tells, which the database's clock says, or that of its arrival, which the broker's does.
+const TOLD: &str = "CreateTime";
+const ARRIVED: &str = "LogAppendTime";
+/// How far a record of [`TOLD`] may be from the broker's clock, in milliseconds: as far as can be said. Events are told as they were recorded, and one that is
+/// refused for its time stops all behind it. By default Kafka 4 takes none that is more than an hour ahead.
+pub(crate) const ANY_TIME: &str = "9223372036854775807";
+/// The settings that say so, ahead and behind, and what a bound hurts. A cluster from before Kafka 3.6 knows neither, and by default bounds nothing.
+const TIMES: [(&str, &str); 2] = [
+    ("message.timestamp.after.max.ms", "an event that is further ahead of the broker's clock is refused, and stops the relay"),
+    ("message.timestamp.before.max.ms", "an event that is further behind the broker's clock is refused, and stops the relay"),
+];
+
 /// How a topic is made. What a cluster has defaults for is stated all the same: they are somebody else's to change.
 struct Wanted {
     name: String,
@@ -31,6 +43,8 @@ struct Wanted {
     compacted: bool,
     /// Whether others write to it.
     arrives: bool,
+    /// Whose time its records have.
+    times: &'static str,
     /// Bytes of a segment: only closed ones are compacted, or deleted.
     segment: &'static str,
     /// Milliseconds after which it is closed; the cluster's own when absent.
@@ -42,15 +56,13 @@ impl Wanted {
         if self.compacted { "compact" } else { "delete" }
     }
 
-    /// What is told has the time of its event; a command that of its arrival, which no sender can set.
-    fn times(&self) -> &'static str {
-        if self.arrives { "LogAppendTime" } else { "CreateTime" }
-    }
-
-    fn settings(&self, replication: i32) -> NewTopic<'_> {
+    /// `times_known` is whether the cluster knows [`TIMES`].
+    fn settings(&self, replication: i32, times_known: bool) -> NewTopic<'_> {
         let made = NewTopic::new(&self.name, self.partitions, TopicReplication::Fixed(replication));
         let made = made.set("cleanup.policy", self.cleanup()).set("retention.ms", &self.retention).set("segment.bytes", self.segment);
-        let made = made.set("retention.bytes", BYTES).set("compression.type", COMPRESSION).set("message.timestamp.type", self.times());
+        let made = made.set("retention.bytes", BYTES).set("compression.type", COMPRESSION).set("message.timestamp.type", self.times);
+        let bounds = TIMES.iter().filter(|_| times_known && self.times == TOLD);
+        let made = bounds.fold(made, |made, (setting, _)| made.set(setting, ANY_TIME));
         let made = if self.compacted { made.set("min.cleanable.dirty.ratio", "0.1") } else { made };
         match self.segment_ms {
             Some(segment) => made.set("segment.ms", segment),
@@ -79,14 +91,22 @@ impl Wanted {
         if compression != COMPRESSION {
             say("compression.type", &compression, COMPRESSION, "records are packed anew, in a way that a reader may not know");
         }
-        let (times, stated) = (value("message.timestamp.type"), self.times());
-        if times != stated {
-            let hurts = if self.arrives {
-                "senders date their own commands"
-            } else {
-                "records have the time at which they were told, not that of their event"
+        let times = value("message.timestamp.type");
+        if times != self.times {
+            let hurts = match (self.arrives, self.times) {
+                (true, _) => "senders date their own commands",
+                (_, ARRIVED) => "records have the time of the node that tells them, and are refused when its clock is too far ahead of the broker's",
+                _ => "records have the time at which they were told, not that of their event",
             };
-            say("message.timestamp.type", &times, stated, hurts);
+            say("message.timestamp.type", &times, self.times, hurts);
+        } else if self.times == TOLD {
+            for (setting, hurts) in TIMES {
+                // without a value where the cluster does not know it
+                let most = value(setting);
+                if !most.is_empty() && most != ANY_TIME {
+                    say(setting, &most, ANY_TIME, hurts);
+                }
+            }
         }
         found
     }
@@ -108,6 +128,9 @@ impl Cluster {
                 retention: settings.retention_ms.to_string(),
                 compacted: settings.compacted,
                 arrives: topic.is_inbound(),
+                // A command has the time of its arrival, which no sender can set. So has a refusal: nobody looks it up by its own, and the clock of the node that
+                // tells it is no better than the broker's.
+                times: if matches!(topic, Topic::OrderCommand | Topic::RefusedOrderCommand) { ARRIVED } else { TOLD },
                 segment: if settings.compacted { "16777216" } else { "134217728" },
                 // what is kept is counted in whole segments: without this, commands would outlast their retention by a week
                 segment_ms: closes.then_some("3600000"),
@@ -119,6 +142,7 @@ impl Cluster {
             retention: "-1".into(),
             compacted: true,
             arrives: false,
+            times: TOLD,
             segment: "4194304",
             segment_ms: Some("3600000"),
         };
@@ -151,23 +175,37 @@ impl Cluster {
         Ok(())
     }
 
+    /// A cluster that does not know [`TIMES`] refuses a topic for them. Which one does is not asked before: that takes a right that many give to nobody.
     async fn make(&self, missing: &[Wanted]) -> Result<(), RelayError> {
+        let refused = self.create(&missing.iter().collect::<Vec<_>>(), true).await?;
+        let still = if refused.is_empty() { Vec::new() } else { self.create(&refused, false).await? };
+        let Some(topic) = still.first() else { return Ok(()) };
+        tracing::warn!(topic = topic.name, "a topic was not made: the cluster does not take one of its settings");
+        Err(RelayError::Kafka { doing: "making topics", source: KafkaError::AdminOp(RDKafkaErrorCode::InvalidConfig) })
+    }
+
+    /// Gives back those that were not made for one of their settings.
+    async fn create<'a>(&self, missing: &[&'a Wanted], times_known: bool) -> Result<Vec<&'a Wanted>, RelayError> {
         let admin: AdminClient<Quiet> = self.client().create_with_context(Quiet).map_err(RelayError::kafka("connecting"))?;
-        let missing: Vec<NewTopic<'_>> = missing.iter().map(|topic| topic.settings(self.settings.replication)).collect();
+        let topics: Vec<NewTopic<'_>> = missing.iter().map(|topic| topic.settings(self.settings.replication, times_known)).collect();
         let options = AdminOptions::new().request_timeout(Some(self.patience())).operation_timeout(Some(self.patience()));
-        let results = admin.create_topics(&missing, &options).await.map_err(RelayError::kafka("making topics"))?;
+        let results = admin.create_topics(&topics, &options).await.map_err(RelayError::kafka("making topics"))?;
+        let mut refused = Vec::new();
         for result in results {
             match result {
                 Ok(topic) => tracing::info!(topic, "a topic was made"),
                 // another relay was first
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((name, RDKafkaErrorCode::InvalidConfig)) => {
+                    refused.extend(missing.iter().copied().filter(|topic| topic.name == name));
+                }
                 Err((topic, code)) => {
                     tracing::warn!(topic, %code, "a topic was not made");
                     return Err(RelayError::Kafka { doing: "making topics", source: KafkaError::AdminOp(code) });
                 }
             }
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// The topics that there are, and how many partitions each has.
@@ -269,7 +307,8 @@ mod tests {
             "retention.ms" => topic.retention.clone(),
             "retention.bytes" => BYTES.to_owned(),
             "compression.type" => COMPRESSION.to_owned(),
-            "message.timestamp.type" => topic.times().to_owned(),
+            "message.timestamp.type" => topic.times.to_owned(),
+            "message.timestamp.after.max.ms" | "message.timestamp.before.max.ms" => "9223372036854775807".to_owned(),
             key => panic!("{key} is compared and not stated"),
         };
         let said = |topic: Wanted| (topic.name.clone(), topic.differences(topic.partitions, |key| value(&topic, key)));
@@ -281,13 +320,23 @@ mod tests {
         assert_eq!(said("", ""), []);
         let names = |said: Vec<(String, Vec<String>)>| said.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         assert_eq!(names(said("compression.type", "zstd")).len(), 8, "all of them");
+        let commands = [Topic::OrderCommand.name(), Topic::RefusedOrderCommand.name()].map(str::to_owned);
         let dated = names(said("message.timestamp.type", "LogAppendTime"));
-        assert!(
-            dated.len() == 7 && !dated.iter().any(|topic| topic == Topic::OrderCommand.name()),
-            "{dated:?}: commands bear the time of their arrival"
-        );
+        assert!(dated.len() == 6 && !dated.iter().any(|topic| commands.contains(topic)), "{dated:?}: these have the time of their arrival");
+        assert_eq!(names(said("message.timestamp.type", "CreateTime")), commands);
         let many = said("retention.bytes", "1048576");
         assert_eq!(many.len(), 6, "of a compacted topic nothing goes by its bytes: {many:?}");
         assert!(many[0].1[0].starts_with("its retention.bytes is 1048576 and not -1"), "{many:?}");
+    }
+
+    #[test]
+    fn a_bound_on_the_time_of_events_is_said_and_a_cluster_that_knows_none_has_none() {
+        for bound in ["message.timestamp.after.max.ms", "message.timestamp.before.max.ms"] {
+            let bounded = said(bound, "3600000");
+            assert_eq!(bounded.len(), 6, "events, heads and checkpoints, and nothing that has the broker's own time: {bounded:?}");
+            let expected = format!("its {bound} is 3600000 and not 9223372036854775807: an event that is further");
+            assert!(bounded.iter().all(|(_, said)| said.len() == 1 && said[0].starts_with(&expected)), "{bounded:?}");
+            assert_eq!(said(bound, ""), [], "Kafka before 3.6");
+        }
     }
 }

@@ -2,26 +2,25 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
 use jari_contract::{PublicMessage, Topic};
+use jiff::Timestamp;
 use rdkafka::{
-    ClientContext,
     config::FromClientConfigAndContext,
     error::{KafkaError, RDKafkaErrorCode},
-    message::{BorrowedMessage, DeliveryResult, Header, Headers, Message as _, OwnedHeaders},
-    producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
+    message::{Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer},
 };
 
-use crate::{Checkpoint, Cluster, RelayError, checkpoint};
+use crate::{Checkpoint, Cluster, Deliveries, RelayError, checkpoint, refused::refusal};
 
 /// How long one look at what was delivered lasts.
 const LOOK: Duration = Duration::from_millis(1);
+/// How long what else was on its way is waited for, once a transaction has failed: the client gives it up at once, and a broker that answered answers again.
+const EXPLAINED: Duration = Duration::from_secs(1);
 
 /// Bytes of a record's value, at most: a broker hangs up on whoever sends it a request of more than 100 MiB (`socket.request.max.bytes`), and would be
 /// taken for one that is away. Below that it is for the topic to say what is too large.
@@ -45,64 +44,6 @@ pub(crate) struct Batch {
     pub(crate) checkpoint: Checkpoint,
     /// It is a single event that was refused before.
     pub(crate) is_doubtful: bool,
-}
-
-/// A record that was not delivered.
-struct Undelivered {
-    error: KafkaError,
-    id: String,
-    topic: String,
-    bytes: usize,
-}
-
-impl Undelivered {
-    fn new(error: &KafkaError, record: &BorrowedMessage<'_>) -> Self {
-        let headers = || record.headers().into_iter().flat_map(|headers| headers.iter());
-        let id = headers().find(|header| header.key == "ce_id").and_then(|header| header.value);
-        let in_headers: usize = headers().map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len)).sum();
-        Self {
-            error: error.clone(),
-            id: id.map(|id| String::from_utf8_lossy(id).into_owned()).unwrap_or_default(),
-            topic: record.topic().to_owned(),
-            bytes: record.payload_len() + record.key_len() + in_headers,
-        }
-    }
-
-    fn is_too_large(&self) -> bool {
-        self.error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
-    }
-
-    /// Records that travelled together are refused together: for the largest of them.
-    fn explains_more_than(&self, known: &Self) -> bool {
-        self.is_too_large() && known.is_too_large() && self.bytes > known.bytes
-    }
-}
-
-/// Keeps the delivery that failed first, or of those that were too large the largest: the transaction then fails, and this says why.
-#[derive(Default)]
-pub struct Deliveries {
-    failed: Mutex<Option<Undelivered>>,
-}
-
-impl ClientContext for Deliveries {
-    fn log(&self, _: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(facility, message, "librdkafka");
-    }
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "librdkafka");
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let Err((error, record)) = result else { return };
-        let new = Undelivered::new(error, record);
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if failed.as_ref().is_none_or(|known| new.explains_more_than(known)) {
-            *failed = Some(new);
-        }
-    }
 }
 
 /// The two producers of the one relay of these topics, used in turns. Kafka goes on writing the end of a transaction after it has said that it is committed, and
@@ -187,6 +128,14 @@ impl Transactions {
             return Err(RelayError::too_large(&public.attributes.id, topic, public.data.len()));
         }
         self.producer.begin_transaction().map_err(RelayError::kafka("beginning a transaction"))?;
+        self.fill_and_commit(messages, more).map_err(|error| self.explained(error, messages))
+    }
+
+    fn fill_and_commit(
+        &self,
+        messages: &[Message],
+        more: impl FnOnce(&BaseProducer<Deliveries>) -> Result<(), RelayError>,
+    ) -> Result<(), RelayError> {
         for message in messages {
             let PublicMessage { topic, key, attributes, data } = &message.public;
             let headers = attributes.headers().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(value) }));
@@ -218,14 +167,24 @@ impl Transactions {
         // Each message is delivered or given up within `message.timeout.ms`, and the first that is given up ends the wait.
         while self.producer.in_flight_count() > 0 {
             self.producer.poll(LOOK);
-            if let Some(failed) = self.producer.context().failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                return Err(match failed.is_too_large() {
-                    true => RelayError::too_large(&failed.id, failed.topic, failed.bytes),
-                    false => self.why("delivering", failed.error),
-                });
+            let failed = self.producer.context().failed().first().map(|failed| failed.error.clone());
+            if let Some(error) = failed {
+                return Err(self.why("delivering", error));
             }
         }
         Ok(())
+    }
+
+    /// The record that a broker does not take, if that is why the transaction failed; else `error`. Whatever is called after a refusal fails as well, and
+    /// says less.
+    fn explained(&self, error: RelayError, messages: &[Message]) -> RelayError {
+        let until = Instant::now() + EXPLAINED;
+        while self.producer.in_flight_count() > 0 && Instant::now() < until {
+            self.producer.poll(LOOK);
+        }
+        // no other transaction can begin within this one, and the client answers with what ended it
+        let ended = || self.producer.begin_transaction().err().and_then(|ended| ended.rdkafka_error_code());
+        refusal(&self.producer.context().failed(), ended, messages, Timestamp::now().as_millisecond()).unwrap_or(error)
     }
 
     /// A producer that was fenced says of its messages only that they were purged.

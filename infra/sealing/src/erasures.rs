@@ -1,9 +1,9 @@
 //! The list of erasures: in the database of the keys, and in a file that outlives every backup of it.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{ErrorKind, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Mutex,
     time::SystemTime,
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::{KeyStore, SealingError, store::Subject};
 
 /// Erasures of one statement, and of one read.
-const PIECE: usize = 1_000;
+pub(crate) const PIECE: usize = 1_000;
 
 /// One key that was destroyed, or one request that found none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,14 +60,68 @@ impl ErasureList {
     /// # Errors
     /// [`SealingError::ListUnreadable`] for any other line that is none; [`SealingError::File`].
     pub fn read(&self) -> Result<Vec<Erasure>, SealingError> {
-        let text = match fs::read_to_string(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            text => text.map_err(SealingError::file(&self.path))?,
+        Ok(self.read_whole()?.0)
+    }
+
+    /// The same, and how far that is.
+    fn read_whole(&self) -> Result<(Vec<Erasure>, ReadUpTo), SealingError> {
+        self.opened()?.map_or_else(|| Ok(Default::default()), |mut file| self.read_on(&mut file, ReadUpTo::default()))
+    }
+
+    /// What was added after `from`, by whichever process, and how far the list is read then. Nothing while somebody writes: what is taken back when
+    /// the disk is full was never there. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As [`ErasureList::read`].
+    pub(crate) fn news(&self, from: ReadUpTo) -> Result<(Vec<Erasure>, ReadUpTo), SealingError> {
+        let Some(mut file) = self.opened()? else { return Ok(Default::default()) };
+        let found = file.metadata().map_err(SealingError::file(&self.path))?;
+        if (from.file, from.bytes) == ((found.dev(), found.ino()), found.len()) {
+            return Ok((Vec::new(), from));
+        }
+        match file.try_lock_shared() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok((Vec::new(), from)),
+            Err(TryLockError::Error(error)) => return Err(SealingError::file(&self.path)(error)),
+        }
+        let read = self.read_on(&mut file, from)?;
+        if !read.0.is_empty() {
+            // whoever wrote it may have been killed before it was on the disk, and no key goes before its line is
+            file.sync_all().map_err(SealingError::file(&self.path))?;
+        }
+        Ok(read)
+    }
+
+    fn opened(&self) -> Result<Option<File>, SealingError> {
+        match File::open(&self.path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some).map_err(SealingError::file(&self.path)),
+        }
+    }
+
+    fn read_on(&self, file: &mut File, from: ReadUpTo) -> Result<(Vec<Erasure>, ReadUpTo), SealingError> {
+        let mut read = || {
+            let found = file.metadata()?;
+            // another list in its place, or one that was cut: from its beginning
+            let is_same = from.file == (found.dev(), found.ino()) && from.bytes <= found.len();
+            let from = if is_same { from } else { ReadUpTo { file: (found.dev(), found.ino()), ..ReadUpTo::default() } };
+            let mut text = String::new();
+            file.seek(SeekFrom::Start(from.bytes))?;
+            file.read_to_string(&mut text)?;
+            Ok((text, from))
         };
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let erasure =
-            |(n, line): (usize, &str)| serde_json::from_str(line).map_err(|_| SealingError::ListUnreadable { path: self.path.clone(), line: n + 1 });
-        whole.lines().enumerate().filter(|(_, line)| !line.is_empty()).map(erasure).collect()
+        let (text, mut up_to) = read().map_err(SealingError::file(&self.path))?;
+        let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+        let mut erasures = Vec::new();
+        for line in whole.lines() {
+            up_to.lines += 1;
+            if !line.is_empty() {
+                let unreadable = |_| SealingError::ListUnreadable { path: self.path.clone(), line: up_to.lines };
+                erasures.push(serde_json::from_str(line).map_err(unreadable)?);
+            }
+        }
+        up_to.bytes += whole.len() as u64;
+        Ok((erasures, up_to))
     }
 
     /// Adds these, durably. Blocks on the disk.
@@ -94,14 +148,28 @@ impl ErasureList {
         // Nodes may share the list: what one cuts off as a rest could be the line that another is writing. Given back with the file.
         file.lock()?;
         cut_to_whole_lines(&mut file)?;
-        file.write_all(lines.as_bytes())?;
-        file.sync_all()?;
-        if is_new { fs::File::open(folder)?.sync_all() } else { Ok(()) }
+        let before = file.metadata()?.len();
+        let written = file.write_all(lines.as_bytes()).and_then(|()| file.sync_all());
+        let written = written.and_then(|()| if is_new { File::open(folder)?.sync_all() } else { Ok(()) });
+        if written.is_err() {
+            // its caller hears that nothing was done, and what stands here is done sooner or later. What cannot be taken back either stays a line
+            let _ = file.set_len(before);
+        }
+        written
     }
 }
 
+/// How far a list was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ReadUpTo {
+    /// Which file it was: its device, and its number there.
+    file: (u64, u64),
+    bytes: u64,
+    lines: usize,
+}
+
 /// What a crash left of a last line goes: it would stand in the way of the next one.
-fn cut_to_whole_lines(file: &mut fs::File) -> std::io::Result<()> {
+fn cut_to_whole_lines(file: &mut File) -> std::io::Result<()> {
     let size = file.metadata()?.len();
     let mut last = [0; 1];
     if size == 0 || (file.read_exact_at(&mut last, size - 1).is_ok() && last == *b"\n") {
@@ -185,7 +253,12 @@ impl KeyStore {
     /// # Errors
     /// As [`ErasureList::read`], [`KeyStore::apply`].
     pub async fn agree_with(&self, list: &ErasureList) -> Result<u64, SealingError> {
-        let listed = list.read()?;
+        Ok(self.agree(list).await?.0)
+    }
+
+    /// The same; and up to where the list is known to be carried out.
+    pub(crate) async fn agree(&self, list: &ErasureList) -> Result<(u64, ReadUpTo), SealingError> {
+        let (listed, up_to) = list.read_whole()?;
         let gone = self.apply(&listed).await?;
         let known: FxHashSet<(&str, Uuid)> = listed.iter().map(|e| (e.requested_by.as_str(), e.request_id)).collect();
         let mut missing = self.erasures().await?;
@@ -193,7 +266,7 @@ impl KeyStore {
         if !missing.is_empty() {
             list.add(&missing)?;
         }
-        Ok(gone)
+        Ok((gone, up_to))
     }
 }
 
@@ -246,5 +319,77 @@ mod tests {
             assert!(matches!(list.read(), Err(SealingError::ListUnreadable { line: 2, .. })), "{bad}");
             fs::write(list.path(), before).unwrap();
         }
+    }
+
+    #[test]
+    fn what_others_add_to_a_list_is_news_once_and_another_list_in_its_place_is_all_news() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = ErasureList::new(folder.path().join("erasures.jsonl"));
+        assert_eq!(list.news(ReadUpTo::default()).unwrap(), (Vec::new(), ReadUpTo::default()));
+        list.add(&[erasure(1)]).unwrap();
+        let (news, up_to) = list.news(ReadUpTo::default()).unwrap();
+        assert_eq!(news, [erasure(1)]);
+        assert_eq!(list.news(up_to).unwrap(), (Vec::new(), up_to));
+
+        let elsewhere = ErasureList::new(list.path());
+        elsewhere.add(&[erasure(2), erasure(3)]).unwrap();
+        let whole = fs::read_to_string(list.path()).unwrap();
+        fs::write(list.path(), format!("{whole}{{\"key_id")).unwrap();
+        let (news, up_to) = list.news(up_to).unwrap();
+        assert_eq!(news, [erasure(2), erasure(3)], "not what was cut off");
+        elsewhere.add(&[erasure(4)]).unwrap();
+        let (news, up_to) = list.news(up_to).unwrap();
+        assert_eq!(news, [erasure(4)]);
+
+        fs::write(list.path(), format!("{}nonsense\n", fs::read_to_string(list.path()).unwrap())).unwrap();
+        assert!(matches!(list.news(up_to), Err(SealingError::ListUnreadable { line: 5, .. })), "counted from the list's beginning");
+
+        let other = ErasureList::new(folder.path().join("other.jsonl"));
+        let many: Vec<Erasure> = (10..30).map(erasure).collect();
+        other.add(&many).unwrap();
+        fs::rename(other.path(), list.path()).unwrap();
+        assert_eq!(list.news(up_to).unwrap().0, many);
+    }
+
+    #[test]
+    fn a_line_that_somebody_is_writing_is_no_news_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = ErasureList::new(folder.path().join("erasures.jsonl"));
+        list.add(&[erasure(1)]).unwrap();
+        let writing = OpenOptions::new().append(true).open(list.path()).unwrap();
+        writing.lock().unwrap();
+        assert_eq!(list.news(ReadUpTo::default()).unwrap(), (Vec::new(), ReadUpTo::default()));
+        drop(writing);
+        assert_eq!(list.news(ReadUpTo::default()).unwrap().0, [erasure(1)]);
+    }
+
+    /// Where a part of the test below writes.
+    const SMALL_DISK: &str = "JARI_TEST_SMALL_DISK";
+
+    #[test]
+    #[ignore = "a part: adds to a list on a disk with little room"]
+    fn part_that_adds_more_than_there_is_room_for() {
+        let Ok(path) = std::env::var(SMALL_DISK) else { return };
+        let many: Vec<Erasure> = (2..100).map(erasure).collect();
+        assert!(matches!(ErasureList::new(path).add(&many), Err(SealingError::File { .. })));
+    }
+
+    #[test]
+    fn erasures_for_which_there_is_no_room_are_on_the_list_neither_whole_nor_in_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = ErasureList::new(folder.path().join("erasures.jsonl"));
+        list.add(&[erasure(1)]).unwrap();
+        let before = fs::read_to_string(list.path()).unwrap();
+        // the shell's limit stands for the disk; ignored, its signal is an error of the write, as that of a full disk
+        let ran = std::process::Command::new("sh")
+            .args(["-c", r#"trap "" XFSZ; ulimit -f 4; exec "$0" "$@""#])
+            .arg(std::env::current_exe().unwrap())
+            .args(["erasures::tests::part_that_adds_more_than_there_is_room_for", "--exact", "--ignored"])
+            .env(SMALL_DISK, list.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+        assert_eq!(fs::read_to_string(list.path()).unwrap(), before, "they were told as not done");
     }
 }

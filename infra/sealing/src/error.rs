@@ -38,6 +38,14 @@ pub enum SealingError {
         /// The configuration's key, or the file's line.
         place: String,
     },
+    /// The file of master keys holds as many as may be; nothing was written.
+    #[error("{} holds {there} master keys, as many as it may: run `jari keys rotate --no-new --forget` first, which removes those that wrap nothing any more", path.display())]
+    TooManyMasterKeys {
+        /// Which.
+        path: PathBuf,
+        /// How many.
+        there: usize,
+    },
     /// A file that cannot be used.
     #[error("{}: {reason}", path.display())]
     File {
@@ -78,6 +86,7 @@ impl SealingError {
         "KEYS_UNAVAILABLE",
         "MASTER_KEY_MISSING",
         "MASTER_KEY_MALFORMED",
+        "MASTER_KEYS_TOO_MANY",
         "KEYS_FILE_UNUSABLE",
         "ERASURE_LIST_UNREADABLE",
         "ERASURE_ID_REUSED",
@@ -92,6 +101,7 @@ impl SealingError {
             Self::Unavailable { .. } | Self::Database(_) => "KEYS_UNAVAILABLE",
             Self::MasterKeyMissing { .. } => "MASTER_KEY_MISSING",
             Self::MasterKeyMalformed { .. } => "MASTER_KEY_MALFORMED",
+            Self::TooManyMasterKeys { .. } => "MASTER_KEYS_TOO_MANY",
             Self::File { .. } => "KEYS_FILE_UNUSABLE",
             Self::ListUnreadable { .. } => "ERASURE_LIST_UNREADABLE",
             Self::RequestReused => "ERASURE_ID_REUSED",

@@ -11,6 +11,7 @@ mod erasures;
 mod error;
 mod key;
 mod master;
+mod master_file;
 mod rotate;
 mod sealer;
 mod store;

@@ -1,12 +1,6 @@
 //! Master keys: what wraps the keys of persons, and is in no database.
 
-use std::{
-    fmt,
-    fs::{self, OpenOptions},
-    io::{ErrorKind, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-};
+use std::{fmt, fs, io::ErrorKind, path::PathBuf};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use uuid::Uuid;
@@ -15,10 +9,14 @@ use zeroize::Zeroizing;
 use crate::{
     SealingError,
     key::{self, SubjectKey},
+    master_file::{self, Alone},
 };
 
-/// Most master keys at hand: the present one, and former ones whose rotation is not done.
+/// Most master keys of a file that one is added to: the present one, and former ones that nobody has told to forget. Each that stays is one more
+/// that opens old backups of the keys.
 const MOST: usize = 16;
+/// Most that are read. A file may hold more than [`MOST`]: a version before this one added without counting, and whoever is to forget some must read all.
+const MOST_READ: usize = 256;
 
 /// Where master keys come from.
 #[derive(Clone)]
@@ -46,9 +44,15 @@ impl MasterSource {
     pub fn provide(&self) -> Result<bool, SealingError> {
         let Self::File(path) = self else { return Ok(false) };
         if path.exists() {
+            // a copy that cannot be removed is told, and keeps nobody from starting: the keys themselves are there
+            if let Err(error) = master_file::leftovers(path).and_then(|left| if left.is_empty() { Ok(()) } else { Alone::with(path).map(drop) }) {
+                tracing::warn!(file = %path.display(), %error, "copies of the master keys that a killed process left beside this file could not be removed");
+            }
             return Ok(false);
         }
-        match write_private(path, &line(&*new_key()?), false) {
+        fs::create_dir_all(master_file::folder(path)).map_err(SealingError::file(path))?;
+        let alone = Alone::with(path).map_err(SealingError::file(path))?;
+        match alone.write(&line(&*new_key()?), false) {
             // another node of this machine was first
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
             done => done.map(|()| true).map_err(SealingError::file(path)),
@@ -58,29 +62,36 @@ impl MasterSource {
     /// Puts a new key before the others of the file.
     ///
     /// # Errors
-    /// [`SealingError::File`]; also when the keys come from the configuration, which only its owner changes.
+    /// [`SealingError::TooManyMasterKeys`], [`SealingError::MasterKeyMalformed`], and then nothing was written; [`SealingError::File`], also when
+    /// the keys come from the configuration, which only its owner changes.
     pub fn add_new(&self) -> Result<(), SealingError> {
         let Self::File(path) = self else {
             let reason = "the master keys come from keys.master: put the new one there, and the old one into keys.former_masters".to_owned();
             return Err(SealingError::File { path: "keys.master".into(), reason });
         };
-        let before = read_private(path)?;
-        write_private(path, &Zeroizing::new(format!("{}{}", &*line(&*new_key()?), &*before)), true).map_err(SealingError::file(path))
+        let alone = Alone::with(path).map_err(SealingError::file(path))?;
+        let there = self.read()?.keys.len();
+        if there >= MOST {
+            return Err(SealingError::TooManyMasterKeys { path: path.clone(), there });
+        }
+        let before = master_file::read(path)?;
+        alone.write(&Zeroizing::new(format!("{}{}", &*line(&*new_key()?), &*before)), true).map_err(SealingError::file(path))
     }
 
     /// Keeps the present key of the file and drops those whose fingerprint is among `retired`; says how many went.
     ///
     /// # Errors
-    /// [`SealingError::File`].
+    /// As [`MasterSource::read`].
     pub fn drop_retired(&self, retired: &[String]) -> Result<usize, SealingError> {
         let Self::File(path) = self else { return Ok(0) };
+        let alone = Alone::with(path).map_err(SealingError::file(path))?;
         let keys = self.read()?;
         let kept: Vec<&MasterKey> =
             keys.keys.iter().enumerate().filter(|(n, key)| *n == 0 || !retired.contains(&key.id)).map(|(_, key)| key).collect();
         let gone = keys.keys.len() - kept.len();
         if gone > 0 {
             let text: Zeroizing<String> = Zeroizing::new(kept.iter().map(|key| line(&key.bytes).to_string()).collect());
-            write_private(path, &text, true).map_err(SealingError::file(path))?;
+            alone.write(&text, true).map_err(SealingError::file(path))?;
         }
         Ok(gone)
     }
@@ -98,14 +109,14 @@ impl MasterSource {
                 keys.iter().enumerate().map(named).collect::<Result<_, _>>()?
             }
             Self::File(path) => {
-                let text = read_private(path)?;
+                let text = master_file::read(path)?;
                 let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
                 lines.map(|(n, line)| MasterKey::parse(line, || format!("{}, line {}", path.display(), n + 1))).collect::<Result<_, _>>()?
             }
         };
-        if keys.is_empty() || keys.len() > MOST {
-            let place = if keys.is_empty() { "nothing" } else { "a list of more than 16" };
-            return Err(SealingError::MasterKeyMalformed { place: place.into() });
+        if keys.is_empty() || keys.len() > MOST_READ {
+            let place = if keys.is_empty() { "nothing".to_owned() } else { format!("a list of more than {MOST_READ}") };
+            return Err(SealingError::MasterKeyMalformed { place });
         }
         Ok(MasterKeys { keys, present: 0 })
     }
@@ -119,35 +130,6 @@ fn new_key() -> Result<Zeroizing<[u8; 32]>, SealingError> {
 
 fn line(bytes: &[u8; 32]) -> Zeroizing<String> {
     Zeroizing::new(format!("{}\n", STANDARD.encode(bytes)))
-}
-
-/// Refuses a file that others of the machine may read.
-fn read_private(path: &Path) -> Result<Zeroizing<String>, SealingError> {
-    let found = fs::metadata(path).map_err(SealingError::file(path))?;
-    if found.mode() & 0o077 != 0 {
-        let reason = "others may read this file of master keys: chmod 600 it".to_owned();
-        return Err(SealingError::File { path: path.to_owned(), reason });
-    }
-    fs::read_to_string(path).map(Zeroizing::new).map_err(SealingError::file(path))
-}
-
-/// Writes a file that only this account reads, whole or not at all.
-fn write_private(path: &Path, text: &str, replace: bool) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let aside = path.with_extension(format!("{}.new", std::process::id()));
-    let _ = fs::remove_file(&aside);
-    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&aside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    if replace {
-        fs::rename(&aside, path)?;
-    } else {
-        let linked = fs::hard_link(&aside, path);
-        fs::remove_file(&aside)?;
-        linked?;
-    }
-    fs::File::open(folder)?.sync_all()
 }
 
 /// One master key, known by its fingerprint.
@@ -274,5 +256,39 @@ mod tests {
         assert_eq!(source.read().unwrap().ids(), [both.present()]);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(source.read(), Err(SealingError::File { .. })), "others may read it");
+    }
+
+    #[test]
+    fn a_rotation_too_many_is_refused_with_advice_and_leaves_a_file_that_everybody_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = MasterSource::File(folder.path().join("master.key"));
+        source.provide().unwrap();
+        for _ in 1..MOST {
+            source.add_new().unwrap();
+        }
+        let full = source.read().unwrap();
+        let refused = source.add_new().unwrap_err();
+        assert_eq!(refused.code(), "MASTER_KEYS_TOO_MANY");
+        assert!(refused.to_string().contains("jari keys rotate --no-new --forget"), "{refused}");
+        assert_eq!(source.read().unwrap().ids(), full.ids(), "nothing was written");
+        let retired: Vec<String> = full.ids()[1..].iter().map(|id| (*id).to_owned()).collect();
+        assert_eq!(source.drop_retired(&retired).unwrap(), MOST - 1);
+        source.add_new().unwrap();
+        assert_eq!(source.read().unwrap().ids()[1], full.present());
+    }
+
+    #[test]
+    fn a_file_with_more_master_keys_than_may_be_added_is_read_and_made_shorter() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("master.key");
+        let text: String = (0..MOST as u8 + 4).map(|n| line(&[n; 32]).to_string()).collect();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let source = MasterSource::File(path);
+        let all: Vec<String> = source.read().unwrap().ids().into_iter().map(ToOwned::to_owned).collect();
+        assert_eq!(all.len(), MOST + 4);
+        assert!(matches!(source.add_new(), Err(SealingError::TooManyMasterKeys { there: 20, .. })));
+        assert_eq!(source.drop_retired(&all[1..]).unwrap(), MOST + 3);
+        assert_eq!(source.read().unwrap().ids(), [&*all[0]]);
     }
 }

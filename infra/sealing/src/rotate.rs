@@ -2,6 +2,7 @@
 //!
 //! | | Step | If it ends here |
 //! |-|------|-----------------|
+//! | 0 | the rotation that is under way ends; every master key in use is at hand | nothing was done |
 //! | 1 | the present master key is noted, all others are closed: they wrap no new key | both are at hand, everything opens; begin again |
 //! | 2 | keys under a closed one are wrapped anew, so many at a time, each piece in one transaction | some are done; begin again, the rest follows |
 //! | 3 | a closed one that wraps nothing any more is retired | begin again |
@@ -14,6 +15,9 @@ use crate::{KeyStore, MasterKeys, SealingError, store::WrappedKey};
 
 /// Keys of one transaction: short enough that nobody waits for it.
 const PIECE: i64 = 500;
+
+/// The advisory lock of the one rotation that is under way.
+const ROTATION_LOCK: i64 = 0x6a61_7269_0003;
 
 /// What a rotation did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,11 +35,14 @@ impl KeyStore {
     /// [`SealingError::MasterKeyMissing`] when one that is still in use is not at hand; [`SealingError::NotOpened`] when a key was changed in the
     /// database; [`SealingError::Database`].
     pub async fn rotate(&self, masters: &MasterKeys, mut progress: impl FnMut(u64)) -> Result<Rotated, SealingError> {
-        if let Some(wanted) = self.masters_in_use().await?.iter().find(|id| !masters.has(id)) {
-            return Err(masters.missing(wanted));
-        }
-        self.note_master(masters.present()).await?;
         let mut client = self.database.dedicated().await?;
+        // One at a time, until this connection ends: the present key of one would be retired by the other, and forgotten, while it still wraps. Who comes
+        // second waits for as long as the first one takes, and then hears of a master key that it does not have.
+        client.batch_execute("SET statement_timeout = 0").await?;
+        client.execute("SELECT pg_advisory_lock($1)", &[&ROTATION_LOCK]).await?;
+        client.batch_execute("RESET statement_timeout").await?;
+        self.opens_with(masters).await?;
+        self.note_master(masters.present()).await?;
         let close = "UPDATE keys.master_keys SET closed_at = CASE WHEN master_id <> $1 THEN coalesce(closed_at, now()) END,
             retired_at = CASE WHEN master_id <> $1 THEN retired_at END";
         client.execute(close, &[&masters.present()]).await?;

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::{
     Erasure, ErasureList, KeyStore, MasterKeys, MasterSource, SealingError, Subject,
     cache::Cache,
-    erasures::timestamp,
+    erasures::{PIECE, ReadUpTo, timestamp},
     key::{self, Mark, SealContext, SubjectKey},
     store::Known,
 };
@@ -106,8 +106,10 @@ impl Sealer {
     /// [`SealingError::Database`].
     pub async fn start(store: KeyStore, source: MasterSource, list: Option<ErasureList>, settings: SealerSettings) -> Result<Self, SealingError> {
         let masters = read_masters(&store, &source).await?;
+        let mut carried_out = ReadUpTo::default();
         if let Some(list) = &list {
-            let gone = store.agree_with(list).await?;
+            let (gone, up_to) = store.agree(list).await?;
+            carried_out = up_to;
             if gone > 0 {
                 tracing::warn!(gone, "keys of erased persons had come back, as after a restore; the list of erasures destroyed them again");
             }
@@ -117,7 +119,7 @@ impl Sealer {
         let (waiting, resting_until) = (Semaphore::new(settings.waiting), AtomicU64::new(0));
         let inner = Arc::new(Inner { store, source, list, settings, masters, cache, waiting, began: Instant::now(), resting_until });
         // joined by nobody: it ends with the last sealer
-        tokio::spawn(sweep(Arc::downgrade(&inner), settings.cached_for));
+        tokio::spawn(sweep(Arc::downgrade(&inner), settings.cached_for, carried_out));
         Ok(Self(Ok(inner)))
     }
 
@@ -164,10 +166,10 @@ impl Sealer {
     ///
     /// # Errors
     /// [`SealingError::RequestReused`]; [`SealingError::File`] when the list cannot be written: then nothing was destroyed;
-    /// [`SealingError::Off`], [`SealingError::Unavailable`].
+    /// [`SealingError::Unavailable`]: it may be on the list by then, and is carried out as soon as the keys answer; [`SealingError::Off`].
     pub async fn erase(&self, subject: &Subject, requested_by: &str, request_id: Uuid) -> Result<Erased, SealingError> {
         let inner = self.inner()?;
-        // the work goes on when its caller hangs up: what is on the list is then destroyed, too
+        // the work goes on when its caller hangs up: what is on the list is then destroyed, too, at once
         let work = {
             let (inner, subject, requested_by) = (inner.clone(), *subject, requested_by.to_owned());
             async move { inner.ask(inner.destroy(&subject, &requested_by, request_id)).await }
@@ -177,16 +179,29 @@ impl Sealer {
     }
 }
 
-/// Forgets keys whose time is over, for as long as somebody uses them, and asks a database again that did not answer: at night nobody else may, and it
-/// would be told as away till morning.
-async fn sweep(inner: Weak<Inner>, every: Duration) {
+/// Forgets keys whose time is over, for as long as somebody uses them; asks a database again that did not answer: at night nobody else may, and it
+/// would be told as away till morning; and carries out what is on the list and was not done.
+async fn sweep(inner: Weak<Inner>, every: Duration, mut carried_out: ReadUpTo) {
     let mut rounds = tokio::time::interval(every.max(Duration::from_millis(100)));
+    // the last failure, so that it is said once
+    let mut said = String::new();
     // ends with the sealer
     while let Some(inner) = inner.upgrade() {
         inner.cache().sweep();
         if inner.resting_until.load(Ordering::Relaxed) != 0 {
             // whatever it says is noted by the asking
             let _ = inner.ask(inner.store.answers()).await;
+        }
+        // whatever fails is tried again in the next round
+        match inner.carry_out(carried_out).await {
+            Ok(up_to) => (carried_out, said) = (up_to, String::new()),
+            // said by the asking
+            Err(SealingError::Unavailable { .. }) => {}
+            Err(error) if said == error.to_string() => {}
+            Err(error) => {
+                tracing::error!(%error, "the list of erasures cannot be read: what is on it and was not done is not carried out");
+                said = error.to_string();
+            }
         }
         drop(inner);
         rounds.tick().await;
@@ -299,6 +314,23 @@ impl Inner {
         Ok(())
     }
 
+    /// Destroys what stands on the list after `from`, and says up to where that is done. An erasure whose caller was told to come again, since the
+    /// database did not answer after the line was written; one whose node died then; one that another node was asked for. What was done is done again,
+    /// which changes nothing.
+    async fn carry_out(&self, from: ReadUpTo) -> Result<ReadUpTo, SealingError> {
+        let Some(list) = self.list.clone() else { return Ok(from) };
+        let news = tokio::task::spawn_blocking(move || list.news(from)).await;
+        let (listed, up_to) = news.unwrap_or_else(|_| Err(self.unavailable()))?;
+        for piece in listed.chunks(PIECE) {
+            let gone = self.ask(self.store.apply(piece)).await?;
+            piece.iter().filter_map(|erasure| erasure.key_id).for_each(|id| self.cache().destroyed(id));
+            if gone > 0 {
+                tracing::warn!(gone, "erasures that were on the list and not done were carried out");
+            }
+        }
+        Ok(up_to)
+    }
+
     async fn destroy(&self, subject: &Subject, requested_by: &str, request_id: Uuid) -> Result<Erased, SealingError> {
         let mut client = self.store.database.connection().await?;
         let transaction = client.transaction().await?;
@@ -337,9 +369,7 @@ impl Inner {
 /// The master keys at hand, which must be all that are in use; the present one is noted before it wraps anything.
 async fn read_masters(store: &KeyStore, source: &MasterSource) -> Result<MasterKeys, SealingError> {
     let mut masters = source.read()?;
-    if let Some(wanted) = store.masters_in_use().await?.iter().find(|id| !masters.has(id)) {
-        return Err(masters.missing(wanted));
-    }
+    store.opens_with(&masters).await?;
     masters.prefer_open(&store.closed_masters().await?);
     store.note_master(masters.present()).await?;
     Ok(masters)

@@ -158,8 +158,16 @@ impl KeyStore {
         Ok(added == 1)
     }
 
+    /// Whether every key that is there can be opened with these.
+    ///
+    /// # Errors
+    /// [`SealingError::MasterKeyMissing`] when not; [`SealingError::Database`].
+    pub async fn opens_with(&self, masters: &MasterKeys) -> Result<(), SealingError> {
+        self.masters_in_use().await?.iter().find(|id| !masters.has(id)).map_or(Ok(()), |wanted| Err(masters.missing(wanted)))
+    }
+
     /// Master keys that wrapped keys which are still there, or may yet.
-    pub(crate) async fn masters_in_use(&self) -> Result<Vec<String>, SealingError> {
+    async fn masters_in_use(&self) -> Result<Vec<String>, SealingError> {
         let client = self.database.connection().await?;
         let rows = client.query("SELECT master_id FROM keys.master_keys WHERE retired_at IS NULL ORDER BY master_id", &[]).await?;
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()

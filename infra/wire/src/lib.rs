@@ -45,7 +45,6 @@ pub fn code(kind: RefusalKind) -> Code {
         RefusalKind::AlreadyExists => Code::AlreadyExists,
         RefusalKind::FailedPrecondition => Code::FailedPrecondition,
         RefusalKind::ResourceExhausted => Code::ResourceExhausted,
-        RefusalKind::Aborted => Code::Aborted,
     }
 }
 

@@ -116,7 +116,7 @@ impl Replay {
         loop {
             match self.attempt(&reader, view, &build, position, &mut pace, &mut progress, stop).await {
                 Ok(()) => break,
-                Err(Fault::Away(error)) if error.is_connection_loss() && !lock.is_closed() => {
+                Err(Fault::Away(error)) if error.is_away() && !lock.is_closed() => {
                     tokio::select! { () = stop.cancelled() => return Err(ReplayError::Stopped), () = tokio::time::sleep(PAUSE) => {} }
                 }
                 Err(Fault::Away(error)) => return Err(error.into()),
@@ -143,8 +143,8 @@ impl Replay {
                 let head = reader.head().await?;
                 if position > head { Err(ReplayError::PositionAhead { position, head }) } else { Ok(position) }
             }
-            AsOf::Time(time) if time > Timestamp::now() => Err(ReplayError::TimeAhead { time }),
-            AsOf::Time(time) => Ok(reader.last_recorded_by(time).await?),
+            AsOf::Time(time) if has_come(reader, time).await? => Ok(reader.last_recorded_by(time).await?),
+            AsOf::Time(time) => Err(ReplayError::TimeAhead { time }),
         }
     }
 
@@ -172,6 +172,15 @@ impl Replay {
 /// The view of this name.
 fn find(name: &str) -> Result<&'static dyn Projection, ReplayError> {
     VIEWS.iter().copied().find(|view| view.name() == name).ok_or_else(|| ReplayError::ViewUnknown { name: name.to_owned() })
+}
+
+/// By the database's clock, which stamps what is recorded; or the log says so, when that clock was set back since.
+async fn has_come(reader: &Reader, time: Timestamp) -> Result<bool, ReplayError> {
+    if time <= reader.clock().await? {
+        return Ok(true);
+    }
+    let Some(before) = reader.head().await?.checked_sub(1) else { return Ok(false) };
+    Ok(reader.log_after(before, 1).await?.first().is_some_and(|newest| time <= newest.recorded_at))
 }
 
 /// Two calls for one view and position would write the same build.

@@ -5,13 +5,13 @@ use std::{ops::RangeInclusive, time::SystemTime};
 use jari_domain::{
     Decider,
     ids::{OptionId, ProductId, SlotId},
-    product::ProductError,
-    slot::{InventorySlot, SlotError},
+    product::{ProductError, SaleMode},
+    slot::{InventorySlot, SlotError, SlotStatus},
 };
 use jari_proto::{
     availability::v1::{
         self as wire, GetSlotRequest, GetSlotResponse, ListAvailabilityRequest, ListAvailabilityResponse, SlotState,
-        availability_service_server::{AvailabilityService, AvailabilityServiceServer},
+        availability_service_server::AvailabilityService,
     },
     r#type::v1::{Counts, Window},
 };
@@ -25,10 +25,7 @@ use crate::{
     refusal::{DATE_RANGE_INVALID, QueryError},
     rows::instant,
     runner::Views,
-    views::{
-        availability::{Availability, FIND_PRODUCT, GET_SLOT, LIST_SLOTS, LIST_STOCK},
-        products::sale_mode,
-    },
+    views::availability::{Availability, FIND_PRODUCT, GET_SLOT, LIST_SLOTS, LIST_STOCK},
 };
 
 /// Days of a list.
@@ -49,12 +46,6 @@ impl AvailabilityQueries {
     #[must_use]
     pub fn new(views: Views) -> Self {
         Self { views }
-    }
-
-    /// The gRPC server over `views`.
-    #[must_use]
-    pub fn server(views: Views) -> AvailabilityServiceServer<Self> {
-        AvailabilityServiceServer::new(Self::new(views))
     }
 }
 
@@ -107,8 +98,9 @@ impl AvailabilityQueries {
         {
             return Err(QueryError::domain(&ProductError::OptionNotFound { option_id: option_id.clone() }));
         }
-        if row.get::<&str>(1)? == sale_mode(jari_domain::product::SaleMode::Realtime) {
-            return Ok((None, answer.position));
+        match row.word(1, SaleMode::parse)? {
+            SaleMode::Realtime => return Ok((None, answer.position)),
+            SaleMode::Reservation => {}
         }
         let name: &str = row.get(2)?;
         let zone = TimeZone::get(name).map_err(|_| QueryError::TimeZoneUnknown { time_zone: name.to_owned() })?;
@@ -166,14 +158,19 @@ fn page(answer: &Answer, size: i32, token: impl Fn(Fields<'_>) -> Result<String,
     Ok(ListAvailabilityResponse { slots, next_page_token, position: signed(answer.position) })
 }
 
+/// `None` before it was opened.
+fn state(status: SlotStatus) -> Option<SlotState> {
+    match status {
+        SlotStatus::Absent => None,
+        SlotStatus::Open => Some(SlotState::Open),
+        SlotStatus::Suspended => Some(SlotState::Suspended),
+        SlotStatus::Closed => Some(SlotState::Closed),
+    }
+}
+
 /// Columns in the order of `get_slot.sql`.
 fn slot(row: Fields<'_>) -> Result<wire::Slot, QueryError> {
-    let state = match row.get::<&str>(4)? {
-        "OPEN" => SlotState::Open,
-        "SUSPENDED" => SlotState::Suspended,
-        "CLOSED" => SlotState::Closed,
-        other => return Err(row.unreadable(format!("status {other:?}"))),
-    };
+    let state = row.word(4, |word| SlotStatus::parse(word).and_then(state))?;
     let (starts_at, ends_at) = (row.time(2)?, row.time(3)?);
     let (capacity, recorded, confirmed): (i32, i32, i32) = (row.get(5)?, row.get(6)?, row.get(7)?);
     let lapsed = row.get::<Option<i64>>(8)?.unwrap_or(0);

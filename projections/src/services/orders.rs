@@ -6,7 +6,7 @@ use futures::Stream;
 use jari_domain::{
     Currency, Decider, Money, Sealed,
     ids::{CustomerRef, OrderId},
-    order::{LineFailure, Order, OrderError, OrderLine},
+    order::{LineFailure, Order, OrderError, OrderLine, OrderStatus},
 };
 use jari_event_store::StreamWatchers;
 use jari_proto::order::v1::{
@@ -16,7 +16,7 @@ use jari_proto::order::v1::{
 use jari_sealing::Sealer;
 use jari_wire::{
     money,
-    order::{failure, line},
+    order::{failure, line, state},
     personal, signed, timestamp,
 };
 use tonic::{Request, Response, Status};
@@ -107,20 +107,10 @@ pub(super) async fn find(views: &Views, sealer: &Sealer, id: &OrderId, wanted: W
 /// Columns in the order of `get_order.sql`. A held order whose time has come is expired, whether or not that is recorded yet.
 fn order(row: Fields<'_>, now: jiff::Timestamp) -> Result<(wire::Order, Option<Sealed>), QueryError> {
     let hold_expires_at = row.time(9)?;
-    let mut expired_at = row.time(11)?;
-    let state = match row.get::<&str>(7)? {
-        "PLACED" => OrderState::Accepted,
-        "HELD" if hold_expires_at.is_some_and(|at| is_past(&at, now)) => {
-            expired_at = hold_expires_at;
-            OrderState::Expired
-        }
-        "HELD" => OrderState::Held,
-        "CONFIRMED" => OrderState::Confirmed,
-        "REJECTED" => OrderState::Rejected,
-        "EXPIRED" => OrderState::Expired,
-        "CANCELLED" => OrderState::Cancelled,
-        other => return Err(row.unreadable(format!("status {other:?}"))),
-    };
+    let (mut state, mut expired_at) = (row.word(7, |word| OrderStatus::parse(word).and_then(state))?, row.time(11)?);
+    if state == OrderState::Held && hold_expires_at.is_some_and(|at| is_past(&at, now)) {
+        (state, expired_at) = (OrderState::Expired, hold_expires_at);
+    }
     let currency = Currency::parse(row.get(6)?).map_err(|error| row.unreadable(error.to_string()))?;
     let total = Money { minor: u64::try_from(row.get::<i64>(5)?).unwrap_or(0), currency };
     let lines: Vec<OrderLine> = row.json(row.get(4)?)?;

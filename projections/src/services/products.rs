@@ -3,13 +3,16 @@
 use jari_domain::{
     Decider,
     ids::ProductId,
-    product::{Product, ProductError, ProductOption, ProductStatus},
+    product::{Product, ProductError, ProductOption, ProductStatus, SaleMode},
 };
 use jari_proto::product::v1::{
     self as wire, GetProductRequest, GetProductResponse, ListProductsRequest, ListProductsResponse, ProductState,
-    product_query_service_server::{ProductQueryService, ProductQueryServiceServer},
+    product_query_service_server::ProductQueryService,
 };
-use jari_wire::{product::option, signed};
+use jari_wire::{
+    product::{option, sale_mode, state},
+    signed,
+};
 use tonic::{Request, Response, Status};
 
 use super::{USUAL_ROWS, known};
@@ -32,12 +35,6 @@ impl ProductQueries {
     #[must_use]
     pub fn new(views: Views) -> Self {
         Self { views }
-    }
-
-    /// The gRPC server over `views`.
-    #[must_use]
-    pub fn server(views: Views) -> ProductQueryServiceServer<Self> {
-        ProductQueryServiceServer::new(Self::new(views))
     }
 }
 
@@ -87,24 +84,14 @@ fn stored_status(state: ProductState) -> Option<&'static str> {
 
 /// Columns in the order of `get_product.sql`.
 fn product(row: Fields<'_>) -> Result<wire::Product, QueryError> {
-    let sale_mode = match row.get::<&str>(2)? {
-        "RESERVATION" => wire::SaleMode::Reservation,
-        "REALTIME" => wire::SaleMode::Realtime,
-        other => return Err(row.unreadable(format!("sale mode {other:?}"))),
-    };
-    let state = match row.get::<&str>(7)? {
-        "DRAFT" => ProductState::Draft,
-        "ON_SALE" => ProductState::OnSale,
-        "SUSPENDED" => ProductState::Suspended,
-        "ENDED" => ProductState::Ended,
-        other => return Err(row.unreadable(format!("status {other:?}"))),
-    };
+    let mode = row.word(2, SaleMode::parse)?;
+    let state = row.word(7, |word| ProductStatus::parse(word).and_then(state))?;
     let options =
         row.get::<Vec<&str>>(11)?.into_iter().map(|text| row.json(text).map(|known: ProductOption| option(&known))).collect::<Result<_, _>>()?;
     Ok(wire::Product {
         product_id: row.get(0)?,
         title: row.get(1)?,
-        sale_mode: sale_mode.into(),
+        sale_mode: sale_mode(mode).into(),
         time_zone: row.get(3)?,
         currency: row.get(4)?,
         hold_seconds: row.get(5)?,

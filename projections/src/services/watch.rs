@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{FutureExt, Stream, StreamExt, stream};
 use jari_domain::{StreamId, ids::OrderId};
 use jari_event_store::{StreamWatch, StreamWatchers};
-use jari_proto::order::v1::{Order, OrderState, WatchOrderResponse, WatchUntil};
+use jari_proto::order::v1::{Order, OrderState, PersonalData, WatchOrderResponse, WatchUntil};
 use jari_sealing::Sealer;
 use jari_wire::signed;
 use jiff::Timestamp;
@@ -18,6 +18,18 @@ use crate::{reading::Wanted, refusal::QueryError, runner::Views};
 /// How long after the end of a hold the order is looked at: a clock that wakes a little early must not miss it.
 const AFTER_EXPIRY: Duration = Duration::from_millis(2);
 
+/// What is kept of an order that was sent, to tell the next state from it. Of personal data it is whether they can be read: what they say would stay here
+/// after its erasure, for as long as somebody watches, and never differs in anything else.
+#[derive(Debug, PartialEq)]
+struct Sent(Order);
+
+impl Sent {
+    fn of(order: &Order) -> Self {
+        let personal_data = order.personal_data.as_ref().map(|data| PersonalData { state: data.state, ..PersonalData::default() });
+        Self(Order { personal_data, ..order.clone() })
+    }
+}
+
 struct Follower {
     views: Views,
     watchers: StreamWatchers,
@@ -25,7 +37,7 @@ struct Follower {
     id: OrderId,
     until: WatchUntil,
     news: StreamWatch,
-    sent: Option<Order>,
+    sent: Sent,
     seen: u64,
     /// The view had read less than was handed out before the watcher had its place: there may be a change of which no news will come.
     is_behind: bool,
@@ -51,9 +63,10 @@ pub(super) async fn follow(
     let news = watchers.watch(StreamId::from(&id));
     let (order, seen) = find(&views, &sealer, &id, wanted).await?;
     let is_over = reached(&order, until);
-    let first = WatchOrderResponse { order: Some(order.clone()), position: signed(seen) };
+    let sent = Sent::of(&order);
+    let first = WatchOrderResponse { order: Some(order), position: signed(seen) };
     let (is_behind, seen) = (seen < news.after(), seen.max(news.after()));
-    let follower = Follower { views, watchers, sealer, id, until, news, sent: Some(order), seen, is_behind, is_over, _place: place };
+    let follower = Follower { views, watchers, sealer, id, until, news, sent, seen, is_behind, is_over, _place: place };
     let rest = stream::unfold(follower, |mut follower| async move { follower.next().await.map(|answer| (answer, follower)) });
     Ok(stream::once(futures::future::ready(Ok(first))).chain(rest))
 }
@@ -81,9 +94,10 @@ impl Follower {
             }
             let (order, position) = self.look().await?;
             self.seen = self.seen.max(position);
-            if self.sent.as_ref() != Some(&order) {
+            let found = Sent::of(&order);
+            if self.sent != found {
                 self.is_over = reached(&order, self.until);
-                self.sent = Some(order.clone());
+                self.sent = found;
                 return Ok(WatchOrderResponse { order: Some(order), position: signed(position) });
             }
         }
@@ -104,7 +118,8 @@ impl Follower {
 
     /// Until there is news of the order, or the time comes at which its holds lapse.
     async fn wait(&mut self) -> Result<(), QueryError> {
-        let lapse = self.sent.as_ref().filter(|order| order.state() == OrderState::Held).and_then(|order| order.hold_expires_at);
+        let Sent(order) = &self.sent;
+        let lapse = order.hold_expires_at.filter(|_| order.state() == OrderState::Held);
         let lapse = lapse.map(|at| self.views.inner.clock.until(Timestamp::new(at.seconds, at.nanos).unwrap_or(Timestamp::MAX)));
         let lapsed = async {
             match lapse {
@@ -143,5 +158,27 @@ fn reached(order: &Order, until: WatchUntil) -> bool {
         WatchUntil::Unspecified | WatchUntil::Final => is_final,
         WatchUntil::Decided => is_final || state == OrderState::Confirmed,
         WatchUntil::Settled => state != OrderState::Accepted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jari_proto::order::v1::{Contact, Guest, PersonalDataState};
+
+    use super::*;
+
+    #[test]
+    fn a_watcher_keeps_no_person_in_the_clear_and_still_sees_an_erasure() {
+        let order = |personal_data| Order { order_id: "order".into(), customer: "kim".into(), personal_data, ..Order::default() };
+        let only = |state: PersonalDataState| PersonalData { state: state.into(), ..PersonalData::default() };
+        let contact = Contact { name: "Kim Minji".into(), email: "minji@example.com".into(), phone: "010-1234-5678".into() };
+        let guests = vec![Guest { line: 0, unit_id: "adult".into(), name: "Lee Jun".into() }];
+        let readable = order(Some(PersonalData { contact: Some(contact), guests, ..only(PersonalDataState::Readable) }));
+        let kept = Sent::of(&readable);
+        assert_eq!(kept, Sent(order(Some(only(PersonalDataState::Readable)))), "nothing but that it could be read");
+        assert_eq!(kept, Sent::of(&readable), "and the same order is sent once");
+        for other in [Some(only(PersonalDataState::Erased)), Some(only(PersonalDataState::Unavailable)), None] {
+            assert_ne!(kept, Sent::of(&order(other)));
+        }
     }
 }

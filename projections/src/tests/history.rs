@@ -113,6 +113,9 @@ impl History {
 
     fn slot(&mut self, groups: &mut Groups) {
         let Some(id) = self.any_slot() else { return };
+        if self.dice.roll(2) == 0 {
+            return self.slot_for_order(id, groups);
+        }
         self.holds += 1;
         let recent = self.holds.saturating_sub(1 + self.dice.roll(20));
         let some = |number: u64| HoldId::parse(&format!("h{number}")).unwrap();
@@ -132,6 +135,23 @@ impl History {
             (9, _) => (id, SlotCommand::CancelUnits { hold_id: some(recent), quantity: 1 }),
             // an id that was used before and is over may come again
             _ => (id, SlotCommand::HoldUnits { hold_id: some(if self.dice.roll(8) == 0 { recent } else { self.holds }), quantity, expires_at }),
+        };
+        decide(&mut self.slots, id, &command, self.now, groups);
+    }
+
+    /// As orders ask: for holds under their id, and then of the slot that has them.
+    fn slot_for_order(&mut self, any: SlotId, groups: &mut Groups) {
+        // few orders, so that each comes again before its holds lapse
+        let order_id = OrderId::parse(&format!("order-{}", self.dice.roll(4))).unwrap();
+        let expires_at = self.now + SignedDuration::from_secs(i64::try_from(self.dice.roll(600) + 1).unwrap());
+        let quantity = u32::try_from(self.dice.roll(3) + 1).unwrap();
+        let slot_where = |is_it: &dyn Fn(&InventorySlot) -> bool| self.slots.iter().find(|(_, slot)| is_it(slot)).map(|(id, _)| id.clone());
+        let (holder, seller) = (slot_where(&|slot| slot.hold(&HoldId::from(&order_id)).is_some()), slot_where(&|slot| slot.sold_to_orders() > 0));
+        let (id, command) = match (self.dice.roll(8), holder, seller) {
+            (0..=2, Some(id), _) => (id, SlotCommand::ConfirmForOrder { order_id }),
+            (3, Some(id), _) => (id, SlotCommand::ReleaseForOrder { order_id }),
+            (4, _, Some(id)) => (id, SlotCommand::CancelForOrder { order_id, quantity: 1 }),
+            _ => (any, SlotCommand::HoldForOrder { order_id, quantity, expires_at }),
         };
         decide(&mut self.slots, id, &command, self.now, groups);
     }

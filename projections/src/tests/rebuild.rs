@@ -71,6 +71,7 @@ async fn a_view_says_what_the_aggregates_themselves_say() {
         pencil.append(history.go_on(200)).await;
     }
     node.caught_up().await;
+    assert!(history.slots.values().any(|slot| slot.sold_to_orders() > 0), "slots sold to orders, too");
     let now = Timestamp::now();
     for (id, slot) in history.slots.iter().filter(|(_, slot)| slot.pool_id().is_some()) {
         let slot: &InventorySlot = slot;

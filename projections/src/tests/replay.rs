@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     history::History,
-    place::{Node, Pencil, database, rows, settings},
+    place::{Node, Pencil, as_superuser, database, rows, settings},
 };
 use crate::{
     AsOf, Replay, ReplayError, Replayed, ViewSettings, digest_live, drop_replay, rebuild, replay::MOST_REPLAYS, replays, view_names, views::VIEWS,
@@ -207,6 +207,28 @@ async fn a_moment_given_by_time_is_the_last_event_recorded_by_then() {
     let before = replayed(&database, &Replay::of("products", AsOf::Time(events[0].recorded_at - Duration::from_micros(1)))).await;
     let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     assert_eq!((before.position, &*before.digested.digest), (0, nothing), "no rows: the digest of nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_has_come_when_the_databases_clock_or_the_log_says_so_whatever_this_machine_says() {
+    let database = database().await;
+    let behind = format!(
+        "CREATE SCHEMA behind; GRANT USAGE ON SCHEMA behind TO public; ALTER DATABASE {} SET search_path = behind, pg_catalog, public;
+         CREATE FUNCTION behind.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$ SELECT pg_catalog.clock_timestamp() - interval '10 minutes' $$",
+        database.config().get_dbname().unwrap()
+    );
+    as_superuser(&database).await.batch_execute(&behind).await.unwrap();
+    // whoever connects from here on sees that clock before the real one
+    let seen = Database::new(database.config().clone(), PoolSettings::patient()).unwrap();
+    let as_of = async |time| Replay::of("products", AsOf::Time(time)).run(&seen, |_| {}, &CancellationToken::new()).await;
+    let ago = |minutes: i64| jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes);
+    assert_eq!(as_of(ago(5)).await.unwrap_err().code(), Some("TIME_AHEAD"), "of an empty log, and five minutes before its time");
+    assert_eq!(as_of(ago(11)).await.unwrap().position, 0);
+    // the append goes by the real clock: as if the database's had been set back since
+    let head = Pencil::new(&database).await.append(History::new(29).go_on(20)).await;
+    let newest = Reader::new(database.clone()).log_after(head - 1, 1).await.unwrap()[0].recorded_at;
+    assert_eq!(as_of(newest).await.unwrap().position, head);
+    assert_eq!(as_of(newest + Duration::from_micros(1)).await.unwrap_err().code(), Some("TIME_AHEAD"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

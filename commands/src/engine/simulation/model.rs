@@ -8,7 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::engine::{
     flight::{AppendFailure, Departure},
-    unit::{States, UnitOfWork},
+    unit::{Changes, States, UnitOfWork},
 };
 
 /// An event of the log.
@@ -33,6 +33,8 @@ pub struct Model {
     pub states: FxHashMap<StreamId, (AnyState, Timestamp)>,
     pub commands: FxHashMap<CommandKey, RecordedCommand>,
     pub epoch: u64,
+    /// [`crate::engine::CoreLimits::beforehand`] of every node.
+    pub beforehand: usize,
     /// Every unit that was submitted; a group's trace names it.
     pub works: Vec<Arc<dyn UnitOfWork>>,
     /// Units that the database refuses, with all their neighbours.
@@ -78,7 +80,7 @@ impl Model {
             version += 1;
             last_time = last_time.max(self.log[*at].decided_at);
         }
-        LoadedStream { stream, state, version, last_time, snapshot_version: 0 }
+        LoadedStream { stream, state, version, last_time, snapshot_sequence: 0 }
     }
 
     /// Adds one event, by whoever it is, and checks what must hold of the log after each.
@@ -195,13 +197,22 @@ impl Model {
         }
         let states: Vec<AnyState> = touches.iter().map(|t| self.state(&t.stream)).collect();
         let now = group.metadata.decided_at.unwrap();
+        let follow = |changes: Changes| {
+            for (index, used) in group.uses.iter().enumerate() {
+                let follows = changes.iter().find(|(at, _)| *at == index).map_or(&[][..], |(_, events)| events);
+                assert_eq!(used.events, follows, "{work:?}: what landed does not follow from what is durable");
+            }
+        };
+        let needed = work.beforehand(&States(states.iter().collect()), self.beforehand, now);
+        if !needed.is_empty() {
+            assert!(group.command.is_none() && group.event_count() <= self.beforehand, "{work:?} has no outcome before it is decided");
+            follow(needed);
+            return;
+        }
         match work.decide(&States(states.iter().collect()), now) {
             Ok(changes) => {
                 assert!(group.command.as_ref().is_none_or(|c| c.refusal.is_none()), "{work:?} was refused and should not have been");
-                for (index, used) in group.uses.iter().enumerate() {
-                    let follows = changes.iter().find(|(at, _)| *at == index).map_or(&[][..], |(_, events)| events);
-                    assert_eq!(used.events, follows, "{work:?}: what landed does not follow from what is durable");
-                }
+                follow(changes);
             }
             Err(refusal) => {
                 assert_eq!(group.event_count(), 0, "{work:?} landed and should have been refused: {refusal:?}");

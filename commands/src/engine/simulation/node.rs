@@ -16,8 +16,10 @@ use super::{
     model::{Model, Session},
 };
 use crate::engine::{
-    core::{Core, CoreLimits, Reply},
+    cell::Cell,
+    core::{Core, Reply},
     flight::AppendFailure,
+    limits::CoreLimits,
     unit::{ExecuteError, Origin, Outcome, UnitOfWork},
 };
 
@@ -47,14 +49,16 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn new(dice: &mut Dice, now: Timestamp) -> Self {
+    pub fn new(dice: &mut Dice, beforehand: usize, now: Timestamp) -> Self {
         let limits = CoreLimits {
             cells: dice.pick(&[1, 3, 1_000]),
+            cell_bytes: dice.pick(&[0, 5_000, 1 << 20]),
             recent_outcomes: dice.pick(&[1, 5, 1_000]),
             attempts: dice.pick(&[3, 32, 100_000]),
             snapshot_every: dice.pick(&[1, 3, 10]),
             retention_days: 30,
             batch: BatchLimits { groups: dice.pick(&[1, 3, 1_024]), ..BatchLimits::default() },
+            beforehand,
         };
         Self {
             core: Core::new(limits, now),
@@ -219,8 +223,10 @@ impl Node {
         self.recorded = event.position;
     }
 
-    /// A cell with something under way stays, and knows of it.
+    /// A cell with something under way stays, and knows of it; what cells take is known without a look at them.
     pub fn check(&self) {
+        let takes = |cell: &Cell| cell.durable().map_or(0, |version| version.state.bytes());
+        assert_eq!(self.core.bytes, self.core.cells.values().map(takes).sum::<usize>());
         let mut counted: FxHashMap<&StreamId, u32> = FxHashMap::default();
         let sent = self.under_way.iter().flat_map(|(_, batch)| &batch.groups);
         for used in sent.chain(self.core.pending.iter().map(|(_, group)| group)).flat_map(|g| &g.uses) {

@@ -77,6 +77,10 @@ pub fn write<A: AsAggregate>(model: &mut Model, stream: &StreamId, command: &A::
     count
 }
 
+fn free(model: &Model, slot: &StreamId, now: Timestamp) -> u32 {
+    InventorySlot::of(&model.state(slot)).unwrap().available_at(now)
+}
+
 /// Somebody with `psql`.
 pub fn foreign(model: &mut Model, dice: &mut Dice, now: Timestamp) {
     let at = if dice.one_in(8) { now + SignedDuration::from_secs(40) } else { now };
@@ -85,18 +89,31 @@ pub fn foreign(model: &mut Model, dice: &mut Dice, now: Timestamp) {
         write::<Product>(model, &StreamId::from(&product(dice.below(PRODUCTS))), &command, at);
     } else {
         let stream = StreamId::from(&slot(dice.below(SLOTS)));
-        write::<InventorySlot>(model, &stream, &on_a_slot(dice, at), at);
+        if dice.one_in(3) {
+            // a crowd, whose holds lapse soon and together
+            let expires_at = at + SignedDuration::from_secs(9);
+            for n in 0..4 {
+                let hold_id = HoldId::parse(&format!("crowd-{n}")).unwrap();
+                write::<InventorySlot>(model, &stream, &SlotCommand::HoldUnits { hold_id, quantity: 1, expires_at }, at);
+            }
+            return;
+        }
+        let free = free(model, &stream, at);
+        write::<InventorySlot>(model, &stream, &on_a_slot(dice, free, at), at);
     }
 }
 
-fn on_a_slot(dice: &mut Dice, now: Timestamp) -> SlotCommand {
+/// On a slot of which so many units are free.
+fn on_a_slot(dice: &mut Dice, free: u32, now: Timestamp) -> SlotCommand {
     let own = HoldId::parse(&format!("hold-{}", dice.below(HOLDS))).unwrap();
     // now and then under an id that an order has, too
     let hold_id = if dice.one_in(4) { HoldId::from(&order(dice)) } else { own };
+    // now and then all that is free, which needs the room of all that have lapsed
+    let quantity = if dice.one_in(3) { free.max(1) } else { u32::try_from(1 + dice.below(3)).unwrap() };
     match dice.below(8) {
         0..=3 => SlotCommand::HoldUnits {
             hold_id,
-            quantity: u32::try_from(1 + dice.below(3)).unwrap(),
+            quantity,
             // now and then it has come when this is decided, or looked at once more: bad input then, though perhaps done before
             expires_at: now + SignedDuration::from_secs(i64::try_from(dice.below(60)).unwrap()),
         },
@@ -108,9 +125,13 @@ fn on_a_slot(dice: &mut Dice, now: Timestamp) -> SlotCommand {
 }
 
 /// What a caller asks for.
-pub fn ask(dice: &mut Dice, now: Timestamp) -> Arc<dyn UnitOfWork> {
+pub fn ask(model: &Model, dice: &mut Dice, now: Timestamp) -> Arc<dyn UnitOfWork> {
     match dice.below(12) {
-        0..=3 => Arc::new(OneStream::<InventorySlot>::on("on_slot", &slot(dice.below(SLOTS)), on_a_slot(dice, now))),
+        0..=3 => {
+            let slot = slot(dice.below(SLOTS));
+            let free = free(model, &StreamId::from(&slot), now);
+            Arc::new(OneStream::<InventorySlot>::on("on_slot", &slot, on_a_slot(dice, free, now)))
+        }
         4..=7 => Arc::new(place(dice)),
         8 | 9 => Arc::new(ConfirmOrder { order_id: order(dice) }),
         10 => Arc::new(CancelOrder { order_id: order(dice), reason: "rain".into() }),

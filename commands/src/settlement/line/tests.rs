@@ -7,10 +7,14 @@ use jari_event_store::{Body, Metadata};
 
 use super::*;
 
-/// Units are held until `end`, by `actor`.
+/// Units are held until `end`, by `actor` for a caller.
 fn held_by(actor: Option<&str>, end: Timestamp) -> RecordedEvent {
+    held_for(Holder::Caller, actor, end)
+}
+
+fn held_for(holder: Holder, actor: Option<&str>, end: Timestamp) -> RecordedEvent {
     let counts = Counts { capacity: 10, held: 1, ..Counts::default() };
-    let held = slot_event(SlotEvent::UnitsHeld { hold_id: hold(), quantity: 1, expires_at: end, holder: Holder::default(), counts });
+    let held = slot_event(SlotEvent::UnitsHeld { hold_id: hold(), quantity: 1, expires_at: end, holder, counts });
     RecordedEvent { metadata: Arc::new(Metadata { actor: actor.map(str::to_owned), ..Metadata::default() }), ..held }
 }
 
@@ -36,10 +40,19 @@ fn slot_event(event: SlotEvent) -> RecordedEvent {
 #[test]
 fn a_hold_has_a_timer_of_its_own_unless_settlement_took_it_for_an_order() {
     let end = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(600);
-    for (actor, timer) in [(None, Some(end)), (Some("a caller"), Some(end)), (Some(SETTLEMENT_ACTOR), None), (Some(RETRY_ACTOR), None)] {
+    let told = [
+        (Holder::Caller, None, Some(end)),
+        (Holder::Caller, Some("a caller"), Some(end)),
+        (Holder::Order, Some(SETTLEMENT_ACTOR), None),
+        (Holder::Order, None, None),
+        // from before the holder was written
+        (Holder::Caller, Some(SETTLEMENT_ACTOR), None),
+        (Holder::Caller, Some(RETRY_ACTOR), None),
+    ];
+    for (holder, actor, timer) in told {
         let mut line = Line::default();
-        assert_eq!(line.fold(&held_by(actor, end)), None);
-        assert_eq!(line.next_end(), timer, "{actor:?}");
+        assert_eq!(line.fold(&held_for(holder, actor, end)), None);
+        assert_eq!(line.next_end(), timer, "{holder:?} {actor:?}");
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
     ids::{ProductId, SlotId},
     order::{LineUnit, MAX_QUANTITY, OrderLine, SlotDraw},
     product::{LineRequest, ProductError, UnitRequest},
+    slot::MAX_CAPACITY,
 };
 
 /// When the slot of these tests starts; sales end half an hour before.
@@ -81,8 +82,14 @@ fn quantities_outside_their_bounds_are_refused_without_overflow() {
     let heavy = ProductOption { units: vec![unit("bus", Money::MAX_MINOR, 100)], draws: draws(&[("gallery", 100)]), ..option("guided") };
     let heavy_on = |heavy: ProductOption| given().done(t(0), &draft(|_| {})).done(t(0), &C::DefineOption(heavy)).done(t(0), &C::LaunchProduct);
     assert_eq!(refused(&heavy_on(heavy.clone()), &request(&[("bus", MAX_QUANTITY)]), t(0)), "ORDER_TOTAL_TOO_LARGE");
-    let heavier = ProductOption { units: vec![unit("bus", 0, 100), unit("coach", 0, 100)], ..heavy };
-    assert_eq!(refused(&heavy_on(heavier), &request(&[("bus", MAX_QUANTITY), ("coach", 1)]), t(0)), "ORDER_QUANTITY_INVALID");
+    let heavier = heavy_on(ProductOption { units: vec![unit("bus", 0, 100), unit("coach", 0, 100)], ..heavy });
+    let full = quote(&heavier, &request(&[("bus", MAX_QUANTITY)]), t(0)).unwrap();
+    assert_eq!(full.draws[0].quantity, MAX_CAPACITY);
+    let refusal = quote(&heavier, &request(&[("bus", MAX_QUANTITY), ("coach", 1)]), t(0)).unwrap_err().to_refusal();
+    let told = ["slot_id", "quantity", "max_quantity"].map(|name| refusal.details[name].as_str());
+    assert_eq!((refusal.code.as_str(), told), ("ORDER_DRAW_TOO_LARGE", ["gallery@20270102T000000Z", "100010000", "100000000"]));
+    let too_late = request(&[("bus", MAX_QUANTITY), ("coach", 1)]);
+    assert_eq!(refused(&heavier, &too_late, t(START)), "START_IN_PAST", "the slot that it names is one that could be sold");
 }
 
 #[test]

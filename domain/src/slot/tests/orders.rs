@@ -3,20 +3,24 @@
 use super::*;
 use crate::ids::OrderId;
 
-fn order(text: &str) -> OrderId {
+pub(super) fn order(text: &str) -> OrderId {
     OrderId::parse(text).unwrap()
 }
 
-fn hold_for(order_id: &str, quantity: u32, expires_at: Timestamp) -> C {
+pub(super) fn hold_for(order_id: &str, quantity: u32, expires_at: Timestamp) -> C {
     C::HoldForOrder { order_id: order(order_id), quantity, expires_at }
 }
 
-fn confirm_for(order_id: &str) -> C {
+pub(super) fn confirm_for(order_id: &str) -> C {
     C::ConfirmForOrder { order_id: order(order_id) }
 }
 
-fn release_for(order_id: &str) -> C {
+pub(super) fn release_for(order_id: &str) -> C {
     C::ReleaseForOrder { order_id: order(order_id) }
+}
+
+pub(super) fn cancel_for(order_id: &str, quantity: u32) -> C {
+    C::CancelForOrder { order_id: order(order_id), quantity }
 }
 
 fn held_for(order_id: &str, quantity: u32, expires_at: Timestamp, counts: Counts) -> E {
@@ -52,7 +56,6 @@ fn an_order_takes_no_hold_where_a_caller_has_a_live_one_under_its_id() {
 #[test]
 fn what_orders_bought_comes_back_with_them_alone() {
     let back = |hold_id, holder, quantity, counts| [E::UnitsCancelled { hold_id: id(hold_id), quantity, holder, counts }];
-    let cancel_for = |order_id, quantity| C::CancelForOrder { order_id: order(order_id), quantity };
     let past = slot(10, 3).done(t(0), &hold_for("o", 5, t(60))).done(t(1), &confirm_for("o"));
     past.when(t(2), &cancel(3)).then(&back("sold", Holder::Caller, 3, counts(10, 0, 5)));
     let refused = past.when(t(2), &cancel(4)).refused("SLOT_CANCEL_EXCEEDS_SOLD");

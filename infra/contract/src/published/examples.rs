@@ -97,21 +97,28 @@ fn golden_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../domain/golden")
 }
 
-/// Every version of every event that was ever written: aggregate, event and version.
-pub(crate) fn versions() -> Vec<(String, String, String)> {
+/// Every version and form of every event that was ever written: its aggregate, its version, and the event.
+pub(crate) fn written() -> Vec<(&'static str, String, AnyEvent)> {
     let names = |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>();
     let folder = golden_folder();
     let of = |aggregate: &String| names(&folder.join(aggregate)).into_iter().map(|file| (aggregate.clone(), file)).collect::<Vec<_>>();
-    let named = |(aggregate, file): (String, String)| {
-        let (event, version) = file.strip_suffix(".json").unwrap().split_once('.').unwrap();
-        (aggregate, event.to_owned(), version.to_owned())
+    let read = |(aggregate, file): (String, String)| {
+        // `Event.version.json`, or `Event.version.form.json`
+        let parts: Vec<&str> = file.split('.').collect();
+        let version = format!("{}.{}", parts[1], parts[2]);
+        let aggregate = static_type(&aggregate).unwrap();
+        (aggregate, version.clone(), decoded(aggregate, parts[0], &version, &file))
     };
-    names(&folder).iter().flat_map(of).map(named).collect()
+    names(&folder).iter().flat_map(of).map(read).collect()
 }
 
-/// The golden event of this type and version.
+/// The golden event of this type and version, in its usual form.
 pub(crate) fn golden(aggregate_type: &str, event_type: &str, event_version: &str) -> AnyEvent {
-    let path = golden_folder().join(format!("{aggregate_type}/{event_type}.{event_version}.json"));
+    decoded(aggregate_type, event_type, event_version, &format!("{event_type}.{event_version}.json"))
+}
+
+fn decoded(aggregate_type: &str, event_type: &str, event_version: &str, file: &str) -> AnyEvent {
+    let path = golden_folder().join(aggregate_type).join(file);
     let payload = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     AnyEvent::decode(aggregate_type, event_type, event_version, &payload).unwrap()
 }

@@ -43,6 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "jari-proto",
             "jari-relay",
             "jari-sealing",
+            "jari-wire",
         ],
     ),
     ("jari-benches", EVERYTHING),

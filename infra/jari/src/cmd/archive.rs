@@ -1,10 +1,10 @@
 //! `jari archive`: moves old events to the archive, piece by piece.
 
-use std::{io::IsTerminal, time::Duration};
+use std::time::Duration;
 
 use jari_event_store::{Archiver, Reader, archive_horizon};
 
-use super::print;
+use super::{print, progress::Line};
 use crate::{cli::Archive, config::Config, database};
 
 /// Moves what may move. Stopped with Ctrl-C, it has moved whole pieces.
@@ -23,22 +23,18 @@ pub async fn run(config: &Config, options: &Archive) -> anyhow::Result<()> {
         );
         archiver.raise(position).await?;
     }
-    let (mut moved, shows) = (0, std::io::stderr().is_terminal());
+    let (mut moved, mut line) = (0, Line::default());
     // ends at the horizon, which does not move meanwhile but by another who raises it
     let done = loop {
         let piece = archiver.step().await?;
         moved += piece.moved;
-        if shows {
-            eprint!("\r  at {} of {}, {moved} events moved", piece.reached, piece.upto);
-        }
+        line.show(|| format!("at {} of {}, {moved} events moved", piece.reached, piece.upto));
         if piece.reached == piece.upto {
             break piece;
         }
         tokio::time::sleep(Duration::from_millis(options.rest)).await;
     };
-    if shows {
-        eprintln!();
-    }
+    line.end();
     let looked = done.reached - before.moved_to.min(done.reached);
     print(&format!(
         "{moved} events moved, {} stay as the ends of their streams; all before {} is done\n",

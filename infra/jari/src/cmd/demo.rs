@@ -66,7 +66,7 @@ pub async fn run(config: &Config, options: &Demo) -> anyhow::Result<ExitCode> {
 
     let counted = count(&reader, before, &slot).await?;
     let request = LoadRequest { stream: StreamId::from(&slot), from: None };
-    let loaded = reader.load(vec![request]).await?.into_iter().next().transpose()?;
+    let loaded = reader.load(&[request]).await?.into_iter().next().transpose()?;
     let state = loaded.as_ref().and_then(|l| InventorySlot::of(&l.state)).map(InventorySlot::counts).unwrap_or_default();
     let get = GetSlotRequest { slot_id: slot.to_string(), min_position: i64::try_from(counted.position)? };
     let view = look(shop.channel(0), &get).await?;
@@ -79,7 +79,7 @@ pub async fn run(config: &Config, options: &Demo) -> anyhow::Result<ExitCode> {
     let agree = told && state.held == counted.held && u32::try_from(seen.held) == Ok(counted.held);
     let exact = sold == options.seats.min(options.customers) || other > 0;
     if agree && exact {
-        print("They agree: every seat was sold once.\n");
+        print(if other == 0 { "They agree: every seat was sold once.\n" } else { "They agree: no seat was sold twice.\n" });
         return Ok(ExitCode::SUCCESS);
     }
     print("THEY DO NOT AGREE.\n");

@@ -1,26 +1,21 @@
 //! `jari export FOLDER`
 
-use std::{
-    io::{IsTerminal, Write},
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::process::ExitCode;
 
 use anyhow::anyhow;
 use jari_event_store::{ChainWalk, Reader};
 use jari_export::{Checked, ExportError, Format, Progress, Settings, check, check_chain, check_rows, export};
 
-use super::print;
+use super::{
+    print,
+    progress::{Line, print_findings, until_interrupted},
+};
 use crate::{
     cli::{Export, ExportFormat},
     config::Config,
     database,
 };
 
-/// Between two lines of progress where nobody watches.
-const BETWEEN: Duration = Duration::from_secs(10);
-/// Findings shown; the rest is counted.
-const SHOWN: usize = 20;
 /// The least claim on the processor that there is: bookings come first.
 const LEAST: i32 = 19;
 
@@ -39,22 +34,14 @@ pub async fn run(config: &Config, options: &Export) -> anyhow::Result<ExitCode> 
     if options.check {
         return compare(&reader, options).await;
     }
-    let stop = tokio_util::sync::CancellationToken::new();
-    let interrupted = stop.clone();
-    // joined by nobody: it ends with the process; a second Ctrl-C ends the process at once
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            interrupted.cancel();
-        }
-    });
     let format = options.format.map(|format| match format {
         ExportFormat::Parquet => Format::Parquet,
         ExportFormat::Jsonl => Format::Jsonl,
     });
     let settings = Settings { format, per_second: options.rate, ..Settings::default() };
-    let mut teller = Teller::new();
-    let done = export(&reader, &options.folder, settings, |progress| teller.tell(&progress), &stop).await;
-    teller.end();
+    let (stop, mut line) = (until_interrupted(), Line::default());
+    let done = export(&reader, &options.folder, settings, |progress| line.show(|| described(&progress)), &stop).await;
+    line.end();
     let done = done.map_err(coded)?;
     let (rows, files, bytes, position) = (done.rows, done.files, done.bytes, done.position);
     if rows == 0 && position == done.head {
@@ -78,12 +65,7 @@ async fn compare(reader: &Reader, options: &Export) -> anyhow::Result<ExitCode> 
     }
     let proved = if options.rows && checked.findings.is_empty() { Some(prove(reader, options, &mut checked).await?) } else { None };
     print(&format!("{} events in {} files of {} steps, up to position {}\n", checked.rows, checked.files, checked.steps, checked.position));
-    for finding in checked.findings.iter().take(SHOWN) {
-        print(&format!("BROKEN {finding}\n"));
-    }
-    if checked.findings.len() > SHOWN {
-        print(&format!("and {} more\n", checked.findings.len() - SHOWN));
-    }
+    print_findings(&checked.findings);
     if !checked.findings.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
@@ -110,32 +92,8 @@ fn coded(error: ExportError) -> anyhow::Error {
     anyhow!("{}: {error}", error.code())
 }
 
-/// Says how far it is, to whoever watches standard error.
-struct Teller {
-    is_watched: bool,
-    told: Instant,
-    is_open: bool,
-}
-
-impl Teller {
-    fn new() -> Self {
-        Self { is_watched: std::io::stderr().is_terminal(), told: Instant::now(), is_open: false }
-    }
-
-    fn tell(&mut self, progress: &Progress) {
-        if !self.is_watched && self.told.elapsed() < BETWEEN {
-            return;
-        }
-        self.told = Instant::now();
-        self.is_open = self.is_watched;
-        let (begin, end) = if self.is_watched { ("\r", "   ") } else { ("", "\n") };
-        let Progress { position, head, events_per_second, percent } = progress;
-        let _ = write!(std::io::stderr(), "{begin}{position} of {head} events, {percent:.1} %, {events_per_second:.0} a second{end}");
-    }
-
-    fn end(&mut self) {
-        if std::mem::take(&mut self.is_open) {
-            let _ = writeln!(std::io::stderr());
-        }
-    }
+/// `120000 of 4000000 events, 3.0 %, 95000 a second`
+fn described(progress: &Progress) -> String {
+    let Progress { position, head, events_per_second, percent } = progress;
+    format!("{position} of {head} events, {percent:.1} %, {events_per_second:.0} a second")
 }

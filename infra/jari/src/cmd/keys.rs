@@ -3,7 +3,7 @@
 use std::{io::IsTerminal, path::Path};
 
 use anyhow::Context;
-use jari_sealing::ErasureList;
+use jari_sealing::{ErasureList, MasterSource, SealingError};
 
 use super::print;
 use crate::{
@@ -16,8 +16,15 @@ use crate::{
 /// Does it on the database of the keys, beside the nodes that serve.
 ///
 /// # Errors
-/// What stands in the way.
+/// What stands in the way, with its code.
 pub async fn run(config: &Config, options: &Options) -> anyhow::Result<()> {
+    act(config, options).await.map_err(|error| match error.downcast_ref().map(SealingError::code) {
+        Some(code) => error.context(code),
+        None => error,
+    })
+}
+
+async fn act(config: &Config, options: &Options) -> anyhow::Result<()> {
     let private = match config.keys.url.is_empty() {
         true => database::find(config)?.access,
         false => None,
@@ -33,7 +40,9 @@ pub async fn run(config: &Config, options: &Options) -> anyhow::Result<()> {
 }
 
 async fn rotate(keys: &Keys, with_new: bool, forget: bool) -> anyhow::Result<()> {
-    if with_new && matches!(keys.masters, jari_sealing::MasterSource::File(_)) {
+    if with_new && matches!(keys.masters, MasterSource::File(_)) {
+        // first: a rotation that cannot be done would leave one more master key in the file each time, which nothing retires
+        keys.store.opens_with(&keys.masters.read()?).await?;
         keys.masters.add_new()?;
     }
     let masters = keys.masters.read()?;

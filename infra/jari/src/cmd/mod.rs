@@ -10,6 +10,7 @@ mod history;
 mod keys;
 mod load;
 mod parked;
+mod progress;
 mod quarantine;
 mod rebuild;
 mod replay;
@@ -25,7 +26,7 @@ use clap::CommandFactory;
 use crate::{
     cli::{Cli, Command},
     config::{self, Config},
-    telemetry,
+    core_dumps, telemetry,
 };
 
 /// Runs one subcommand.
@@ -44,7 +45,12 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         _ => {}
     }
+    // every command: the configuration alone may hold a master key
+    core_dumps::refuse()?;
     let config = Config::load(cli.config.as_ref())?;
+    if config.keys.allow_core_dumps {
+        core_dumps::allow()?;
+    }
     telemetry::start(&config.log)?;
     if let Command::Export(_) = cli.command {
         // before there are other threads, which take it over
@@ -58,7 +64,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Load(options) => load::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
             Command::History(options) => history::run(&config, options).await.map(|()| ExitCode::SUCCESS),
             Command::Export(options) => export::run(&config, &options).await,
-            Command::Status => status::run(&config).await.map(|()| ExitCode::SUCCESS),
+            Command::Status => {
+                status::run(&config).await;
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Verify(options) => verify::run(&config, &options).await,
             Command::Archive(options) => archive::run(&config, &options).await.map(|()| ExitCode::SUCCESS),
             Command::Heads => heads::run(&config).map(|()| ExitCode::SUCCESS),

@@ -5,7 +5,11 @@ use std::{path::Path, process::ExitCode};
 use jari_projections::{AsOf, Digested, Replay, ReplayError, Replayed, digest_live, drop_replay, replays};
 use tokio_util::sync::CancellationToken;
 
-use super::{print, rebuild};
+use super::{
+    print,
+    progress::{self, Line},
+    rebuild::described,
+};
 use crate::{
     cli::replay::{Kept, Replay as Options},
     config::Config,
@@ -33,8 +37,8 @@ pub async fn run(config: &Config, options: &Options) -> anyhow::Result<ExitCode>
         }
     };
     // rows on standard output are for a program to read: whatever else there is to say goes beside them
-    let say = if options.jsonl.as_deref() == Some(Path::new("-")) { rebuild::say } else { print };
-    let stop = rebuild::until_interrupted();
+    let say = if options.jsonl.as_deref() == Some(Path::new("-")) { progress::say } else { print };
+    let stop = progress::until_interrupted();
     let live = if options.check { Some(digest_live(database, view).await.map_err(refused)?) } else { None };
     let as_of = live.as_ref().map_or(options.as_of.unwrap_or(AsOf::Head), |live| AsOf::Position(live.position));
     let replay = Replay { keep: options.keep, lines: options.jsonl.clone(), csv: options.csv.clone(), ..Replay::of(view, as_of) };
@@ -53,8 +57,8 @@ pub async fn run(config: &Config, options: &Options) -> anyhow::Result<ExitCode>
 }
 
 async fn one(replay: &Replay, database: &jari_event_store::Database, stop: &CancellationToken) -> anyhow::Result<Replayed> {
-    let mut line = rebuild::Line::default();
-    let done = replay.run(database, |progress| line.show(progress), stop).await;
+    let mut line = Line::default();
+    let done = replay.run(database, |progress| line.show(|| described(progress)), stop).await;
     line.end();
     done.map_err(refused)
 }

@@ -5,16 +5,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 use jari_heads::{Checked, HeadsCheck, SigningKey, Trusted};
 
-use super::print;
+use super::{print, progress::print_findings};
 use crate::{
     cli::Verify,
     config::Config,
     database,
     proof::{Proof, Walk},
 };
-
-/// Findings shown; the rest is counted.
-const SHOWN: usize = 20;
 
 /// Walks the log. The exit code says whether everything holds.
 ///
@@ -36,12 +33,7 @@ pub async fn run(config: &Config, options: &Verify) -> anyhow::Result<ExitCode> 
     if proof.passed() > 0 {
         print(&format!("{} orders were parked, and lost their place in line to some that came later\n", proof.passed()));
     }
-    for finding in findings.iter().take(SHOWN) {
-        print(&format!("BROKEN {finding}\n"));
-    }
-    if findings.len() > SHOWN {
-        print(&format!("and {} more\n", findings.len() - SHOWN));
-    }
+    print_findings(&findings);
     if findings.is_empty() {
         print(
             "positions dense, times in order, sequences unbroken, every event readable and allowed where it stands, counts right, no slot oversold, orders settled in line, each with all of its holds or none\n",

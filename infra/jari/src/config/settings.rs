@@ -21,11 +21,13 @@ impl Config {
             admission: AdmissionLimits { places: engine.places, waiting: engine.waiting, wait: Duration::from_millis(engine.waiting_ms) },
             limits: CoreLimits {
                 cells: engine.cells,
+                cell_bytes: engine.cells_mb << 20,
                 recent_outcomes: engine.recent_outcomes,
                 attempts: engine.attempts,
                 snapshot_every: engine.snapshot_every_events,
                 retention_days: engine.retention_days,
                 batch: BatchLimits { groups: engine.batch_groups, events: engine.batch_events, bytes: engine.batch_bytes },
+                ..CoreLimits::default()
             },
             answer_within: Duration::from_millis(engine.answer_within_ms),
             // well before those who wait give up, nobody else is let in to wait

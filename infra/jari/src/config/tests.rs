@@ -101,12 +101,13 @@ fn a_secret_that_is_no_text_is_named_by_its_key_and_not_shown() {
 
 #[test]
 fn each_key_of_the_engine_arrives_where_it_is_meant() {
-    let file = "[engine]\nplaces = 11\nwaiting = 12\nwaiting_ms = 13\nanswer_within_ms = 14000\nlongest_wait_ms = 15000\nsettlement_waiters = 16\ncells = 1600\n\
+    let file = "[engine]\nplaces = 11\nwaiting = 12\nwaiting_ms = 13\nanswer_within_ms = 14000\nlongest_wait_ms = 15000\nsettlement_waiters = 16\ncells = 1600\ncells_mb = 24\n\
         recent_outcomes = 17\nattempts = 18\nsnapshot_every_events = 19\nbatch_groups = 20\nbatch_events = 21\nbatch_bytes = 2200000\nretention_days = 23";
     let settings = from(file, &[]).unwrap().engine_settings();
     let (admission, limits) = (settings.admission, settings.limits);
     assert_eq!((admission.places, admission.waiting, admission.wait.as_millis()), (11, 12, 13));
     assert_eq!((settings.answer_within.as_millis(), settings.stalled_after.as_millis()), (14_000, 4_200), "nobody is let in to wait in vain");
+    assert_eq!(limits.cell_bytes, 24 << 20);
     assert_eq!((limits.cells, limits.recent_outcomes, limits.attempts, limits.snapshot_every, limits.retention_days), (1_600, 17, 18, 19, 23));
     assert_eq!((limits.batch.groups, limits.batch.events, limits.batch.bytes), (20, 21, 2_200_000));
 }

@@ -1,4 +1,5 @@
-//! The name of every metric, with what it counts: here and nowhere else, so that dashboards can rely on them.
+//! The name of every metric that is scraped, with what it counts: in one place, so that dashboards can rely on them. Those that `GetStatus` counts stand
+//! in `jari_commands::names`.
 //!
 //! Their labels are bounded: `view` is one of the program's views, `state` one of the relay's six. Counters count since the node's start and end in
 //! `_total` where they are shown. What a node does not know (the position of a relay that another runs) it leaves out.

@@ -3,12 +3,12 @@
 use jari_domain::{
     Timestamp,
     ids::HoldId,
-    slot::{Counts, Hold, Holder, MAX_CAPACITY, MAX_LIVE_HOLDS, Sale, SlotEvent},
+    slot::{Counts, Hold, Holder, MAX_CAPACITY, MAX_OPEN_HOLDS, Sale, SlotEvent},
 };
 
 use super::{decided::Decided, holds::Holds};
 
-/// What a slot has taken. Holds that ended are dropped: it grows with live holds, not with units sold.
+/// What a slot has taken. Holds that ended are dropped: it grows with open holds, not with units sold.
 #[derive(Debug, Default)]
 pub(super) struct SlotLedger {
     capacity: u32,
@@ -78,7 +78,7 @@ impl SlotLedger {
         let takes_holds = self.is_opened && self.sale.is_open() && self.starts_at.is_none_or(|starts_at| starts_at > now);
         let is_there = self.hold(hold_id).is_some_and(|hold| hold.is_live(now));
         let lapsed = self.holds.lapsed(now);
-        let is_full = self.holds.count() >= MAX_LIVE_HOLDS && lapsed == 0;
+        let is_full = self.holds.count() >= MAX_OPEN_HOLDS && lapsed == 0;
         let Beside { capacity, held, sold, .. } = self.beside;
         let held = (count(self.held) + held - count(lapsed)).max(0);
         let available = i64::from(self.capacity) + capacity - held - count(self.sold) - sold;
@@ -121,7 +121,8 @@ impl SlotLedger {
                 self.is_opened = true;
                 self.starts_at = window.map(|window| window.starts_at);
                 self.capacity = counts.capacity;
-                self.sells(Sale::Open, Some(*counts))
+                self.sells(Sale::Open, Some(*counts));
+                None
             }
             SlotEvent::CapacityAdjusted { counts } => {
                 self.capacity = counts.capacity;
@@ -150,9 +151,18 @@ impl SlotLedger {
                 self.sold = sold.saturating_sub(u64::from(*quantity));
                 (u64::from(*quantity) > sold).then(|| format!("takes back {quantity} of {sold} sold"))
             }
-            SlotEvent::SlotSuspended { counts, .. } => self.sells(Sale::Suspended, *counts),
-            SlotEvent::SlotResumed { counts } => self.sells(Sale::Open, *counts),
-            SlotEvent::SlotClosed { counts } => self.sells(Sale::Closed, *counts),
+            SlotEvent::SlotSuspended { counts, .. } => {
+                self.sells(Sale::Suspended, *counts);
+                None
+            }
+            SlotEvent::SlotResumed { counts } => {
+                self.sells(Sale::Open, *counts);
+                None
+            }
+            SlotEvent::SlotClosed { counts } => {
+                self.sells(Sale::Closed, *counts);
+                None
+            }
         }
     }
 
@@ -162,10 +172,9 @@ impl SlotLedger {
         (hold.quantity != quantity).then(|| format!("ends hold {hold_id} of {} as one of {quantity}", hold.quantity))
     }
 
-    fn sells(&mut self, sale: Sale, counts: Option<Counts>) -> Option<String> {
+    fn sells(&mut self, sale: Sale, counts: Option<Counts>) {
         self.sale = sale;
         self.sale_is_stated = counts.is_some();
-        None
     }
 
     fn beside(&self, stated: Counts) -> Beside {

@@ -96,7 +96,7 @@ impl OrderBook {
     fn place(&mut self, event: &RecordedEvent, order: &OrderId, (lines, total, hold_seconds): (&[OrderLine], Money, u32)) -> Vec<String> {
         let draws: Box<[Draw]> = draws_of(lines).into_iter().map(|(slot, quantity)| Draw { slot, quantity, sold: 0 }).collect();
         // no slot holds for so long, whatever room it has: there is no telling what such an order was rejected for
-        if (1..=MAX_HOLD_SECONDS).contains(&i64::from(hold_seconds)) {
+        if (1..=MAX_HOLD_SECONDS).contains(&hold_seconds) {
             self.asked.insert(order.shared(), asked_by(lines, &draws));
         }
         self.placed += 1;
@@ -239,7 +239,8 @@ impl OrderBook {
     }
 }
 
-/// What the lines come to, in one currency. `None`: some line does not come to what it says, or has another currency.
+/// What the lines come to, in one currency. `None`: some line does not come to what it says, or has another currency. Added up here, not by the domain: a
+/// proof that asked whoever is to be proved would agree with it.
 fn sum_of(lines: &[OrderLine], total: Money) -> Option<Money> {
     let nothing = Money { minor: 0, ..total };
     lines.iter().try_fold(nothing, |sum, line| {

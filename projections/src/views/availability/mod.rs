@@ -1,4 +1,4 @@
-//! Slots with their counts and live holds, and which pools a product draws on: what can be booked, by product and day.
+//! Slots with their counts and open holds, and which pools a product draws on: what can be booked, by product and day.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,6 @@ use jiff::Timestamp;
 use crate::{
     projection::{Projection, Write},
     rows::{Rows, instant},
-    views::products::sale_mode,
 };
 
 pub(crate) const GET_SLOT: &str = include_str!("get_slot.sql");
@@ -70,7 +69,7 @@ struct SlotChange<'a> {
 enum HoldChange {
     /// Nothing yet.
     Untouched,
-    /// It is live; `fresh` when it began in the run, so that it has no row yet.
+    /// It is open; `fresh` when it began in the run, so that it has no row yet.
     Held { quantity: u32, expires_at: Timestamp, fresh: bool },
     /// Only its end moved.
     Extended(Timestamp),
@@ -162,7 +161,7 @@ impl<'a> Slots<'a> {
                 .column(opened.iter().map(|(.., counts, _)| counts.capacity.cast_signed()))
                 .column(opened.iter().map(|(.., counts, _)| counts.held.cast_signed()))
                 .column(opened.iter().map(|(.., counts, _)| counts.confirmed.cast_signed()))
-                .column(opened.iter().map(|(.., status)| slot_status(*status)));
+                .column(opened.iter().map(|(.., status)| status.as_str()));
             writes.push(write);
         }
         if !changed.is_empty() {
@@ -171,7 +170,7 @@ impl<'a> Slots<'a> {
                 .column(changed.iter().map(|(_, counts, _)| counts.map(|c| c.capacity.cast_signed())))
                 .column(changed.iter().map(|(_, counts, _)| counts.map(|c| c.held.cast_signed())))
                 .column(changed.iter().map(|(_, counts, _)| counts.map(|c| c.confirmed.cast_signed())))
-                .column(changed.iter().map(|(.., status)| status.map(slot_status)));
+                .column(changed.iter().map(|(.., status)| status.map(SlotStatus::as_str)));
             writes.push(write);
         }
     }
@@ -236,7 +235,7 @@ impl<'a> Products<'a> {
         if !drafts.is_empty() {
             let write = Write::new(include_str!("draft.sql"))
                 .column(drafts.iter().map(|(id, ..)| *id))
-                .column(drafts.iter().map(|(_, mode, _)| sale_mode(*mode)))
+                .column(drafts.iter().map(|(_, mode, _)| mode.as_str()))
                 .column(drafts.iter().map(|(.., zone)| *zone));
             writes.push(write);
         }
@@ -257,16 +256,6 @@ impl<'a> Products<'a> {
             writes.push(write);
         }
         writes
-    }
-}
-
-/// As it is stored.
-pub(crate) fn slot_status(status: SlotStatus) -> &'static str {
-    match status {
-        SlotStatus::Absent => "ABSENT",
-        SlotStatus::Open => "OPEN",
-        SlotStatus::Suspended => "SUSPENDED",
-        SlotStatus::Closed => "CLOSED",
     }
 }
 

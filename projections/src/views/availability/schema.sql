@@ -24,7 +24,7 @@ CREATE TABLE build.slots (
 ) WITH (fillfactor = 50);
 CREATE INDEX ON build.slots (pool_id, starts_at, slot_id);
 
--- Live holds: the query, not the view, judges which have lapsed. One index, since each costs a third of a row's price when holds come by
+-- Open holds: the query, not the view, judges which have lapsed. One index, since each costs a third of a row's price when holds come by
 -- tens of thousands a second; a query reads a slot's holds along it.
 CREATE TABLE build.holds (
     slot_id    text COLLATE "C" NOT NULL,

@@ -1,4 +1,4 @@
-//! Given events of slots and products, then a row a slot, a live hold, and a pool that an option draws on.
+//! Given events of slots and products, then a row a slot, an open hold, and a pool that an option draws on.
 
 use jari_domain::{
     ids::{HoldId, PoolId, ProductId, SlotId},
@@ -18,7 +18,7 @@ fn of(rows: &[Value], table: &str, columns: &[&str]) -> Vec<Vec<Value>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slot_has_the_counts_of_its_last_event_and_the_holds_that_still_live() {
+async fn a_slot_has_the_counts_of_its_last_event_and_the_holds_that_are_open() {
     let (pool_id, expires_at) = (PoolId::parse("deck").unwrap(), noon() + jiff::SignedDuration::from_secs(60));
     let slot = SlotId::of(&pool_id, None);
     let hold = |hold: &str, quantity| SlotCommand::HoldUnits { hold_id: HoldId::parse(hold).unwrap(), quantity, expires_at };

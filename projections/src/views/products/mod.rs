@@ -123,7 +123,7 @@ fn draft_write<'a>(drafted: &[(&'a str, &Draft<'a>, (ProductStatus, &'a str), Ti
     Write::new(include_str!("draft.sql"))
         .column(drafted.iter().map(|(id, ..)| *id))
         .column(drafted.iter().map(|(_, draft, ..)| draft.title))
-        .column(drafted.iter().map(|(_, draft, ..)| sale_mode(draft.sale_mode)))
+        .column(drafted.iter().map(|(_, draft, ..)| draft.sale_mode.as_str()))
         .column(drafted.iter().map(|(_, draft, ..)| draft.time_zone))
         .column(drafted.iter().map(|(_, draft, ..)| String::from(draft.currency)))
         .column(drafted.iter().map(|(_, draft, ..)| draft.hold_seconds.cast_signed()))
@@ -132,14 +132,6 @@ fn draft_write<'a>(drafted: &[(&'a str, &Draft<'a>, (ProductStatus, &'a str), Ti
         .column(drafted.iter().map(|(_, _, (_, reason), _)| *reason))
         .column(drafted.iter().map(|(_, draft, ..)| instant(draft.created_at)))
         .column(drafted.iter().map(|(.., at)| instant(*at)))
-}
-
-/// As it is stored.
-pub(crate) fn sale_mode(mode: SaleMode) -> &'static str {
-    match mode {
-        SaleMode::Reservation => "RESERVATION",
-        SaleMode::Realtime => "REALTIME",
-    }
 }
 
 /// The columns of this crate that hold JSON are read by the program that wrote them: a change of the shape is a new version of the view.
