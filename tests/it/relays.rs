@@ -18,6 +18,7 @@ use rdkafka::{
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
+    producer::{BaseProducer, BaseRecord, Producer},
 };
 
 use crate::{
@@ -266,5 +267,42 @@ async fn a_signed_head_has_the_time_of_the_event_that_it_is_told_behind() {
     let heads = records_of(&brokers, &format!("{prefix}{}", Topic::LogHead.name()), 1).await;
     let recorded: BTreeSet<i64> = shop.log().await.iter().map(|event| event.recorded_at.as_millisecond()).collect();
     assert!(heads.len() >= 2 && heads.iter().all(|head| recorded.contains(&head.time_ms)), "no clock but the database's dates what is told");
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_begins_waits_for_every_checkpoint_that_was_committed_and_tells_nothing_twice() {
+    let (brokers, prefix) = (kafka().await, prefix());
+    let shop = relaying(database().await, &brokers, &prefix).await;
+    shop.on_sale("poster", 1_000).await;
+    shop.until_relayed().await;
+    // somebody else's transaction keeps all that is committed behind it in that partition from being told
+    let (topic, id) = (format!("{prefix}reservation.relay-checkpoint.v1"), format!("{prefix}another"));
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &brokers).set("transactional.id", &id).set("transaction.timeout.ms", "600000");
+    let another: BaseProducer = config.create().unwrap();
+    another.init_transactions(Duration::from_secs(60)).unwrap();
+    another.begin_transaction().unwrap();
+    another.send(BaseRecord::<str, str>::to(&topic).partition(0).key("another").payload("x")).unwrap();
+    another.flush(Duration::from_secs(60)).unwrap();
+    shop.book("poster", 20).await;
+    shop.until_relayed().await;
+    let told = shop.relay().await.position;
+    let database = shop.database.clone();
+    shop.node.stop().await;
+
+    let mut shop = Serving::on(database, |config| {
+        config.kafka.topic_prefix.clone_from(&prefix);
+        config.kafka.patience_ms = 3_000;
+        config.relay.lease_ms = 15_000;
+    })
+    .await;
+    shop.node.relay_to(&brokers);
+    shop.until_relay_says(RelayState::Waiting, "KAFKA_UNAVAILABLE").await;
+    shop.book("poster", 5).await;
+    another.abort_transaction(Duration::from_secs(60)).unwrap();
+    shop.until_relayed().await;
+    assert!(shop.relay().await.position > told);
+    shop.audited(&brokers, &prefix).await;
     shop.node.stop().await;
 }

@@ -11,6 +11,8 @@ pub(crate) const TOPIC: &str = "reservation.relay-checkpoint.v1";
 pub(crate) const PARTITION: i32 = 0;
 /// Their key.
 pub(crate) const KEY: &str = "relay";
+/// The key of what says nothing but where it stands: see [`crate::transaction::Pair::barrier`].
+pub(crate) const BARRIER: &str = "barrier";
 
 /// The last position that is in the topics, and which event that is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,7 +27,20 @@ impl Claim {
     /// [`RelayError::CheckpointMissing`], [`RelayError::CheckpointTopic`], [`RelayError::Checkpoint`]: nobody can tell.
     pub async fn checkpoint(&self) -> Result<Option<Checkpoint>, RelayError> {
         self.cluster.must_keep_checkpoints().await?;
-        let Some(record) = self.cluster.newest_checkpoint().await? else {
+        self.read(self.cluster.newest_checkpoint().await?).await
+    }
+
+    /// As [`Claim::checkpoint`], for who has fenced everybody else and set a barrier: nothing that was committed before it is missed.
+    ///
+    /// # Errors
+    /// Those.
+    pub(crate) async fn checkpoint_before(&self, barrier: i64) -> Result<Option<Checkpoint>, RelayError> {
+        self.cluster.must_keep_checkpoints().await?;
+        self.read(self.cluster.newest_checkpoint_before(barrier).await?).await
+    }
+
+    async fn read(&self, newest: Option<Vec<u8>>) -> Result<Option<Checkpoint>, RelayError> {
+        let Some(record) = newest else {
             return match self.cluster.told_topic().await? {
                 Some(topic) => Err(RelayError::CheckpointMissing { topic }),
                 None => Ok(None),

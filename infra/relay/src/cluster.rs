@@ -116,6 +116,35 @@ impl Cluster {
         .await
     }
 
+    /// The newest committed record of the relay's key before a barrier, which stands at `barrier` ([`Pair::barrier`]) and is waited for.
+    ///
+    /// # Errors
+    /// [`RelayError::Kafka`]; also when the barrier is not told within patience.
+    pub(crate) async fn newest_checkpoint_before(&self, barrier: i64) -> Result<Option<Vec<u8>>, RelayError> {
+        let cluster = self.clone();
+        blocking(move || {
+            let topic = cluster.topic(checkpoint::TOPIC);
+            let consumer: BaseConsumer<Quiet> = cluster.reading_checkpoints().create_with_context(Quiet).map_err(RelayError::kafka("connecting"))?;
+            let (low, _) = cluster.watermarks(&consumer, &topic, checkpoint::PARTITION).map_err(RelayError::kafka(READING))?;
+            let recent = cluster.last_up_to(&consumer, &topic, ((barrier - LATEST_OFFSETS).max(low), barrier))?;
+            if recent.is_some() || barrier - LATEST_OFFSETS <= low { Ok(recent) } else { cluster.last_up_to(&consumer, &topic, (low, barrier)) }
+        })
+        .await
+    }
+
+    /// The last committed record of the relay's key from `from` to `end`, where something committed stands.
+    fn last_up_to(&self, consumer: &BaseConsumer<Quiet>, topic: &str, (from, end): (i64, i64)) -> Result<Option<Vec<u8>>, RelayError> {
+        let until = Instant::now() + self.patience;
+        // ends when `end` is reached, or with patience
+        loop {
+            match self.last_between(consumer, topic, (from, end))? {
+                (last, true) => return Ok(last),
+                (_, false) if Instant::now() < until => std::thread::sleep(Duration::from_millis(50)),
+                (_, false) => return Err(RelayError::Kafka { doing: READING, source: KafkaError::NoMessageReceived }),
+            }
+        }
+    }
+
     fn reading_checkpoints(&self) -> ClientConfig {
         let mut config = self.client();
         config

@@ -1,8 +1,11 @@
-//! What was not delivered, and which record it is that a broker does not take: that one is told, for nothing behind it goes on without it.
+//! What was delivered and what was not, and which record it is that a broker does not take: that one is told, for nothing behind it goes on without it.
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use rdkafka::{
@@ -53,9 +56,15 @@ impl Undelivered {
 #[derive(Default)]
 pub struct Deliveries {
     failed: Mutex<Vec<Undelivered>>,
+    /// Where the last one that was delivered stands in its partition.
+    newest_offset: AtomicI64,
 }
 
 impl Deliveries {
+    pub(crate) fn newest_offset(&self) -> i64 {
+        self.newest_offset.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn failed(&self) -> MutexGuard<'_, Vec<Undelivered>> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,8 +82,9 @@ impl ClientContext for Deliveries {
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, record)) = result {
-            self.failed().push(Undelivered::new(error, record));
+        match result {
+            Ok(record) => self.newest_offset.store(record.offset(), Ordering::Relaxed),
+            Err((error, record)) => self.failed().push(Undelivered::new(error, record)),
         }
     }
 }

@@ -146,9 +146,13 @@ impl Worker {
         // whose topics are not this log's disturbs nobody who relays to them
         self.claim.checkpoint().await?;
         let cluster = self.cluster.clone();
-        let transactions = Arc::new(blocking(move || Pair::begin(&cluster)).await?);
+        let begin = move || {
+            let transactions = Pair::begin(&cluster)?;
+            transactions.barrier().map(|barrier| (Arc::new(transactions), barrier))
+        };
+        let (transactions, barrier) = blocking(begin).await?;
         // only now: what the one before had open is over
-        let checkpoint = match self.claim.checkpoint().await? {
+        let checkpoint = match self.claim.checkpoint_before(barrier).await? {
             Some(checkpoint) => checkpoint,
             None => claimed(transactions.clone(), self.log_id).await?,
         };

@@ -62,6 +62,17 @@ impl Pair {
         Ok(Self { producers: [one, other], next: AtomicUsize::new(0) })
     }
 
+    /// Has each of the two commit a record of no meaning behind all that they and those before them wrote to the checkpoints' topic, and gives the offset of
+    /// the last. A broker that was killed between a commit and the writing of its end, and is back, has been seen to tell of such a topic as if it ended
+    /// before that commit, long after it let the producers begin: what was told would be told again. Who reads up to a record of the
+    /// same producers that is committed has read all before it.
+    ///
+    /// # Errors
+    /// [`RelayError::Kafka`].
+    pub fn barrier(&self) -> Result<i64, RelayError> {
+        self.producers.iter().try_fold(0, |behind, producer| Ok(producer.barrier()?.max(behind)))
+    }
+
     /// Commits a batch. After an error nobody knows whether it was committed: begin anew, and read the checkpoint.
     pub fn commit(&self, batch: &Batch) -> Result<(), RelayError> {
         self.producers[self.next.fetch_add(1, Ordering::Relaxed) % 2].commit(batch)
@@ -103,6 +114,12 @@ impl Transactions {
         producer.init_transactions(patience).map_err(RelayError::kafka("taking over"))?;
         let topics = Topic::ALL.iter().map(|topic| (*topic, cluster.topic(topic.name()))).collect();
         Ok(Self { producer, topics, checkpoints: cluster.topic(checkpoint::TOPIC), patience })
+    }
+
+    fn barrier(&self) -> Result<i64, RelayError> {
+        let record = BaseRecord::<[u8], [u8]>::to(&self.checkpoints).partition(checkpoint::PARTITION).key(checkpoint::BARRIER.as_bytes());
+        self.transact(&[], |_| self.send(record))?;
+        Ok(self.producer.context().newest_offset())
     }
 
     fn commit(&self, batch: &Batch) -> Result<(), RelayError> {
