@@ -161,8 +161,7 @@ async fn an_event_too_large_for_its_topic_stops_the_relay_at_its_place_until_the
     shop.book("poster", 3).await;
     shop.until_relay_says(RelayState::Halted, "KAFKA_RECORD_TOO_LARGE").await;
     assert_eq!(shop.relay().await.position, place - 1, "it is not skipped");
-    let raised = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "4000000");
-    admin(&brokers).alter_configs(&[raised], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    set(&brokers, &topic, ("max.message.bytes", "4000000")).await;
     shop.until_relayed().await;
     assert_eq!(shop.audited(&brokers, &prefix).await[2].records, 12);
     shop.node.stop().await;
@@ -170,6 +169,12 @@ async fn an_event_too_large_for_its_topic_stops_the_relay_at_its_place_until_the
 
 fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap()
+}
+
+/// Changes a topic's setting, as its operator does.
+async fn set(brokers: &str, topic: &str, (name, value): (&str, &str)) {
+    let changed = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
+    admin(brokers).alter_configs(&[changed], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
 }
 
 /// Adds harmless events of a slot that were recorded two days from now, as by a database whose clock is wrong, or was.
@@ -231,8 +236,7 @@ async fn an_event_whose_time_its_topic_refuses_stops_the_relay_at_its_place_unti
     shop.book("poster", 3).await;
     shop.until_relay_says(RelayState::Halted, "KAFKA_TIMESTAMP_REFUSED").await;
     assert_eq!(shop.relay().await.position, place - 1, "it is not skipped");
-    let taken = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("message.timestamp.after.max.ms", "9223372036854775807");
-    admin(&brokers).alter_configs(&[taken], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    set(&brokers, &topic, ("message.timestamp.after.max.ms", "9223372036854775807")).await;
     shop.until_relayed().await;
     assert_eq!(shop.audited(&brokers, &prefix).await[2].records, 12);
     shop.node.stop().await;

@@ -259,7 +259,8 @@ impl Owner {
         if let Task::End(_) = task {
             work.ends -= 1;
         }
-        let error = match result {
+        let is_unreadable = matches!(result, Err(ExecuteError::StreamUnreadable { .. }));
+        let (code, message) = match result {
             Ok(Outcome { refusal: None, events, .. }) => {
                 match task {
                     Task::Settle(..) if !events.is_empty() => self.figures.settled(),
@@ -278,12 +279,12 @@ impl Owner {
             Task::Settle(order, position) => {
                 // whoever has left the line meanwhile needs nothing more
                 if work.parked.contains(&order) || work.line.waiting_since(&order).is_some() {
-                    self.park(work, &order, position, &error.0, &error.1).await;
+                    self.park(work, &order, position, &code, &message).await;
                 }
             }
             Task::End(key) => {
-                let pause = if error.0 == "STREAM_UNREADABLE" { END_UNREADABLE } else { END_AGAIN };
-                work.unrecorded = (work.unrecorded.0 + 1, error.1);
+                let pause = if is_unreadable { END_UNREADABLE } else { END_AGAIN };
+                work.unrecorded = (work.unrecorded.0 + 1, message);
                 work.line.look_again(key, self.later(pause));
             }
         }

@@ -105,15 +105,7 @@ impl Cluster {
     /// # Errors
     /// [`RelayError::Kafka`].
     pub async fn newest_checkpoint(&self) -> Result<Option<Vec<u8>>, RelayError> {
-        let cluster = self.clone();
-        blocking(move || {
-            let topic = cluster.topic(checkpoint::TOPIC);
-            let consumer: BaseConsumer<Quiet> = cluster.reading_checkpoints().create_with_context(Quiet).map_err(RelayError::kafka("connecting"))?;
-            let (low, high) = cluster.watermarks(&consumer, &topic, checkpoint::PARTITION).map_err(RelayError::kafka(READING))?;
-            let recent = cluster.last_of(&consumer, &topic, ((high - LATEST_OFFSETS).max(low), high))?;
-            if recent.is_some() || high - LATEST_OFFSETS <= low { Ok(recent) } else { cluster.last_of(&consumer, &topic, (low, high)) }
-        })
-        .await
+        self.newest(None).await
     }
 
     /// The newest committed record of the relay's key before a barrier, which stands at `barrier` ([`Pair::barrier`]) and is waited for.
@@ -121,13 +113,25 @@ impl Cluster {
     /// # Errors
     /// [`RelayError::Kafka`]; also when the barrier is not told within patience.
     pub(crate) async fn newest_checkpoint_before(&self, barrier: i64) -> Result<Option<Vec<u8>>, RelayError> {
+        self.newest(Some(barrier)).await
+    }
+
+    /// Looks among the latest offsets, and when nothing is there among all.
+    async fn newest(&self, barrier: Option<i64>) -> Result<Option<Vec<u8>>, RelayError> {
         let cluster = self.clone();
         blocking(move || {
             let topic = cluster.topic(checkpoint::TOPIC);
             let consumer: BaseConsumer<Quiet> = cluster.reading_checkpoints().create_with_context(Quiet).map_err(RelayError::kafka("connecting"))?;
-            let (low, _) = cluster.watermarks(&consumer, &topic, checkpoint::PARTITION).map_err(RelayError::kafka(READING))?;
-            let recent = cluster.last_up_to(&consumer, &topic, ((barrier - LATEST_OFFSETS).max(low), barrier))?;
-            if recent.is_some() || barrier - LATEST_OFFSETS <= low { Ok(recent) } else { cluster.last_up_to(&consumer, &topic, (low, barrier)) }
+            let (low, high) = cluster.watermarks(&consumer, &topic, checkpoint::PARTITION).map_err(RelayError::kafka(READING))?;
+            let newest_from = |from| match barrier {
+                Some(barrier) => cluster.last_up_to(&consumer, &topic, (from, barrier)),
+                None => cluster.last_of(&consumer, &topic, (from, high)),
+            };
+            let latest = (barrier.unwrap_or(high) - LATEST_OFFSETS).max(low);
+            match newest_from(latest)? {
+                None if latest > low => newest_from(low),
+                newest => Ok(newest),
+            }
         })
         .await
     }

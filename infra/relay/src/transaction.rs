@@ -63,9 +63,9 @@ impl Pair {
     }
 
     /// Has each of the two commit a record of no meaning behind all that they and those before them wrote to the checkpoints' topic, and gives the offset of
-    /// the last. A broker that was killed between a commit and the writing of its end, and is back, has been seen to tell of such a topic as if it ended
-    /// before that commit, long after it let the producers begin: what was told would be told again. Who reads up to a record of the
-    /// same producers that is committed has read all before it.
+    /// the last. Brokers that were killed right after a commit, and are back, have been seen to tell of such a topic as if it ended before that
+    /// commit, long after they let the producers begin; why is not known. What was told would be told again. Who reads up to a record of the same
+    /// producers that is committed has read all before it.
     ///
     /// # Errors
     /// [`RelayError::Kafka`].
