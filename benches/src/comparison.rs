@@ -161,7 +161,7 @@ async fn with_slots(reader: &Reader, shop: &Shop, slots: &[String], head: u64, f
         let seen = loop_until(PATIENCE, || async { Ok(AvailabilityServiceClient::new(shop.channel(0)).get_slot(request.clone()).await?) }).await?;
         let seen = seen.into_inner().slot.and_then(|s| s.counts).unwrap_or_default();
         let is_same = (seen.held.into(), seen.confirmed.into()) == (i64::from(counts.held), i64::from(counts.confirmed));
-        if counts.held + counts.confirmed > counts.capacity || !is_same {
+        if counts.held.saturating_add(counts.confirmed) > counts.capacity || !is_same {
             let (held, confirmed, capacity) = (counts.held, counts.confirmed, counts.capacity);
             let in_view = format!("{} held and {} sold in the view", seen.held, seen.confirmed);
             findings.add(&format!("slot {name}: {held} held and {confirmed} sold of {capacity} in the log, {in_view}"));

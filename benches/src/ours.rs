@@ -9,7 +9,7 @@ use jari_commands::{
     names,
 };
 use jari_domain::{
-    Timestamp,
+    Quantity, Timestamp,
     ids::{CustomerRef, HoldId, OptionId, OrderId, PoolId, ProductId, SlotId, UnitId},
     product::{LineRequest, UnitRequest},
     slot::{InventorySlot, SlotCommand},
@@ -30,7 +30,7 @@ use crate::{
 /// Connections that the callers over gRPC share.
 const CONNECTIONS: usize = 8;
 /// No slot of a benchmark runs out.
-const CAPACITY: u32 = 100_000_000;
+const CAPACITY: Quantity = Quantity::new(100_000_000);
 
 /// A node on the run's PostgreSQL.
 pub struct Ours {
@@ -111,7 +111,7 @@ impl Ours {
             async move {
                 let Ok(hold_id) = HoldId::parse(&Uuid::now_v7().to_string()) else { return false };
                 let slot = &slots[pick(client, n, slots.len())];
-                let hold = SlotCommand::HoldUnits { hold_id, quantity: 1, expires_at: in_ten_minutes() };
+                let hold = SlotCommand::HoldUnits { hold_id, quantity: Quantity::ONE, expires_at: in_ten_minutes() };
                 let outcome = engine.execute(OneStream::<InventorySlot>::on("hold", slot, hold), origin()).await;
                 outcome.is_ok_and(|o| o.refusal.is_none())
             }
@@ -125,7 +125,7 @@ impl Ours {
     /// Products that do not open.
     pub async fn shop(&self, slots: usize) -> anyhow::Result<Vec<ProductId>> {
         let shop = jari::client::Shop::connect(&self.address(), 1).await?;
-        let stock = shop.open(u32::try_from(slots)?, i32::try_from(CAPACITY)?).await?;
+        let stock = shop.open(u32::try_from(slots)?, i32::try_from(CAPACITY.get())?).await?;
         stock.products.iter().map(|product| Ok(ProductId::parse(product)?)).collect()
     }
 
@@ -181,8 +181,11 @@ impl Ours {
                 let (engine, slot) = (self.node.engine.clone(), slots[pick(0, n, slots.len())].clone());
                 n += 1;
                 holds.spawn(async move {
-                    let hold =
-                        SlotCommand::HoldUnits { hold_id: HoldId::parse(&Uuid::now_v7().to_string())?, quantity: 1, expires_at: in_ten_minutes() };
+                    let hold = SlotCommand::HoldUnits {
+                        hold_id: HoldId::parse(&Uuid::now_v7().to_string())?,
+                        quantity: Quantity::ONE,
+                        expires_at: in_ten_minutes(),
+                    };
                     let outcome = engine.execute(OneStream::<InventorySlot>::on("hold", &slot, hold), origin()).await?;
                     anyhow::ensure!(outcome.refusal.is_none(), "a hold was refused");
                     Ok(())
@@ -226,7 +229,7 @@ impl Ours {
 /// A server that does not answer, or does not sell.
 pub async fn booking(server: &str, slots: u32, clients: usize, lasts: Duration) -> anyhow::Result<Measured> {
     let shop = Arc::new(jari::client::Shop::connect(server, CONNECTIONS).await?);
-    let stock = Arc::new(shop.open(slots, i32::try_from(CAPACITY)?).await?);
+    let stock = Arc::new(shop.open(slots, i32::try_from(CAPACITY.get())?).await?);
     Ok(closed_loop(clients, lasts, move |client, n| {
         let (shop, stock) = (shop.clone(), stock.clone());
         async move {
@@ -243,7 +246,7 @@ pub async fn booking(server: &str, slots: u32, clients: usize, lasts: Duration) 
 
 /// An order of one seat of a product of [`Ours::shop`].
 fn one_seat(product: &ProductId, client: usize) -> Option<PlaceOrder> {
-    let units = vec![UnitRequest { unit_id: UnitId::parse("seat").ok()?, quantity: 1 }];
+    let units = vec![UnitRequest { unit_id: UnitId::parse("seat").ok()?, quantity: Quantity::ONE }];
     let request = LineRequest { option_id: OptionId::parse("one").ok()?, starts_at: None, units };
     let lines = vec![PlaceLine { product_id: product.clone(), request }];
     let order_id = OrderId::parse(&Uuid::now_v7().to_string()).ok()?;

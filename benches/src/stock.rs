@@ -7,7 +7,7 @@ use std::{
 
 use cqrs_es::{AggregateError, CqrsFramework, persist::PersistedEventStore};
 use jari_domain::{
-    Timestamp,
+    Quantity, Timestamp,
     cqrs::DecisionTime,
     ids::{HoldId, PoolId},
     slot::{InventorySlot, SlotCommand},
@@ -42,7 +42,7 @@ pub async fn run(bench: &Bench, slots: usize, clients: usize, connections: u32, 
     let framework = CqrsFramework::<InventorySlot, _>::new(PersistedEventStore::new_event_store(repository), vec![], DecisionTime(Timestamp::now));
     let run = Uuid::now_v7().simple().to_string();
     for n in 0..slots {
-        let open = SlotCommand::OpenSlot { pool_id: PoolId::parse("bench")?, window: None, capacity: 100_000_000 };
+        let open = SlotCommand::OpenSlot { pool_id: PoolId::parse("bench")?, window: None, capacity: Quantity::new(100_000_000) };
         framework.execute(&format!("{run}-{n}"), open).await?;
     }
     let framework = Arc::new(framework);
@@ -55,7 +55,7 @@ pub async fn run(bench: &Bench, slots: usize, clients: usize, connections: u32, 
             while began.elapsed() < lasts + GRACE {
                 let expires_at = Timestamp::now().saturating_add(jiff::SignedDuration::from_mins(10)).unwrap_or(Timestamp::MAX);
                 let Ok(hold_id) = HoldId::parse(&Uuid::now_v7().to_string()) else { return false };
-                match framework.execute(&slot, SlotCommand::HoldUnits { hold_id, quantity: 1, expires_at }).await {
+                match framework.execute(&slot, SlotCommand::HoldUnits { hold_id, quantity: Quantity::ONE, expires_at }).await {
                     Ok(()) => return true,
                     Err(AggregateError::AggregateConflict) => {}
                     Err(_) => return false,

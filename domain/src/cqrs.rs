@@ -88,7 +88,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Decider,
+        Decider, Quantity,
         given::t,
         ids::{HoldId, PoolId},
         product::{Product, ProductEvent},
@@ -96,14 +96,14 @@ mod tests {
     };
 
     fn hold(id: &str, quantity: u32) -> SlotCommand {
-        SlotCommand::HoldUnits { hold_id: HoldId::parse(id).unwrap(), quantity, expires_at: t(60) }
+        SlotCommand::HoldUnits { hold_id: HoldId::parse(id).unwrap(), quantity: Quantity::new(quantity), expires_at: t(60) }
     }
 
     #[tokio::test]
     async fn an_unchanged_framework_decides_stores_and_replays_as_we_do() {
         let store = MemStore::<InventorySlot>::default();
         let framework = CqrsFramework::new(store.clone(), vec![], DecisionTime(|| t(0)));
-        let open = SlotCommand::OpenSlot { pool_id: PoolId::parse("poster").unwrap(), window: None, capacity: 5 };
+        let open = SlotCommand::OpenSlot { pool_id: PoolId::parse("poster").unwrap(), window: None, capacity: Quantity::new(5) };
         let id = "poster@stock";
         for command in [open, hold("a", 3)] {
             framework.execute(id, command).await.unwrap();
@@ -115,7 +115,7 @@ mod tests {
         let mut replayed = InventorySlot::default();
         stored.iter().for_each(|event| Decider::apply(&mut replayed, &event.payload));
         assert_eq!(stored.iter().map(|e| DomainEvent::event_type(&e.payload)).collect::<Vec<_>>(), ["SlotOpened", "UnitsHeld"]);
-        assert_eq!((replayed.counts().held, replayed.open_holds()), (3, 1));
+        assert_eq!((replayed.counts().held.get(), replayed.open_holds()), (3, 1));
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    AnyEvent, Currency, DecodeError, Money, Sealed,
+    AnyEvent, Currency, DecodeError, Money, Quantity, Sealed,
     given::t,
     ids::{CustomerRef, HoldId, OptionId, PoolId, ProductId, SlotId, UnitId},
     order::{LineFailure, LineUnit, OrderEvent, OrderLine, OrderStatus, SlotDraw},
@@ -31,6 +31,10 @@ fn root() -> PathBuf {
 
 fn won(minor: u64) -> Money {
     Money { minor, currency: Currency::parse("KRW").unwrap() }
+}
+
+fn units(units: u32) -> Quantity {
+    Quantity::new(units)
 }
 
 fn product_events() -> Vec<ProductEvent> {
@@ -65,22 +69,22 @@ fn product_events() -> Vec<ProductEvent> {
 
 fn slot_events() -> Vec<SlotEvent> {
     let hold_id = HoldId::parse("0193f1a2-order-7").unwrap();
-    let counts = Counts { capacity: 100, held: 7, confirmed: 30, ..Counts::default() };
+    let counts = Counts { capacity: units(100), held: units(7), confirmed: units(30), ..Counts::default() };
     let while_it = |sale| Some(Counts { sale, ..counts });
-    let held = |holder| SlotEvent::UnitsHeld { hold_id: hold_id.clone(), quantity: 2, expires_at: t(-86_400), holder, counts };
-    let cancelled = |holder| SlotEvent::UnitsCancelled { hold_id: hold_id.clone(), quantity: 1, holder, counts };
+    let held = |holder| SlotEvent::UnitsHeld { hold_id: hold_id.clone(), quantity: units(2), expires_at: t(-86_400), holder, counts };
+    let cancelled = |holder| SlotEvent::UnitsCancelled { hold_id: hold_id.clone(), quantity: units(1), holder, counts };
     vec![
         SlotEvent::SlotOpened {
             pool_id: PoolId::parse("gallery").unwrap(),
             window: Some(Window { starts_at: t(0), ends_at: t(3_600) }),
-            counts: Counts { capacity: 100, ..Counts::default() },
+            counts: Counts { capacity: units(100), ..Counts::default() },
         },
         held(Holder::Caller),
         held(Holder::Order),
         SlotEvent::HoldExtended { hold_id: hold_id.clone(), expires_at: t(-86_300) },
-        SlotEvent::HoldConfirmed { hold_id: hold_id.clone(), quantity: 2, counts },
-        SlotEvent::HoldReleased { hold_id: hold_id.clone(), quantity: 2, counts },
-        SlotEvent::HoldExpired { hold_id: hold_id.clone(), quantity: 2, expired_at: t(-86_300), counts },
+        SlotEvent::HoldConfirmed { hold_id: hold_id.clone(), quantity: units(2), counts },
+        SlotEvent::HoldReleased { hold_id: hold_id.clone(), quantity: units(2), counts },
+        SlotEvent::HoldExpired { hold_id: hold_id.clone(), quantity: units(2), expired_at: t(-86_300), counts },
         cancelled(Holder::Caller),
         cancelled(Holder::Order),
         SlotEvent::CapacityAdjusted { counts },
@@ -96,8 +100,8 @@ fn order_events() -> Vec<OrderEvent> {
         product_id: ProductId::parse("museum").unwrap(),
         option_id: OptionId::parse("guided").unwrap(),
         starts_at: Some(t(0)),
-        units: vec![LineUnit { unit_id: UnitId::parse("adult").unwrap(), quantity: 2, price: won(12_000) }],
-        draws: vec![SlotDraw { slot_id: slot_id.clone(), quantity: 2 }],
+        units: vec![LineUnit { unit_id: UnitId::parse("adult").unwrap(), quantity: units(2), price: won(12_000) }],
+        draws: vec![SlotDraw { slot_id: slot_id.clone(), quantity: units(2) }],
         total: won(24_000),
     };
     let failure = LineFailure {

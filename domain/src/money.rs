@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Quantity;
+
 /// An ISO 4217 code, three capital letters: `KRW`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -66,7 +68,7 @@ impl Money {
 
     /// `self` times `quantity`; `None` above [`Money::MAX_MINOR`].
     #[must_use]
-    pub fn times(self, quantity: u32) -> Option<Self> {
+    pub fn times(self, quantity: Quantity) -> Option<Self> {
         let minor = self.minor.checked_mul(u64::from(quantity)).filter(|m| *m <= Self::MAX_MINOR)?;
         Some(Self { minor, ..self })
     }

@@ -8,7 +8,7 @@ use jari_domain::{
     ids::{OrderId, SlotId},
     order::{Order, OrderStatus},
     registry::AsAggregate,
-    slot::InventorySlot,
+    slot::{Counts, InventorySlot},
 };
 use jari_event_store::RecordedEvent;
 use jari_proto::{
@@ -58,8 +58,7 @@ impl History {
 
     /// What a slot has, what is held of it by the record, and what is sold.
     pub fn counts(&self, slot: &str) -> (u32, u32, u32) {
-        let counts = self.slots().find(|(id, _)| id.as_str() == slot).map(|(_, slot)| slot.counts()).unwrap();
-        (counts.capacity, counts.held, counts.confirmed)
+        self.slots().find(|(id, _)| id.as_str() == slot).map(|(_, slot)| numbers(slot.counts())).unwrap()
     }
 
     /// Names of the order's own events, in order.
@@ -110,11 +109,15 @@ impl Serving {
         for (id, slot) in history.slots() {
             let get = GetSlotRequest { slot_id: id.to_string(), min_position };
             let told = slots.get_slot(get).await.unwrap().into_inner().slot.unwrap().counts.unwrap();
-            let counts = slot.counts_at(Timestamp::now());
             let told = (told.capacity.unsigned_abs(), told.held.unsigned_abs(), told.confirmed.unsigned_abs());
-            assert_eq!(told, (counts.capacity, counts.held, counts.confirmed), "{id}");
+            assert_eq!(told, numbers(slot.counts_at(Timestamp::now())), "{id}");
         }
     }
+}
+
+/// Capacity, held, confirmed.
+fn numbers(counts: Counts) -> (u32, u32, u32) {
+    (counts.capacity.get(), counts.held.get(), counts.confirmed.get())
 }
 
 fn shown(status: OrderStatus) -> OrderState {

@@ -2,7 +2,7 @@
 
 use jari_commands::engine::{CoreLimits, EngineSettings};
 use jari_domain::{
-    StreamId, Timestamp,
+    Quantity, StreamId, Timestamp,
     ids::{HoldId, SlotId},
     slot::SlotCommand,
 };
@@ -53,7 +53,7 @@ async fn a_node_whose_clock_is_behind_decides_by_the_streams_time_and_sells_noth
     assert_eq!(code(&node, confirm(&slot, "first")).await.as_deref(), Some("HOLD_NOT_FOUND"));
     assert_eq!(code(&node, confirm(&slot, "second")).await, None);
     let ledger = Ledger::of(&node.database, &slot).await;
-    assert_eq!((ledger.state.counts().held, ledger.state.counts().confirmed), (0, 1));
+    assert_eq!((ledger.state.counts().held, ledger.state.counts().confirmed), (Quantity::ZERO, Quantity::ONE));
     assert!(ledger.events[4..].iter().all(|event| event.decided_at() >= ahead), "no event is earlier than the one before it");
 }
 

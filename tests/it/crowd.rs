@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jari_domain::order::OrderStatus;
+use jari_domain::{Quantity, order::OrderStatus};
 use jari_proto::order::v1::{
     CancelOrderRequest, ConfirmOrderRequest, Order, OrderState, PlaceOrderRequest, order_service_client::OrderServiceClient,
 };
@@ -70,8 +70,8 @@ async fn one_slot_sells_exactly_what_it_has_to_those_who_came_first_at_either_no
     assert_told(&history, &told);
     assert_eq!(history.counts(&slot), (97, 97, 0), "exactly what there is");
     assert_eq!(history.count("OrderPlaced"), 400);
-    let sold: u32 =
-        history.orders().filter(|(_, order)| order.status() == OrderStatus::Held).map(|(_, order)| order.draws().values().sum::<u32>()).sum();
+    let held = history.orders().filter(|(_, order)| order.status() == OrderStatus::Held);
+    let sold: u32 = held.flat_map(|(_, order)| order.draws().into_values()).map(Quantity::get).sum();
     assert_eq!(sold, 97, "every unit belongs to one order");
     pair.stop().await;
 }
@@ -110,9 +110,9 @@ async fn baskets_over_shared_slots_settle_whole_or_not_at_all_in_whatever_order_
     for (slot, state) in history.slots() {
         let owed = |status: OrderStatus| -> u32 {
             let of = history.orders().filter(|(_, order)| order.status() == status);
-            of.map(|(_, order)| order.draws().get(&slot).copied().unwrap_or(0)).sum()
+            of.map(|(_, order)| order.draws().get(&slot).map_or(0, |units| units.get())).sum()
         };
-        assert_eq!((state.counts().held, state.counts().confirmed), (owed(OrderStatus::Held), owed(OrderStatus::Confirmed)), "{slot}");
+        assert_eq!((state.counts().held.get(), state.counts().confirmed.get()), (owed(OrderStatus::Held), owed(OrderStatus::Confirmed)), "{slot}");
     }
     pair.stop().await;
 }

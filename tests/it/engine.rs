@@ -30,7 +30,7 @@ async fn exactly_the_capacity_is_sold_when_many_want_one_slot() {
     }
     assert_eq!(sold, 100);
     let state: InventorySlot = node.state(&slot).await;
-    assert_eq!(state.counts().held, 100);
+    assert_eq!(state.counts().held.get(), 100);
     assert_eq!(node.log().await.len(), 101);
 }
 
@@ -81,7 +81,7 @@ async fn two_nodes_on_one_slot_never_oversell() {
         }
     }
     let state: InventorySlot = one.state(&slot).await;
-    assert_eq!(state.counts().held, sold, "what was acknowledged stands in the log, and nothing else");
+    assert_eq!(state.counts().held.get(), sold, "what was acknowledged stands in the log, and nothing else");
     assert!(sold <= 300 && (contended > 0 || sold == 300), "sold {sold}, refused {refused}, contended {contended}");
     one.log().await;
 }

@@ -10,7 +10,7 @@ use std::{
 
 use jari_commands::engine::{CoreLimits, EngineSettings, ExecuteError};
 use jari_domain::{
-    AnyEvent, Decider, StreamId, Timestamp,
+    AnyEvent, Decider, Quantity, StreamId, Timestamp,
     ids::{HoldId, SlotId},
     registry::AsAggregate,
     slot::{InventorySlot, SlotCommand},
@@ -64,7 +64,7 @@ async fn meddle(database: Database, slot: SlotId, done: Arc<AtomicBool>) -> (usi
         let expires_at = in_seconds(600 + i64::from(n));
         let command = match n % 3 {
             0 if written > 0 => SlotCommand::ExtendHold { hold_id, expires_at },
-            0 | 1 => SlotCommand::HoldUnits { hold_id, quantity: 1, expires_at },
+            0 | 1 => SlotCommand::HoldUnits { hold_id, quantity: Quantity::ONE, expires_at },
             _ => SlotCommand::ReleaseHold { hold_id },
         };
         match by_hand(&database, &client, &slot, &command).await {

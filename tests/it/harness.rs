@@ -4,7 +4,7 @@ use std::{sync::Mutex, time::Duration};
 
 use jari_commands::engine::{Engine, EngineSettings, Origin, Outcome, UnitOfWork};
 use jari_domain::{
-    AnyState, StreamId, Timestamp,
+    AnyState, Quantity, StreamId, Timestamp,
     ids::{HoldId, PoolId, SlotId},
     registry::AsAggregate,
     slot::{InventorySlot, SlotCommand, Window},
@@ -103,7 +103,7 @@ impl Node {
     pub async fn open_stock(&self, pool: &str, capacity: u32) -> SlotId {
         let pool_id = PoolId::parse(pool).unwrap();
         let slot = SlotId::of(&pool_id, None);
-        let outcome = self.run(on_slot(&slot, SlotCommand::OpenSlot { pool_id, window: None::<Window>, capacity })).await;
+        let outcome = self.run(on_slot(&slot, SlotCommand::OpenSlot { pool_id, window: None::<Window>, capacity: Quantity::new(capacity) })).await;
         assert_eq!(outcome.refusal, None);
         slot
     }
@@ -139,7 +139,7 @@ pub fn hold(slot: &SlotId, hold: &str, quantity: u32) -> jari_commands::booking:
 }
 
 pub fn hold_until(slot: &SlotId, hold: &str, quantity: u32, expires_at: Timestamp) -> jari_commands::booking::OneStream<InventorySlot> {
-    on_slot(slot, SlotCommand::HoldUnits { hold_id: HoldId::parse(hold).unwrap(), quantity, expires_at })
+    on_slot(slot, SlotCommand::HoldUnits { hold_id: HoldId::parse(hold).unwrap(), quantity: Quantity::new(quantity), expires_at })
 }
 
 pub fn in_seconds(seconds: i64) -> Timestamp {

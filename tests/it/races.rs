@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jari_domain::{Timestamp, order::OrderStatus};
+use jari_domain::{Quantity, Timestamp, order::OrderStatus};
 use jari_proto::{
     order::v1::{CancelOrderRequest, CancelOrderResponse, ConfirmOrderRequest, ConfirmOrderResponse, Order, OrderState, PlaceOrderRequest},
     product::v1::{ResumeProductRequest, SuspendProductRequest},
@@ -231,7 +231,7 @@ async fn one_request_at_both_nodes_at_once_is_one_order_and_one_id_belongs_to_on
     }
     let history = pair.other.proved().await;
     assert_eq!((history.count("OrderPlaced"), history.count("OrderHeld")), (120, 120));
-    let drawn: u32 = history.orders().flat_map(|(_, order)| order.draws().into_values()).sum();
+    let drawn: u32 = history.orders().flat_map(|(_, order)| order.draws().into_values()).map(Quantity::get).sum();
     assert_eq!(history.counts(&slot), (1_000, drawn, 0));
     pair.stop().await;
 }

@@ -7,7 +7,7 @@ use jari_commands::{
     engine::{CoreLimits, EngineSettings},
 };
 use jari_domain::{
-    AnyEvent, Decider, StreamId, Timestamp,
+    AnyEvent, Decider, Quantity, StreamId, Timestamp,
     ids::{HoldId, PoolId, SlotId},
     registry::AsAggregate,
     slot::{InventorySlot, SlotCommand, SlotEvent},
@@ -22,7 +22,7 @@ const CROWD: u32 = 3_000;
 const AT_ONCE: usize = 500;
 
 fn hold(slot: &SlotId, name: &str, quantity: u32, expires_at: Timestamp) -> OneStream<InventorySlot> {
-    on_slot(slot, SlotCommand::HoldUnits { hold_id: HoldId::parse(name).unwrap(), quantity, expires_at })
+    on_slot(slot, SlotCommand::HoldUnits { hold_id: HoldId::parse(name).unwrap(), quantity: Quantity::new(quantity), expires_at })
 }
 
 /// A slot that a crowd held until half a minute ago, when nobody was there to record the end.
@@ -30,9 +30,9 @@ async fn crowded(database: &Database) -> SlotId {
     let pool_id = PoolId::parse("seats").unwrap();
     let slot = SlotId::of(&pool_id, None);
     let hold_id = |n: u32| HoldId::parse(&format!("crowd-{n}")).unwrap();
-    let crowd = (0..CROWD).map(|n| SlotCommand::HoldUnits { hold_id: hold_id(n), quantity: 1, expires_at: in_seconds(-30) });
+    let crowd = (0..CROWD).map(|n| SlotCommand::HoldUnits { hold_id: hold_id(n), quantity: Quantity::ONE, expires_at: in_seconds(-30) });
     let (mut state, mut events, then) = (InventorySlot::default(), Vec::new(), in_seconds(-60));
-    for command in std::iter::once(SlotCommand::OpenSlot { pool_id, window: None, capacity: CROWD }).chain(crowd) {
+    for command in std::iter::once(SlotCommand::OpenSlot { pool_id, window: None, capacity: Quantity::new(CROWD) }).chain(crowd) {
         for event in state.decide(&command, then).unwrap() {
             state.apply(&event);
             events.push(InventorySlot::wrap(event));
@@ -66,7 +66,7 @@ async fn a_hold_that_takes_the_room_of_thousands_has_it_while_others_go_on() {
     assert_eq!(outcome.refusal, None, "it is not refused while units are free");
 
     let slot: InventorySlot = node.state(&seats).await;
-    assert_eq!((slot.counts().held, slot.open_holds()), (CROWD, 1));
+    assert_eq!((slot.counts().held.get(), slot.open_holds()), (CROWD, 1));
     let log = node.log().await;
     let ends = log.iter().filter(|event| matches!(event.event(), Some(AnyEvent::InventorySlot(SlotEvent::HoldExpired { .. }))));
     let (mut last, mut groups) = (0, BTreeMap::<_, usize>::new());

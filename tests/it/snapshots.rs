@@ -160,7 +160,7 @@ async fn an_id_older_than_what_is_remembered_is_refused_and_nothing_is_done() {
     let outcome = node.engine.execute(hold(&slot, "young", 1), command(young)).await.unwrap();
     assert_eq!(node.engine.execute(hold(&slot, "young", 1), command(young)).await.unwrap(), outcome);
     let ledger = Ledger::of(&node.database, &slot).await;
-    assert_eq!((ledger.holds_taken(), ledger.state.counts().held), (1, 1));
+    assert_eq!((ledger.holds_taken(), ledger.state.counts().held.get()), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

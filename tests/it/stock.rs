@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use cqrs_es::{AggregateContext, AggregateError, CqrsFramework, EventStore, persist::PersistedEventStore};
 use jari_commands::engine::{CoreLimits, EngineSettings};
 use jari_domain::{
-    AnyEvent, StreamId, Timestamp,
+    AnyEvent, Quantity, StreamId, Timestamp,
     cqrs::{DecisionTime, Upcaster},
     ids::{HoldId, SlotId},
     product::{Product, ProductEvent},
@@ -53,7 +53,7 @@ fn framework<S: EventStore<InventorySlot>>(store: S) -> CqrsFramework<InventoryS
 }
 
 fn take(hold: &str, quantity: u32) -> SlotCommand {
-    SlotCommand::HoldUnits { hold_id: HoldId::parse(hold).unwrap(), quantity, expires_at: in_seconds(600) }
+    SlotCommand::HoldUnits { hold_id: HoldId::parse(hold).unwrap(), quantity: Quantity::new(quantity), expires_at: in_seconds(600) }
 }
 
 fn confirm(hold: &str) -> SlotCommand {
@@ -127,7 +127,7 @@ async fn the_engine_and_two_libraries_race_for_one_slot_and_sell_exactly_what_th
     sold += told.iter().filter(|(_, outcome)| outcome.refusal.is_none()).count();
     let ledger = Ledger::of(&node.database, &slot).await;
     told.iter().for_each(|(name, outcome)| ledger.check(name, 1, outcome));
-    assert_eq!((sold, ledger.holds_taken(), ledger.state.counts().held), (150, 150, 150));
+    assert_eq!((sold, ledger.holds_taken(), ledger.state.counts().held.get()), (150, 150, 150));
     prove_log(&node, 151).await;
 }
 
@@ -169,7 +169,7 @@ async fn a_framework_on_our_store_is_told_of_a_conflict_as_such_and_nothing_of_i
     let stored = EventStore::<InventorySlot>::load_events(&store, &id).await.unwrap();
     assert_eq!((&stored[1].metadata, &stored[3].metadata), (&caused, &caused), "what was said of it comes back");
     let counts = Ledger::of(&node.database, &slot).await.state.counts();
-    assert_eq!((counts.held, counts.confirmed), (1, 1));
+    assert_eq!((counts.held, counts.confirmed), (Quantity::ONE, Quantity::ONE));
     prove_log(&node, 4).await;
 }
 

@@ -35,7 +35,7 @@ async fn an_engine_that_stops_settles_and_answers_what_it_has_taken_in() {
     log.batch_execute("COMMIT").await.unwrap();
     assert_eq!(taken.await.unwrap().expect("what was taken in is answered").refusal, None);
     let next = Node::on(stopped.await.unwrap(), patient()).await;
-    assert_eq!(next.state::<InventorySlot>(&slot).await.counts().held, 1);
+    assert_eq!(next.state::<InventorySlot>(&slot).await.counts().held.get(), 1);
     next.stop().await;
 }
 

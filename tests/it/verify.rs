@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use jari::proof::Walk;
 use jari_domain::{
-    AnyEvent, StreamId, Timestamp,
+    AnyEvent, Quantity, StreamId, Timestamp,
     ids::{HoldId, PoolId, SlotId},
     slot::{Counts, Holder, Sale, SlotEvent},
 };
@@ -58,6 +58,7 @@ pub fn at(second: i64) -> Timestamp {
 }
 
 pub fn counts(capacity: u32, held: u32, confirmed: u32) -> Counts {
+    let [capacity, held, confirmed] = [capacity, held, confirmed].map(Quantity::new);
     Counts { capacity, held, confirmed, sale: Sale::Open }
 }
 
@@ -77,22 +78,22 @@ pub fn held(pool: &str, hold: &str, quantity: u32, counts: Counts) -> Row {
     held_by(Holder::Caller, 600, pool, hold, quantity, counts)
 }
 pub fn held_by(holder: Holder, until: i64, pool: &str, hold: &str, quantity: u32, counts: Counts) -> Row {
-    on(pool, SlotEvent::UnitsHeld { hold_id: hold_id(hold), quantity, expires_at: at(until), holder, counts })
+    on(pool, SlotEvent::UnitsHeld { hold_id: hold_id(hold), quantity: Quantity::new(quantity), expires_at: at(until), holder, counts })
 }
 pub fn extended(pool: &str, hold: &str, second: i64) -> Row {
     on(pool, SlotEvent::HoldExtended { hold_id: hold_id(hold), expires_at: at(second) })
 }
 pub fn sold(pool: &str, hold: &str, quantity: u32, counts: Counts) -> Row {
-    on(pool, SlotEvent::HoldConfirmed { hold_id: hold_id(hold), quantity, counts })
+    on(pool, SlotEvent::HoldConfirmed { hold_id: hold_id(hold), quantity: Quantity::new(quantity), counts })
 }
 pub fn released(pool: &str, hold: &str, quantity: u32, counts: Counts) -> Row {
-    on(pool, SlotEvent::HoldReleased { hold_id: hold_id(hold), quantity, counts })
+    on(pool, SlotEvent::HoldReleased { hold_id: hold_id(hold), quantity: Quantity::new(quantity), counts })
 }
 pub fn lapsed(pool: &str, hold: &str, quantity: u32, counts: Counts) -> Row {
-    on(pool, SlotEvent::HoldExpired { hold_id: hold_id(hold), quantity, expired_at: at(600), counts }).decided(600)
+    on(pool, SlotEvent::HoldExpired { hold_id: hold_id(hold), quantity: Quantity::new(quantity), expired_at: at(600), counts }).decided(600)
 }
 pub fn given_back(pool: &str, hold: &str, quantity: u32, counts: Counts) -> Row {
-    on(pool, SlotEvent::UnitsCancelled { hold_id: hold_id(hold), quantity, holder: Holder::Caller, counts })
+    on(pool, SlotEvent::UnitsCancelled { hold_id: hold_id(hold), quantity: Quantity::new(quantity), holder: Holder::Caller, counts })
 }
 pub fn adjusted(pool: &str, counts: Counts) -> Row {
     on(pool, SlotEvent::CapacityAdjusted { counts })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jari_domain::{
-    AnyEvent, Currency, Money,
+    AnyEvent, Currency, Money, Quantity,
     ids::{CustomerRef, OptionId, OrderId, PoolId, ProductId, SlotId, UnitId},
     order::{LineFailure, LineUnit, OrderEvent, OrderLine, OrderStatus, SlotDraw},
     slot::Holder,
@@ -27,7 +27,7 @@ fn placed(order: &str, draws: &[(&str, u32)]) -> Row {
         option_id: OptionId::parse("one").unwrap(),
         starts_at: None,
         units: vec![],
-        draws: vec![SlotDraw { slot_id: SlotId::of(&PoolId::parse(pool).unwrap(), None), quantity: *quantity }],
+        draws: vec![SlotDraw { slot_id: SlotId::of(&PoolId::parse(pool).unwrap(), None), quantity: Quantity::new(*quantity) }],
         total: nothing,
     };
     let lines: Arc<[OrderLine]> = draws.iter().map(line).collect();
@@ -320,7 +320,7 @@ async fn what_an_order_holds_and_moves_without_the_order_is_found() {
 async fn an_order_whose_lines_do_not_come_to_what_it_costs_is_found() {
     let money = |minor, currency: &str| Money { minor, currency: Currency::parse(currency).unwrap() };
     let costs = |price: Money, line_total: Money, total: Money| {
-        let units = vec![LineUnit { unit_id: UnitId::parse("piece").unwrap(), quantity: 2, price }];
+        let units = vec![LineUnit { unit_id: UnitId::parse("piece").unwrap(), quantity: Quantity::new(2), price }];
         let Row { event: AnyEvent::Order(OrderEvent::OrderPlaced { customer, lines, hold_seconds, personal, .. }), .. } = placed("a", &[("s", 2)])
         else {
             unreachable!("it is placed")

@@ -1,7 +1,7 @@
 //! What `jari verify` finds of events that no slot and no product would have come to where they stand.
 
 use jari_domain::{
-    AnyEvent, Currency, Money, Timestamp,
+    AnyEvent, Currency, Money, Quantity, Timestamp,
     ids::{OptionId, PoolId, ProductId, SlotId, UnitId},
     product::{Draw, ProductEvent, ProductOption, SaleMode, Unit},
     slot::{Holder, SlotEvent, Window},
@@ -61,17 +61,22 @@ async fn units_that_are_held_once_their_window_has_begun_are_found() {
     let window = Window { starts_at: at(300), ends_at: at(400) };
     let slot = SlotId::of(&PoolId::parse("s").unwrap(), Some(window.starts_at));
     let of_window = |event| Row::new(&slot, AnyEvent::InventorySlot(event));
-    let begun = |second: i64, quantity: u32| {
+    let begun = |second: i64| {
         let opened = SlotEvent::SlotOpened { pool_id: PoolId::parse("s").unwrap(), window: Some(window), counts: counts(10, 0, 0) };
-        let held =
-            SlotEvent::UnitsHeld { hold_id: hold_id("a"), quantity, expires_at: at(600), holder: Holder::Caller, counts: counts(10, quantity, 0) };
+        let held = SlotEvent::UnitsHeld {
+            hold_id: hold_id("a"),
+            quantity: Quantity::ONE,
+            expires_at: at(600),
+            holder: Holder::Caller,
+            counts: counts(10, 1, 0),
+        };
         vec![of_window(opened), of_window(held).decided(second)]
     };
-    let sold = SlotEvent::HoldConfirmed { hold_id: hold_id("a"), quantity: 1, counts: counts(10, 0, 1) };
-    let before = [begun(299, 1), vec![of_window(sold).decided(350)]].into_iter().flatten().collect();
+    let sold = SlotEvent::HoldConfirmed { hold_id: hold_id("a"), quantity: Quantity::ONE, counts: counts(10, 0, 1) };
+    let before = [begun(299), vec![of_window(sold).decided(350)]].into_iter().flatten().collect();
     let late = format!("position 2: slot {slot} takes hold a, and started at {}", at(300));
     let log = Log::new().await;
-    log.find(vec![(before, &[]), (begun(300, 1), &[&late])]).await;
+    log.find(vec![(before, &[]), (begun(300), &[&late])]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,7 +89,8 @@ async fn a_hold_that_ends_at_another_time_than_its_own_is_found() {
     let extended_late = format!("position 3: slot s@stock extends hold a, which had lapsed at {late}");
     let ended_early = format!("position 3: slot s@stock ends hold a as lapsed at {late}, and it lasts until {late}");
     let misdated = format!("position 3: slot s@stock ends hold a as lapsed at {early}, and it lasts until {late}");
-    let lapsed_at = |expired_at| on("s", SlotEvent::HoldExpired { hold_id: hold_id("a"), quantity: 1, expired_at, counts: counts(10, 0, 0) });
+    let lapsed_at =
+        |expired_at| on("s", SlotEvent::HoldExpired { hold_id: hold_id("a"), quantity: Quantity::ONE, expired_at, counts: counts(10, 0, 0) });
     let log = Log::new().await;
     log.find(vec![
         (then(sold("s", "a", 1, counts(10, 0, 1)), 599), &[]),
@@ -100,7 +106,8 @@ async fn a_hold_that_ends_at_another_time_than_its_own_is_found() {
     // whoever does not say when it was decided may have been on its way to the log
     for (ago, is_found) in [(5, false), (120, true)] {
         let expires_at = Timestamp::now() - SignedDuration::from_secs(ago);
-        let held = SlotEvent::UnitsHeld { hold_id: hold_id("a"), quantity: 1, expires_at, holder: Holder::Caller, counts: counts(10, 1, 0) };
+        let held =
+            SlotEvent::UnitsHeld { hold_id: hold_id("a"), quantity: Quantity::ONE, expires_at, holder: Holder::Caller, counts: counts(10, 1, 0) };
         log.write(&[opened("s", 10).untimed(), on("s", held).untimed(), sold("s", "a", 1, counts(10, 0, 1)).untimed()]).await;
         assert_eq!(log.findings().await.len(), usize::from(is_found), "{ago}");
     }

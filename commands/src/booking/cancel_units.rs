@@ -9,7 +9,7 @@
 //! Which refusal wins: 1 `HOLD_OF_ORDER`, 2 the slot's own.
 
 use jari_domain::{
-    Refusal, Refuse, Timestamp,
+    Quantity, Refusal, Refuse, Timestamp,
     ids::{HoldId, OrderId, SlotId},
     order::{Order, OrderStatus},
     slot::{SlotCommand, SlotError},
@@ -26,7 +26,7 @@ pub struct CancelUnits {
     /// The hold under which they were sold.
     pub hold_id: HoldId,
     /// At least 1, at most what is sold and not to orders.
-    pub quantity: u32,
+    pub quantity: Quantity,
 }
 
 impl UnitOfWork for CancelUnits {

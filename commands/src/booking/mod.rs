@@ -13,7 +13,7 @@ pub use cancel_units::CancelUnits;
 pub use confirm_order::ConfirmOrder;
 pub use expire_order::ExpireOrder;
 use jari_domain::{
-    AnyEvent, Refusal, Refuse, Timestamp,
+    AnyEvent, Quantity, Refusal, Refuse, Timestamp,
     ids::SlotId,
     order::{Order, OrderStatus},
     registry::AsAggregate,
@@ -39,7 +39,7 @@ fn on_every_slot(
     states: &States<'_>,
     order: &Order,
     now: Timestamp,
-    command: impl Fn(&SlotId, u32) -> SlotCommand,
+    command: impl Fn(&SlotId, Quantity) -> SlotCommand,
     changes: &mut Changes,
 ) -> Result<(), Refusal> {
     for (index, (slot_id, quantity)) in (1..states.count()).zip(order.draws()) {

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use jari_domain::{
-    Decider, Few, Refusal, Timestamp,
+    Decider, Few, Quantity, Refusal, Timestamp,
     ids::{OrderId, SlotId},
     order::{LineFailure, MAX_FAILURES, Order, OrderCommand, OrderStatus},
     registry::AsAggregate,
@@ -24,7 +24,7 @@ pub struct SettleOrder {
     /// Which.
     pub order_id: OrderId,
     /// The slots of all its lines, summed, from its own `OrderPlaced`.
-    pub draws: BTreeMap<SlotId, u32>,
+    pub draws: BTreeMap<SlotId, Quantity>,
     /// See the page's head.
     pub lease: Option<Arc<LeaseStamp>>,
 }
@@ -92,7 +92,7 @@ impl UnitOfWork for SettleOrder {
 }
 
 impl SettleOrder {
-    fn hold(&self, quantity: u32, expires_at: Timestamp) -> SlotCommand {
+    fn hold(&self, quantity: Quantity, expires_at: Timestamp) -> SlotCommand {
         SlotCommand::HoldForOrder { order_id: self.order_id.clone(), quantity, expires_at }
     }
 }

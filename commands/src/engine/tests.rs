@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jari_domain::{
-    AnyEvent, AnyState, Decider, StreamId, Timestamp,
+    AnyEvent, AnyState, Decider, Quantity, StreamId, Timestamp,
     ids::{HoldId, OrderId, PoolId, SlotId},
     order::Order,
     slot::{InventorySlot, SlotCommand},
@@ -63,16 +63,17 @@ fn slot(pool: &str) -> SlotId {
 
 fn hold(pool: &str, hold: &str) -> OneStream<InventorySlot> {
     let expires_at = at(0) + SignedDuration::from_secs(60);
-    OneStream::on("hold", &slot(pool), SlotCommand::HoldUnits { hold_id: HoldId::parse(hold).unwrap(), quantity: 1, expires_at })
+    OneStream::on("hold", &slot(pool), SlotCommand::HoldUnits { hold_id: HoldId::parse(hold).unwrap(), quantity: Quantity::ONE, expires_at })
 }
 
 /// An open slot's stream with `more` holds in it.
 fn opened(pool: &str, more: u64) -> LoadedStream {
     let mut slot_state = InventorySlot::default();
     let mut version = 0;
-    let open = SlotCommand::OpenSlot { pool_id: PoolId::parse(pool).unwrap(), window: None, capacity: 10 };
+    let open = SlotCommand::OpenSlot { pool_id: PoolId::parse(pool).unwrap(), window: None, capacity: Quantity::new(10) };
     let expires_at = at(0) + SignedDuration::from_secs(60);
-    let holds = (0..more).map(|n| SlotCommand::HoldUnits { hold_id: HoldId::parse(&format!("other-{n}")).unwrap(), quantity: 1, expires_at });
+    let holds =
+        (0..more).map(|n| SlotCommand::HoldUnits { hold_id: HoldId::parse(&format!("other-{n}")).unwrap(), quantity: Quantity::ONE, expires_at });
     for command in std::iter::once(open).chain(holds) {
         for event in slot_state.decide(&command, at(0)).unwrap() {
             slot_state.apply(&event);
@@ -323,7 +324,7 @@ fn more_outcomes_than_are_remembered_are_told_when_they_are_found_together() {
 #[test]
 fn who_asks_while_bad_input_is_looked_up_is_told_after_a_look_of_its_own() {
     let mut core = core(32);
-    let too_late = SlotCommand::HoldUnits { hold_id: HoldId::parse("mine").unwrap(), quantity: 1, expires_at: at(0) };
+    let too_late = SlotCommand::HoldUnits { hold_id: HoldId::parse("mine").unwrap(), quantity: Quantity::ONE, expires_at: at(0) };
     let late = || OneStream::<InventorySlot>::on("hold", &slot("seats"), too_late.clone());
     let mut first = submit(&mut core, late(), key(1));
     load(&mut core, opened("seats", 0));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jari_domain::{
+    Quantity,
     ids::{HoldId, PoolId, SlotId},
     slot::{InventorySlot, SlotCommand, Window},
 };
@@ -55,7 +56,7 @@ impl InventoryService for InventoryCommands {
         let request_id = std::mem::take(&mut request.request_id);
         let mut violations = Violations::default();
         let pool_id = violations.id("pool_id", &request.pool_id, PoolId::parse);
-        let capacity = violations.number("capacity", request.capacity, 0);
+        let capacity = violations.quantity("capacity", request.capacity, Quantity::ZERO);
         let window = match &request.window {
             None => Some(None),
             Some(window) => {
@@ -79,7 +80,7 @@ impl InventoryService for InventoryCommands {
             HoldUnitsResponse,
             |request, violations| {
                 let hold_id = violations.id("hold_id", &request.hold_id, HoldId::parse);
-                let quantity = violations.number("quantity", request.quantity, 1);
+                let quantity = violations.quantity("quantity", request.quantity, Quantity::ONE);
                 let expires_at = violations.required_time("expires_at", request.expires_at.as_ref()).map(wire::stored);
                 hold_id.zip(quantity).zip(expires_at)
             },
@@ -130,7 +131,7 @@ impl InventoryService for InventoryCommands {
         let mut violations = Violations::default();
         let slot_id = violations.id("slot_id", &request.slot_id, SlotId::parse);
         let hold_id = violations.id("hold_id", &request.hold_id, HoldId::parse);
-        let quantity = violations.number("quantity", request.quantity, 1);
+        let quantity = violations.quantity("quantity", request.quantity, Quantity::ONE);
         let ((slot_id, hold_id), quantity) = violations.finish(slot_id.zip(hold_id).zip(quantity))?;
         let work = CancelUnits { slot_id, hold_id, quantity };
         let position = self.0.position(&metadata, &request_id, &request, work).await?;
@@ -143,7 +144,7 @@ impl InventoryService for InventoryCommands {
             request,
             "adjust_capacity",
             AdjustCapacityResponse,
-            |request, violations| violations.number("capacity", request.capacity, 0),
+            |request, violations| violations.quantity("capacity", request.capacity, Quantity::ZERO),
             |capacity| SlotCommand::AdjustCapacity { capacity }
         )
     }

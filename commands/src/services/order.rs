@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jari_domain::{
-    AnyEvent, Decider, StreamId, Timestamp,
+    AnyEvent, Decider, Quantity, StreamId, Timestamp,
     ids::{CustomerRef, OptionId, OrderId, ProductId, UnitId},
     order::{MAX_LINES, Order, OrderEvent, OrderStatus},
     product::{LineRequest, MAX_UNITS, UnitRequest},
@@ -219,7 +219,7 @@ fn parse_line(n: usize, line: &pb::LineRequest, violations: &mut Violations) -> 
     }
     let unit = |(u, unit): (usize, &pb::UnitQuantity)| {
         let unit_id = violations.id(format!("lines[{n}].units[{u}].unit_id"), &unit.unit_id, UnitId::parse);
-        let quantity = violations.number(format!("lines[{n}].units[{u}].quantity"), unit.quantity, 1);
+        let quantity = violations.quantity(format!("lines[{n}].units[{u}].quantity"), unit.quantity, Quantity::ONE);
         Some(UnitRequest { unit_id: unit_id?, quantity: quantity? })
     };
     let units: Vec<Option<UnitRequest>> = line.units.iter().enumerate().map(unit).collect();

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use jari_domain::{Currency, Money, Refusal, Timestamp, ids::IdError};
+use jari_domain::{Currency, Money, Quantity, Refusal, Timestamp, ids::IdError};
 use jari_proto::status::{invalid, refusal_status};
 use jari_sealing::SealingError;
 use tonic::{Code, Status, metadata::MetadataMap};
@@ -53,6 +53,11 @@ impl Violations {
                 None
             }
         }
+    }
+
+    /// Takes a number of units that is at least `least`.
+    pub fn quantity(&mut self, field: impl Into<String>, value: i32, least: Quantity) -> Option<Quantity> {
+        self.number(field, value, least.get()).map(Quantity::new)
     }
 
     /// Takes a time, when there is one.

@@ -25,7 +25,7 @@ use super::{
     draws_of, error::LineFault,
 };
 use crate::{
-    Decider, Money, Sealed,
+    Decider, Money, Quantity, Sealed,
     ids::CustomerRef,
     product::{MAX_DRAWS, MAX_UNITS},
     slot::{self, MAX_CAPACITY, MAX_HOLD_SECONDS},
@@ -169,7 +169,7 @@ fn add_line(total: Money, index: usize, line: &OrderLine) -> Result<Money, Order
     if let Some(fault) = fault_of(line) {
         return Err(invalid(fault));
     }
-    if let Some(unit) = line.units.iter().find(|unit| !(1..=MAX_QUANTITY).contains(&unit.quantity)) {
+    if let Some(unit) = line.units.iter().find(|unit| !(Quantity::ONE..=MAX_QUANTITY).contains(&unit.quantity)) {
         return Err(OrderError::QuantityInvalid { line: index, quantity: unit.quantity });
     }
     if line.total.currency != total.currency || line.units.iter().any(|unit| unit.price.currency != total.currency) {
@@ -191,7 +191,7 @@ fn fault_of(line: &OrderLine) -> Option<LineFault> {
         Some(LineFault::NoDraws)
     } else if line.draws.len() > MAX_DRAWS {
         Some(LineFault::TooManyDraws)
-    } else if line.draws.iter().any(|draw| draw.quantity == 0) {
+    } else if line.draws.iter().any(|draw| draw.quantity == Quantity::ZERO) {
         Some(LineFault::DrawOfNothing)
     } else if line.draws.iter().map(|draw| &draw.slot_id).collect::<BTreeSet<_>>().len() < line.draws.len() {
         Some(LineFault::SlotTwice)

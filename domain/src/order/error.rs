@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{MAX_FAILURES, MAX_LINES, MAX_QUANTITY, OrderStatus};
 use crate::{
-    Money,
+    Money, Quantity,
     ids::SlotId,
     refusal::{facts, refusals},
     slot::{MAX_CAPACITY, MAX_HOLD_SECONDS},
@@ -51,7 +51,7 @@ pub enum OrderError {
         /// Counted from 0.
         line: usize,
         /// As asked.
-        quantity: u32,
+        quantity: Quantity,
     },
     /// All lines together take more of one slot than any slot has.
     #[error("the lines together take more than {MAX_CAPACITY} units of slot {slot_id}")]

@@ -23,14 +23,14 @@ use serde::{Deserialize, Serialize};
 pub use state::{Order, OrderStatus};
 
 use crate::{
-    Currency, Money,
+    Currency, Money, Quantity,
     ids::{self, OptionId, ProductId, SlotId, UnitId},
 };
 
 /// Most lines of an order.
 pub const MAX_LINES: usize = 100;
 /// Most units of one kind in a line.
-pub const MAX_QUANTITY: u32 = 10_000;
+pub const MAX_QUANTITY: Quantity = Quantity::new(10_000);
 
 /// The field under which contact and names of guests are sealed: a sealed value opens only where it was sealed for.
 pub const PERSONAL: &str = "personal";
@@ -65,8 +65,8 @@ impl OrderLine {
 
 /// What these lines take of which slots: the same slot in two lines is summed. Saturates: `PlaceOrder` refuses sums that no slot could hold.
 #[must_use]
-pub fn draws_of(lines: &[OrderLine]) -> BTreeMap<SlotId, u32> {
-    let mut sums = BTreeMap::<SlotId, u32>::new();
+pub fn draws_of(lines: &[OrderLine]) -> BTreeMap<SlotId, Quantity> {
+    let mut sums = BTreeMap::<SlotId, Quantity>::new();
     for SlotDraw { slot_id, quantity } in lines.iter().flat_map(|line| &line.draws) {
         let sum = sums.entry(slot_id.clone()).or_default();
         *sum = sum.saturating_add(*quantity);
@@ -80,7 +80,7 @@ pub struct LineUnit {
     /// Which.
     pub unit_id: UnitId,
     /// At least 1.
-    pub quantity: u32,
+    pub quantity: Quantity,
     /// Of one.
     pub price: Money,
 }
@@ -100,7 +100,7 @@ pub struct SlotDraw {
     /// Which.
     pub slot_id: SlotId,
     /// Units of capacity, at least 1.
-    pub quantity: u32,
+    pub quantity: Quantity,
 }
 
 /// About what a [`LineFailure`] takes in memory: its texts, and the facts of a slot that has no room.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{LineFailure, OrderEvent, OrderLine, draws_of};
 use crate::{
-    Money, Sealed,
+    Money, Quantity, Sealed,
     ids::{CustomerRef, SlotId},
     words::words,
 };
@@ -127,7 +127,7 @@ impl Order {
 
     /// What it takes of which slots: the same slot in two lines is summed. In the order of slot ids.
     #[must_use]
-    pub fn draws(&self) -> BTreeMap<SlotId, u32> {
+    pub fn draws(&self) -> BTreeMap<SlotId, Quantity> {
         draws_of(&self.lines)
     }
 

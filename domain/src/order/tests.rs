@@ -9,7 +9,7 @@ use super::{
     LineFailure, LineUnit, MAX_FAILURES, MAX_LINES, MAX_QUANTITY, Order, OrderCommand as C, OrderEvent as E, OrderLine, OrderStatus, SlotDraw,
 };
 use crate::{
-    Currency, Decider, Money, Sealed,
+    Currency, Decider, Money, Quantity, Sealed,
     given::{Given, given, t},
     ids::{CustomerRef, OptionId, ProductId, SlotId, UnitId},
     slot::{MAX_CAPACITY, MAX_HOLD_SECONDS},
@@ -31,11 +31,11 @@ fn slot_id(pool: &str) -> SlotId {
 }
 
 fn draw(pool: &str, quantity: u32) -> SlotDraw {
-    SlotDraw { slot_id: slot_id(pool), quantity }
+    SlotDraw { slot_id: slot_id(pool), quantity: Quantity::new(quantity) }
 }
 
 fn units(quantity: u32, price: Money) -> Vec<LineUnit> {
-    vec![LineUnit { unit_id: UnitId::parse("adult").unwrap(), quantity, price }]
+    vec![LineUnit { unit_id: UnitId::parse("adult").unwrap(), quantity: Quantity::new(quantity), price }]
 }
 
 /// Two at 12,000 won each.
@@ -112,7 +112,11 @@ fn an_order_is_placed_once_with_the_sum_of_its_lines() {
         order.when(t(0), &place(vec![])).refused("ORDER_EXISTS");
     }
     let order = given::<Order>().done(t(0), &place(lines)).state;
-    assert_eq!(order.draws(), BTreeMap::from([(slot_id("gallery"), 5), (slot_id("headset"), 4)]), "the same slot in two lines is summed");
+    assert_eq!(
+        order.draws(),
+        BTreeMap::from([(slot_id("gallery"), Quantity::new(5)), (slot_id("headset"), Quantity::new(4))]),
+        "the same slot in two lines is summed"
+    );
 }
 
 #[test]
@@ -145,7 +149,7 @@ fn lines_that_contradict_themselves_are_refused_by_number() {
         (with(|l| l.draws = vec![draw("gallery", 0)]), "ORDER_LINE_INVALID"),
         (with(|l| l.draws = vec![draw("gallery", 1), draw("gallery", 1)]), "ORDER_LINE_INVALID"),
         (with(|l| l.units = units(0, won(12_000))), "ORDER_QUANTITY_INVALID"),
-        (with(|l| l.units = units(MAX_QUANTITY + 1, euro(1))), "ORDER_QUANTITY_INVALID"),
+        (with(|l| l.units = units(MAX_QUANTITY.get() + 1, euro(1))), "ORDER_QUANTITY_INVALID"),
         (with(|l| l.units = units(u32::MAX, won(u64::MAX))), "ORDER_QUANTITY_INVALID"),
         (with(|l| l.total = euro(24_000)), "ORDER_CURRENCY_MIXED"),
         (with(|l| l.units = units(2, euro(12_000))), "ORDER_CURRENCY_MIXED"),
@@ -170,9 +174,9 @@ fn an_order_stays_within_its_bounds() {
     assert_eq!(none.when(t(0), &place(vec![dear(1); MAX_LINES + 1])).refused("ORDER_TOO_MANY_LINES")["lines"], "101");
     none.clone().done(t(0), &place(vec![dear(Money::MAX_MINOR)]));
     none.when(t(0), &place(vec![dear(Money::MAX_MINOR), dear(1)])).refused("ORDER_TOTAL_TOO_LARGE");
-    let much = |quantity| line(vec![draw("gallery", quantity)]);
-    none.clone().done(t(0), &place(vec![much(MAX_CAPACITY - 1), much(1)]));
-    for lines in [vec![much(MAX_CAPACITY), much(1)], vec![much(u32::MAX), much(u32::MAX)]] {
+    let (much, most) = (|quantity| line(vec![draw("gallery", quantity)]), MAX_CAPACITY.get());
+    none.clone().done(t(0), &place(vec![much(most - 1), much(1)]));
+    for lines in [vec![much(most), much(1)], vec![much(u32::MAX), much(u32::MAX)]] {
         assert_eq!(none.when(t(0), &place(lines)).refused("ORDER_DRAW_TOO_LARGE")["slot_id"], slot_id("gallery").as_str());
     }
     for hold_seconds in [0, MAX_HOLD_SECONDS + 1, u32::MAX] {

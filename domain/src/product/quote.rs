@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Draw, Product, ProductError, ProductOption, ProductStatus, SaleMode, Terms};
 use crate::{
+    Quantity,
     ids::{OptionId, ProductId, SlotId, UnitId},
     order::{LineUnit, MAX_QUANTITY, OrderLine, SlotDraw},
     slot::MAX_CAPACITY,
@@ -30,7 +31,7 @@ pub struct UnitRequest {
     /// Which.
     pub unit_id: UnitId,
     /// 1 to [`MAX_QUANTITY`].
-    pub quantity: u32,
+    pub quantity: Quantity,
 }
 
 impl Product {
@@ -49,7 +50,7 @@ impl Product {
             .units
             .iter()
             .zip(units)
-            .filter(|(_, quantity)| *quantity > 0)
+            .filter(|(_, quantity)| *quantity > Quantity::ZERO)
             .map(|(unit, quantity)| LineUnit { unit_id: unit.unit_id.clone(), quantity, price: unit.price })
             .collect();
         let total = LineUnit::sum(&units, terms.currency).ok_or(ProductError::TotalTooLarge)?;
@@ -69,17 +70,17 @@ impl Product {
 }
 
 /// How many of each unit of `option`, in its order, 0 included.
-fn count_units(product_id: &ProductId, option: &ProductOption, requests: &[UnitRequest]) -> Result<Vec<u32>, ProductError> {
+fn count_units(product_id: &ProductId, option: &ProductOption, requests: &[UnitRequest]) -> Result<Vec<Quantity>, ProductError> {
     let invalid = |quantity: u64| ProductError::QuantityInvalid { product_id: product_id.clone(), quantity };
     let place = |unit_id: &UnitId| option.units.iter().position(|unit| unit.unit_id == *unit_id);
     if let Some(unknown) = requests.iter().find(|request| place(&request.unit_id).is_none()) {
         return Err(ProductError::UnitNotFound { option_id: option.option_id.clone(), unit_id: unknown.unit_id.clone() });
     }
-    let mut counts = vec![0_u32; option.units.len()];
+    let mut counts = vec![Quantity::ZERO; option.units.len()];
     for UnitRequest { unit_id, quantity } in requests {
         let Some(count) = place(unit_id).and_then(|place| counts.get_mut(place)) else { continue };
         let sum = u64::from(*count) + u64::from(*quantity);
-        if *quantity == 0 || sum > u64::from(MAX_QUANTITY) {
+        if *quantity == Quantity::ZERO || sum > u64::from(MAX_QUANTITY) {
             return Err(invalid(sum));
         }
         *count = count.saturating_add(*quantity);
@@ -91,7 +92,7 @@ fn count_units(product_id: &ProductId, option: &ProductOption, requests: &[UnitR
 fn slot_draw(draw: &Draw, starts_at: Option<Timestamp>, heads: u64) -> Result<SlotDraw, ProductError> {
     let slot_id = SlotId::of(&draw.pool_id, starts_at);
     let quantity = heads.saturating_mul(u64::from(draw.per_head));
-    match u32::try_from(quantity) {
+    match u32::try_from(quantity).map(Quantity::new) {
         Ok(quantity) if quantity <= MAX_CAPACITY => Ok(SlotDraw { slot_id, quantity }),
         _ => Err(ProductError::DrawTooLarge { slot_id, quantity }),
     }

@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 
 use super::Window;
-use crate::ids::{HoldId, OrderId, PoolId};
+use crate::{
+    Quantity,
+    ids::{HoldId, OrderId, PoolId},
+};
 
 /// Imperative; the slot's id is the stream's and names pool and start.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,14 +18,14 @@ pub enum SlotCommand {
         /// When; none for stock.
         window: Option<Window>,
         /// Units, at most [`super::MAX_CAPACITY`].
-        capacity: u32,
+        capacity: Quantity,
     },
     /// Takes units until `expires_at`.
     HoldUnits {
         /// Must not be held already.
         hold_id: HoldId,
         /// At least 1.
-        quantity: u32,
+        quantity: Quantity,
         /// After now, at most [`super::MAX_HOLD_SECONDS`] ahead.
         expires_at: Timestamp,
     },
@@ -49,7 +52,7 @@ pub enum SlotCommand {
         /// Has no live hold in this slot, and no caller has one under its id.
         order_id: OrderId,
         /// See `HoldUnits`.
-        quantity: u32,
+        quantity: Quantity,
         /// See `HoldUnits`.
         expires_at: Timestamp,
     },
@@ -73,19 +76,19 @@ pub enum SlotCommand {
         /// The hold under which they were sold; kept in the event for whoever reads it.
         hold_id: HoldId,
         /// At least 1, at most what is sold and not to orders.
-        quantity: u32,
+        quantity: Quantity,
     },
     /// Gives back what was sold to an order.
     CancelForOrder {
         /// Which.
         order_id: OrderId,
         /// At least 1, at most what is sold.
-        quantity: u32,
+        quantity: Quantity,
     },
     /// Sets the capacity; it may fall below what is taken.
     AdjustCapacity {
         /// Units, at most [`super::MAX_CAPACITY`].
-        capacity: u32,
+        capacity: Quantity,
     },
     /// Stops new holds for a while; confirms go on.
     SuspendSlot {

@@ -29,7 +29,7 @@ use super::{
     may_hold_until,
 };
 use crate::{
-    Decider, Few,
+    Decider, Few, Quantity,
     ids::{HoldId, PoolId},
     text,
 };
@@ -88,7 +88,7 @@ impl Decider for InventorySlot {
 }
 
 impl InventorySlot {
-    fn open(&self, pool_id: &PoolId, window: Option<Window>, capacity: u32, now: Timestamp) -> Result<Vec<SlotEvent>, SlotError> {
+    fn open(&self, pool_id: &PoolId, window: Option<Window>, capacity: Quantity, now: Timestamp) -> Result<Vec<SlotEvent>, SlotError> {
         if self.status != SlotStatus::Absent {
             return Err(SlotError::Exists);
         }
@@ -103,7 +103,7 @@ impl InventorySlot {
         &self,
         holder: Holder,
         hold_id: &HoldId,
-        quantity: u32,
+        quantity: Quantity,
         expires_at: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<SlotEvent>, SlotError> {
@@ -133,12 +133,12 @@ impl InventorySlot {
 
     /// The ends of the oldest lapsed holds, when a hold needs the room of more than a few of them. O(few), however many have lapsed. A hold that is refused
     /// in the end may have had some recorded: they have ended all the same.
-    fn clear_room(&self, quantity: u32, expires_at: Timestamp, few: Few, now: Timestamp) -> Vec<SlotEvent> {
+    fn clear_room(&self, quantity: Quantity, expires_at: Timestamp, few: Few, now: Timestamp) -> Vec<SlotEvent> {
         let mut counts = self.counts;
         if quantity <= counts.available() || quantity > counts.unsold() || self.must_take_such(quantity, expires_at, now).is_err() {
             return Vec::new();
         }
-        let within = self.holds.lapsed(now).take(few.within).fold(0_u32, |sum, (_, hold)| sum.saturating_add(hold.quantity));
+        let within = self.holds.lapsed(now).take(few.within).fold(Quantity::ZERO, |sum, (_, hold)| sum.saturating_add(hold.quantity));
         let is_enough = quantity <= Counts { held: counts.held.saturating_sub(within), ..counts }.available();
         if is_enough || self.holds.lapsed(now).nth(few.within).is_none() {
             return Vec::new();
@@ -154,10 +154,10 @@ impl InventorySlot {
     }
 
     /// How many of the oldest lapsed holds must be cleared away to make room for `quantity`.
-    fn room_for(&self, quantity: u32, now: Timestamp) -> Result<usize, SlotError> {
+    fn room_for(&self, quantity: Quantity, now: Timestamp) -> Result<usize, SlotError> {
         let room = || Room { requested: quantity, counts: self.counts_at(now) };
         let unsold = self.counts.unsold();
-        if unsold == 0 {
+        if unsold == Quantity::ZERO {
             return Err(SlotError::SoldOut { room: room() });
         }
         if quantity > unsold {
@@ -213,7 +213,7 @@ impl InventorySlot {
     }
 
     /// A slot does not know who bought which unit, but how many orders did: a caller who gives back more than callers bought would take them from one.
-    fn cancel_units(&self, holder: Holder, hold_id: &HoldId, quantity: u32) -> Result<Vec<SlotEvent>, SlotError> {
+    fn cancel_units(&self, holder: Holder, hold_id: &HoldId, quantity: Quantity) -> Result<Vec<SlotEvent>, SlotError> {
         self.must_exist()?;
         check_quantity(quantity)?;
         let (confirmed, sold_to_orders) = (self.counts.confirmed, self.sold_to_orders);
@@ -228,7 +228,7 @@ impl InventorySlot {
         Ok(vec![SlotEvent::UnitsCancelled { hold_id: hold_id.clone(), quantity, holder, counts }])
     }
 
-    fn adjust_capacity(&self, capacity: u32) -> Result<Vec<SlotEvent>, SlotError> {
+    fn adjust_capacity(&self, capacity: Quantity) -> Result<Vec<SlotEvent>, SlotError> {
         self.must_not_be_closed()?;
         check_capacity(capacity)?;
         if capacity == self.counts.capacity {
@@ -285,7 +285,7 @@ impl InventorySlot {
         }
     }
 
-    fn must_take_such(&self, quantity: u32, expires_at: Timestamp, now: Timestamp) -> Result<(), SlotError> {
+    fn must_take_such(&self, quantity: Quantity, expires_at: Timestamp, now: Timestamp) -> Result<(), SlotError> {
         self.must_take_holds(now)?;
         check_quantity(quantity)?;
         check_expiry(expires_at, now)
@@ -333,12 +333,12 @@ fn check_window(Window { starts_at, ends_at }: Window, now: Timestamp) -> Result
     Err(SlotError::WindowInvalid(fault))
 }
 
-fn check_capacity(capacity: u32) -> Result<(), SlotError> {
+fn check_capacity(capacity: Quantity) -> Result<(), SlotError> {
     if capacity <= MAX_CAPACITY { Ok(()) } else { Err(SlotError::CapacityInvalid { capacity }) }
 }
 
-fn check_quantity(quantity: u32) -> Result<(), SlotError> {
-    if (1..=MAX_CAPACITY).contains(&quantity) { Ok(()) } else { Err(SlotError::QuantityInvalid { quantity }) }
+fn check_quantity(quantity: Quantity) -> Result<(), SlotError> {
+    if (Quantity::ONE..=MAX_CAPACITY).contains(&quantity) { Ok(()) } else { Err(SlotError::QuantityInvalid { quantity }) }
 }
 
 fn check_expiry(expires_at: Timestamp, now: Timestamp) -> Result<(), SlotError> {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Counts, MAX_CAPACITY, MAX_HOLD_SECONDS, MAX_OPEN_HOLDS, MAX_WINDOW_DAYS};
 use crate::{
+    Quantity,
     ids::{HoldId, OrderId},
     refusal::{facts, refusals},
     text::{MAX_REASON, PLAIN},
@@ -39,13 +40,13 @@ pub enum SlotError {
     #[error("a capacity is 0 to {MAX_CAPACITY} units, not {capacity}")]
     CapacityInvalid {
         /// As asked.
-        capacity: u32,
+        capacity: Quantity,
     },
     /// Out of bounds.
     #[error("a quantity is 1 to {MAX_CAPACITY} units, not {quantity}")]
     QuantityInvalid {
         /// As asked.
-        quantity: u32,
+        quantity: Quantity,
     },
     /// Out of bounds, or not plain.
     #[error("a reason has 1 to {MAX_REASON} characters, {PLAIN}")]
@@ -116,11 +117,11 @@ pub enum SlotError {
     #[error("{requested} units cannot be cancelled: {confirmed} are sold, {sold_to_orders} of them to orders, with which they come back")]
     CancelExceedsSold {
         /// As asked.
-        requested: u32,
+        requested: Quantity,
         /// Sold units.
-        confirmed: u32,
+        confirmed: Quantity,
         /// Of them.
-        sold_to_orders: u32,
+        sold_to_orders: Quantity,
     },
 }
 
@@ -128,7 +129,7 @@ pub enum SlotError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
     /// As asked.
-    pub requested: u32,
+    pub requested: Quantity,
     /// At the time of the decision, lapsed holds counted as free.
     pub counts: Counts,
 }

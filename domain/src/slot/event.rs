@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Counts, Holder, Window};
 use crate::{
-    DecodeError,
+    DecodeError, Quantity,
     aggregate::{event_format, unknown_event},
     ids::{HoldId, PoolId},
 };
@@ -27,7 +27,7 @@ pub enum SlotEvent {
         /// By whom.
         hold_id: HoldId,
         /// Units.
-        quantity: u32,
+        quantity: Quantity,
         /// The hold is good before this instant.
         expires_at: Timestamp,
         /// For whom; stored for orders only. Not a new version: a program that does not know the field reads the event without it.
@@ -48,7 +48,7 @@ pub enum SlotEvent {
         /// Which.
         hold_id: HoldId,
         /// Units.
-        quantity: u32,
+        quantity: Quantity,
         /// After the event.
         counts: Counts,
     },
@@ -57,7 +57,7 @@ pub enum SlotEvent {
         /// Which.
         hold_id: HoldId,
         /// Units.
-        quantity: u32,
+        quantity: Quantity,
         /// After the event.
         counts: Counts,
     },
@@ -66,7 +66,7 @@ pub enum SlotEvent {
         /// Which.
         hold_id: HoldId,
         /// Units.
-        quantity: u32,
+        quantity: Quantity,
         /// When it lapsed, which may be before the event was recorded.
         expired_at: Timestamp,
         /// After the event.
@@ -77,7 +77,7 @@ pub enum SlotEvent {
         /// Under which hold they were sold.
         hold_id: HoldId,
         /// Units.
-        quantity: u32,
+        quantity: Quantity,
         /// To whom they had been sold; stored for orders only, as in `UnitsHeld`.
         #[serde(default, skip_serializing_if = "Holder::is_caller")]
         holder: Holder,

@@ -4,7 +4,7 @@ use imbl::{HashMap, OrdSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::ids::HoldId;
+use crate::{Quantity, ids::HoldId};
 
 /// For whom units are held, and by whose commands the hold is sold or given back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ impl Holder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hold {
     /// Units.
-    pub quantity: u32,
+    pub quantity: Quantity,
     /// Good before this instant.
     pub expires_at: Timestamp,
     /// For whom.
@@ -104,7 +104,7 @@ impl Holds {
 #[derive(Serialize, Deserialize)]
 struct Stored<I> {
     hold_id: I,
-    quantity: u32,
+    quantity: Quantity,
     expires_at: Timestamp,
     #[serde(default, skip_serializing_if = "Holder::is_caller")]
     holder: Holder,

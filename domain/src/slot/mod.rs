@@ -26,6 +26,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 pub use state::{InventorySlot, SlotStatus};
 
+use crate::Quantity;
+
 /// When a slot is: whole seconds, `starts_at < ends_at`, at most [`MAX_WINDOW_DAYS`] long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
@@ -61,11 +63,11 @@ impl Sale {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Units in all.
-    pub capacity: u32,
+    pub capacity: Quantity,
     /// Units under open holds: those that have lapsed count until their end is recorded.
-    pub held: u32,
+    pub held: Quantity,
     /// Units sold.
-    pub confirmed: u32,
+    pub confirmed: Quantity,
     /// Whether it sells; not stored while it does. Events from before this was carried say that it does.
     #[serde(default, skip_serializing_if = "Sale::is_open")]
     pub sale: Sale,
@@ -74,19 +76,19 @@ pub struct Counts {
 impl Counts {
     /// What is neither held nor sold; 0 while overcommitted.
     #[must_use]
-    pub fn available(&self) -> u32 {
+    pub fn available(&self) -> Quantity {
         self.capacity.saturating_sub(self.held).saturating_sub(self.confirmed)
     }
 
     /// What is not sold, held or not; 0 while oversold.
     #[must_use]
-    pub fn unsold(&self) -> u32 {
+    pub fn unsold(&self) -> Quantity {
         self.capacity.saturating_sub(self.confirmed)
     }
 }
 
 /// Most units of a slot.
-pub const MAX_CAPACITY: u32 = 100_000_000;
+pub const MAX_CAPACITY: Quantity = Quantity::new(100_000_000);
 /// The longest window, in days.
 pub const MAX_WINDOW_DAYS: i64 = 31;
 /// The longest hold, whoever takes it: a day.

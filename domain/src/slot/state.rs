@@ -8,6 +8,7 @@ use super::{
     holds::{Hold, Holder, Holds},
 };
 use crate::{
+    Quantity,
     ids::{HoldId, PoolId},
     words::words,
 };
@@ -50,7 +51,7 @@ pub struct InventorySlot {
     pub(super) holds: Holds,
     /// Of the units sold, those sold to orders. A hold from before events said whose it is ([`super::Holder`]) reads as a caller's: what an order bought
     /// by such a one is missing here.
-    pub(super) sold_to_orders: u32,
+    pub(super) sold_to_orders: Quantity,
 }
 
 impl InventorySlot {
@@ -80,20 +81,20 @@ impl InventorySlot {
 
     /// Of the units sold, those that orders bought: they come back with their orders alone.
     #[must_use]
-    pub fn sold_to_orders(&self) -> u32 {
+    pub fn sold_to_orders(&self) -> Quantity {
         self.sold_to_orders
     }
 
     /// The counts as they are at `now`: lapsed holds count as free. O(holds that lapsed).
     #[must_use]
     pub fn counts_at(&self, now: Timestamp) -> Counts {
-        let lapsed = self.holds.lapsed(now).fold(0_u32, |sum, (_, hold)| sum.saturating_add(hold.quantity));
+        let lapsed = self.holds.lapsed(now).fold(Quantity::ZERO, |sum, (_, hold)| sum.saturating_add(hold.quantity));
         Counts { held: self.counts.held.saturating_sub(lapsed), ..self.counts }
     }
 
     /// What may be held at `now`. O(holds that lapsed).
     #[must_use]
-    pub fn available_at(&self, now: Timestamp) -> u32 {
+    pub fn available_at(&self, now: Timestamp) -> Quantity {
         self.counts_at(now).available()
     }
 

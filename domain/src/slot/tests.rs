@@ -11,7 +11,7 @@ use super::{
     SlotStatus, Window,
 };
 use crate::{
-    Decider,
+    Decider, Quantity,
     given::{Given, given, t},
     ids::{HoldId, PoolId},
 };
@@ -20,6 +20,8 @@ use crate::{
 const START: i64 = 7 * 86_400;
 /// The longest hold, in seconds.
 const LONGEST: i64 = MAX_HOLD_SECONDS as i64;
+/// The most units of a slot.
+const MOST: u32 = MAX_CAPACITY.get();
 
 fn id(text: &str) -> HoldId {
     HoldId::parse(text).unwrap()
@@ -34,11 +36,15 @@ fn window() -> Option<Window> {
 }
 
 fn open(capacity: u32) -> C {
-    C::OpenSlot { pool_id: pool(), window: window(), capacity }
+    open_in(window(), capacity)
+}
+
+fn open_in(window: Option<Window>, capacity: u32) -> C {
+    C::OpenSlot { pool_id: pool(), window, capacity: Quantity::new(capacity) }
 }
 
 fn hold(hold_id: &str, quantity: u32, expires_at: Timestamp) -> C {
-    C::HoldUnits { hold_id: id(hold_id), quantity, expires_at }
+    C::HoldUnits { hold_id: id(hold_id), quantity: Quantity::new(quantity), expires_at }
 }
 
 fn extend(hold_id: &str, expires_at: Timestamp) -> C {
@@ -58,11 +64,11 @@ fn expire(hold_id: &str) -> C {
 }
 
 fn cancel(quantity: u32) -> C {
-    C::CancelUnits { hold_id: id("sold"), quantity }
+    C::CancelUnits { hold_id: id("sold"), quantity: Quantity::new(quantity) }
 }
 
 fn adjust(capacity: u32) -> C {
-    C::AdjustCapacity { capacity }
+    C::AdjustCapacity { capacity: Quantity::new(capacity) }
 }
 
 fn suspend() -> C {
@@ -70,15 +76,28 @@ fn suspend() -> C {
 }
 
 fn counts(capacity: u32, held: u32, confirmed: u32) -> Counts {
+    let [capacity, held, confirmed] = [capacity, held, confirmed].map(Quantity::new);
     Counts { capacity, held, confirmed, ..Counts::default() }
 }
 
 fn expired(hold_id: &str, quantity: u32, expired_at: Timestamp, counts: Counts) -> E {
-    E::HoldExpired { hold_id: id(hold_id), quantity, expired_at, counts }
+    E::HoldExpired { hold_id: id(hold_id), quantity: Quantity::new(quantity), expired_at, counts }
 }
 
 fn held(hold_id: &str, quantity: u32, expires_at: Timestamp, counts: Counts) -> E {
-    E::UnitsHeld { hold_id: id(hold_id), quantity, expires_at, holder: Holder::Caller, counts }
+    E::UnitsHeld { hold_id: id(hold_id), quantity: Quantity::new(quantity), expires_at, holder: Holder::Caller, counts }
+}
+
+fn confirmed(hold_id: &str, quantity: u32, counts: Counts) -> E {
+    E::HoldConfirmed { hold_id: id(hold_id), quantity: Quantity::new(quantity), counts }
+}
+
+fn released(hold_id: &str, quantity: u32, counts: Counts) -> E {
+    E::HoldReleased { hold_id: id(hold_id), quantity: Quantity::new(quantity), counts }
+}
+
+fn cancelled(hold_id: &str, holder: Holder, quantity: u32, counts: Counts) -> E {
+    E::UnitsCancelled { hold_id: id(hold_id), quantity: Quantity::new(quantity), holder, counts }
 }
 
 /// Open, with `confirmed` sold.
@@ -91,10 +110,10 @@ fn slot(capacity: u32, confirmed: u32) -> Given<InventorySlot> {
 fn a_slot_opens_once_and_with_a_window_that_can_be_sold() {
     let opened = |window| E::SlotOpened { pool_id: pool(), window, counts: counts(10, 0, 0) };
     given::<InventorySlot>().when(t(0), &open(10)).then(&[opened(window())]);
-    given::<InventorySlot>().when(t(0), &C::OpenSlot { pool_id: pool(), window: None, capacity: 10 }).then(&[opened(None)]);
+    given::<InventorySlot>().when(t(0), &open_in(None, 10)).then(&[opened(None)]);
     slot(10, 0).when(t(0), &open(10)).refused("SLOT_EXISTS");
-    slot(10, 0).done(t(0), &C::CloseSlot).when(t(0), &open(MAX_CAPACITY + 1)).refused("SLOT_EXISTS");
-    given::<InventorySlot>().when(t(0), &open(MAX_CAPACITY + 1)).refused("SLOT_CAPACITY_INVALID");
+    slot(10, 0).done(t(0), &C::CloseSlot).when(t(0), &open(MOST + 1)).refused("SLOT_EXISTS");
+    given::<InventorySlot>().when(t(0), &open(MOST + 1)).refused("SLOT_CAPACITY_INVALID");
 
     let half = t(START) + jiff::SignedDuration::from_millis(500);
     for (starts_at, ends_at, fault) in [
@@ -105,10 +124,10 @@ fn a_slot_opens_once_and_with_a_window_that_can_be_sold() {
         (t(START), t(START + MAX_WINDOW_DAYS * 86_400 + 1), "it may last 31 days at most"),
         (t(1), Timestamp::MAX, "its times must be whole seconds"),
     ] {
-        let command = C::OpenSlot { pool_id: pool(), window: Some(Window { starts_at, ends_at }), capacity: u32::MAX };
+        let command = open_in(Some(Window { starts_at, ends_at }), u32::MAX);
         assert_eq!(given::<InventorySlot>().when(t(0), &command).refused("SLOT_WINDOW_INVALID")["fault"], fault);
     }
-    let longest = C::OpenSlot { pool_id: pool(), window: Some(Window { starts_at: t(1), ends_at: t(1 + MAX_WINDOW_DAYS * 86_400) }), capacity: 0 };
+    let longest = open_in(Some(Window { starts_at: t(1), ends_at: t(1 + MAX_WINDOW_DAYS * 86_400) }), 0);
     given::<InventorySlot>().done(t(0), &longest);
 }
 
@@ -116,7 +135,7 @@ fn a_slot_opens_once_and_with_a_window_that_can_be_sold() {
 fn a_hold_takes_units_until_its_expiry() {
     slot(10, 0).when(t(0), &hold("a", 10, t(60))).then(&[held("a", 10, t(60), counts(10, 10, 0))]);
     slot(10, 4).when(t(0), &hold("a", 6, t(LONGEST))).then(&[held("a", 6, t(LONGEST), counts(10, 6, 4))]);
-    let stock = given::<InventorySlot>().done(t(0), &C::OpenSlot { pool_id: pool(), window: None, capacity: 3 });
+    let stock = given::<InventorySlot>().done(t(0), &open_in(None, 3));
     stock.when(t(START * 10), &hold("a", 3, t(START * 10 + 1))).then(&[held("a", 3, t(START * 10 + 1), counts(3, 3, 0))]);
 }
 
@@ -129,15 +148,15 @@ fn the_refusals_of_a_hold_win_in_their_numbered_order() {
     assert_eq!(slot(0, 0).when(t(START), &wrong).refused("SLOT_STARTED")["starts_at"], t(START).to_string());
 
     let full = slot(10, 0).done(t(0), &hold("a", 10, t(60)));
-    for quantity in [0, MAX_CAPACITY + 1, u32::MAX] {
+    for quantity in [0, MOST + 1, u32::MAX] {
         full.when(t(0), &hold("a", quantity, t(0))).refused("SLOT_QUANTITY_INVALID");
     }
     for expires_at in [t(-1), t(0), t(LONGEST + 1), Timestamp::MIN, Timestamp::MAX] {
-        full.when(t(0), &hold("a", MAX_CAPACITY, expires_at)).refused("HOLD_EXPIRY_INVALID");
+        full.when(t(0), &hold("a", MOST, expires_at)).refused("HOLD_EXPIRY_INVALID");
     }
-    assert_eq!(full.when(t(0), &hold("a", MAX_CAPACITY, t(60))).refused("HOLD_EXISTS")["hold_id"], "a");
-    full.when(t(0), &hold("b", MAX_CAPACITY, t(60))).refused("SLOT_INSUFFICIENT_UNITS");
-    slot(10, 10).when(t(0), &hold("b", MAX_CAPACITY, t(60))).refused("SLOT_SOLD_OUT");
+    assert_eq!(full.when(t(0), &hold("a", MOST, t(60))).refused("HOLD_EXISTS")["hold_id"], "a");
+    full.when(t(0), &hold("b", MOST, t(60))).refused("SLOT_INSUFFICIENT_UNITS");
+    slot(10, 10).when(t(0), &hold("b", MOST, t(60))).refused("SLOT_SOLD_OUT");
     slot(0, 0).when(t(0), &hold("b", 1, t(60))).refused("SLOT_SOLD_OUT");
     full.when(t(0), &hold("b", 10, t(60))).refused("SLOT_HELD_BY_OTHERS");
 }
@@ -195,17 +214,17 @@ fn a_hold_clears_few_lapsed_ones_away_unless_it_needs_the_room_of_more() {
     assert_eq!(again.len(), 10, "the lapsed hold of the same id goes first, however young it is");
     let mut after = past.state.clone();
     again.iter().for_each(|event| after.apply(event));
-    assert_eq!((after.counts().held, after.open_holds(), after.available_at(t(60))), (92, 92, 100));
+    assert_eq!((after.counts().held.get(), after.open_holds(), after.available_at(t(60)).get()), (92, 92, 100));
 }
 
 #[test]
 fn a_slot_full_of_live_holds_takes_no_more_until_one_lapses() {
-    let mut full = slot(MAX_CAPACITY, 0);
+    let mut full = slot(MOST, 0);
     for n in 1..=u32::try_from(MAX_OPEN_HOLDS).unwrap() {
-        let counts = counts(MAX_CAPACITY, n, 0);
+        let counts = counts(MOST, n, 0);
         full = full.event(&held(&format!("h{n}"), 1, t(60 + i64::from(n % 10)), counts));
     }
-    assert_eq!(full.when(t(0), &hold("x", MAX_CAPACITY, t(60))).refused("SLOT_HOLDS_EXHAUSTED")["retry_at"], t(60).to_string());
+    assert_eq!(full.when(t(0), &hold("x", MOST, t(60))).refused("SLOT_HOLDS_EXHAUSTED")["retry_at"], t(60).to_string());
     let events = full.state.decide(&hold("x", 1, t(95)), t(60)).unwrap();
     assert!(events.len() > 1, "what lapsed makes place for another hold");
 }
@@ -213,7 +232,7 @@ fn a_slot_full_of_live_holds_takes_no_more_until_one_lapses() {
 #[test]
 fn a_live_hold_is_sold_whatever_became_of_the_slot() {
     let past = slot(10, 1).done(t(0), &hold("a", 4, t(60)));
-    let while_it = |sale, capacity| E::HoldConfirmed { hold_id: id("a"), quantity: 4, counts: Counts { sale, ..counts(capacity, 0, 5) } };
+    let while_it = |sale, capacity| confirmed("a", 4, Counts { sale, ..counts(capacity, 0, 5) });
     let sold = |capacity| while_it(Sale::Open, capacity);
     past.when(t(59), &confirm("a")).then(&[sold(10)]);
     past.clone().done(t(0), &suspend()).when(t(1), &confirm("a")).then(&[while_it(Sale::Suspended, 10)]);
@@ -250,13 +269,13 @@ fn a_hold_is_extended_within_a_day_of_now_and_never_into_the_past() {
     }
     let extended = past.done(t(10), &extend("a", t(120)));
     assert_eq!(extended.state.earliest_expiry(), Some(t(120)));
-    extended.when(t(60), &confirm("a")).then(&[E::HoldConfirmed { hold_id: id("a"), quantity: 4, counts: counts(10, 0, 4) }]);
+    extended.when(t(60), &confirm("a")).then(&[confirmed("a", 4, counts(10, 0, 4))]);
 }
 
 #[test]
 fn a_release_gives_units_back_and_records_a_lapsed_hold_as_expired() {
     let past = slot(10, 1).done(t(0), &hold("a", 4, t(60))).done(t(0), &hold("b", 2, t(60)));
-    past.when(t(59), &release("a")).then(&[E::HoldReleased { hold_id: id("a"), quantity: 4, counts: counts(10, 2, 1) }]);
+    past.when(t(59), &release("a")).then(&[released("a", 4, counts(10, 2, 1))]);
     past.when(t(60), &release("a")).then(&[expired("a", 4, t(60), counts(10, 2, 1))]);
 }
 
@@ -274,9 +293,7 @@ fn a_timer_that_comes_early_or_late_finds_nothing_to_expire() {
 
 #[test]
 fn no_more_units_are_cancelled_than_were_sold() {
-    let while_it = |sale, quantity, left| {
-        [E::UnitsCancelled { hold_id: id("sold"), quantity, holder: Holder::Caller, counts: Counts { sale, ..counts(10, 0, left) } }]
-    };
+    let while_it = |sale, quantity, left| [cancelled("sold", Holder::Caller, quantity, Counts { sale, ..counts(10, 0, left) })];
     slot(10, 5).when(t(0), &cancel(5)).then(&while_it(Sale::Open, 5, 0));
     slot(10, 5).done(t(0), &suspend()).when(t(0), &cancel(2)).then(&while_it(Sale::Suspended, 2, 3));
     slot(10, 5).done(t(0), &C::CloseSlot).when(t(START * 2), &cancel(2)).then(&while_it(Sale::Closed, 2, 3));
@@ -291,12 +308,12 @@ fn capacity_may_fall_below_what_is_taken_and_then_nothing_new_is_held() {
     let past = slot(10, 5).done(t(0), &hold("a", 3, t(60)));
     past.when(t(0), &adjust(10)).then(&[]);
     past.when(t(0), &adjust(6)).then(&[E::CapacityAdjusted { counts: counts(6, 3, 5) }]);
-    past.when(t(0), &adjust(MAX_CAPACITY + 1)).refused("SLOT_CAPACITY_INVALID");
+    past.when(t(0), &adjust(MOST + 1)).refused("SLOT_CAPACITY_INVALID");
     past.clone().done(t(0), &C::CloseSlot).when(t(0), &adjust(u32::MAX)).refused("SLOT_CLOSED");
     given::<InventorySlot>().when(t(0), &adjust(u32::MAX)).refused("SLOT_NOT_FOUND");
 
     let overcommitted = past.done(t(0), &adjust(6));
-    assert_eq!(overcommitted.state.available_at(t(0)), 0);
+    assert_eq!(overcommitted.state.available_at(t(0)), Quantity::ZERO);
     overcommitted.when(t(0), &hold("x", 1, t(60))).refused("SLOT_HELD_BY_OTHERS");
     overcommitted.when(t(0), &hold("x", 2, t(60))).refused("SLOT_INSUFFICIENT_UNITS");
     overcommitted.clone().done(t(0), &confirm("a")).when(t(0), &hold("x", 1, t(60))).refused("SLOT_SOLD_OUT");
@@ -330,7 +347,7 @@ fn each_event_says_of_the_slot_after_it_whether_it_sells() {
     let held = slot(10, 0).done(t(0), &hold("a", 2, t(60)));
     let suspended = held.clone().done(t(0), &suspend());
     let stopped = |sale, held, confirmed| Counts { sale, ..counts(10, held, confirmed) };
-    let bought = E::HoldConfirmed { hold_id: id("a"), quantity: 2, counts: stopped(Sale::Suspended, 0, 2) };
+    let bought = confirmed("a", 2, stopped(Sale::Suspended, 0, 2));
     suspended.when(t(0), &confirm("a")).then(&[bought]);
     let closed = held.done(t(0), &C::CloseSlot);
     closed.when(t(60), &expire("a")).then(&[expired("a", 2, t(60), stopped(Sale::Closed, 0, 0))]);
@@ -343,13 +360,13 @@ fn a_slot_suspended_before_events_said_so_is_suspended_all_the_same() {
     let crate::AnyEvent::InventorySlot(old) = crate::AnyEvent::decode("InventorySlot", "SlotSuspended", "1.0", old).unwrap() else { panic!() };
     assert_eq!(old.counts(), None, "what it does not say is not made up");
     slot.apply(&old);
-    slot.apply(&E::UnitsCancelled { hold_id: id("a"), quantity: 1, holder: Holder::Caller, counts: counts(10, 0, 3) });
+    slot.apply(&cancelled("a", Holder::Caller, 1, counts(10, 0, 3)));
     assert_eq!((slot.status(), slot.counts()), (SlotStatus::Suspended, Counts { sale: Sale::Suspended, ..counts(10, 0, 3) }));
 }
 
 #[test]
 fn the_state_does_not_grow_with_a_million_units_sold() {
-    let mut slot = slot(MAX_CAPACITY, 1).state;
+    let mut slot = slot(MOST, 1).state;
     let before = serde_json::to_string(&slot).unwrap();
     for n in 1..1_000_000 {
         for command in [hold(&format!("order-{n}"), 1, t(60)), confirm(&format!("order-{n}"))] {
@@ -359,6 +376,6 @@ fn the_state_does_not_grow_with_a_million_units_sold() {
         }
     }
     let after = serde_json::to_string(&slot).unwrap();
-    assert_eq!(slot.counts().confirmed, 1_000_000);
+    assert_eq!(slot.counts().confirmed.get(), 1_000_000);
     assert_eq!(after.replace("1000000", "1"), before.replace("1000000", "1"), "only the digits of a counter may differ");
 }

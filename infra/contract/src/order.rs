@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use jari_domain::order::{OrderEvent, OrderStatus};
+use jari_domain::{
+    Quantity,
+    order::{OrderEvent, OrderStatus},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -205,7 +208,7 @@ pub(crate) fn told(id: &Arc<str>, event: &OrderEvent) -> Result<Told, Unfit> {
 impl TryFrom<&jari_domain::order::OrderLine> for OrderLine {
     type Error = Unfit;
     fn try_from(line: &jari_domain::order::OrderLine) -> Result<Self, Unfit> {
-        let quantity = |number| Count::new(number, "quantities have at most 31 bits");
+        let quantity = |units: Quantity| Count::new(units.get(), "quantities have at most 31 bits");
         let unit = |unit: &jari_domain::order::LineUnit| -> Result<_, Unfit> {
             Ok(PricedUnit { unit_id: unit.unit_id.shared(), quantity: quantity(unit.quantity)?, price: unit.price.try_into()? })
         };

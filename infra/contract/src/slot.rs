@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jari_domain::slot::SlotEvent;
+use jari_domain::{Quantity, slot::SlotEvent};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -167,7 +167,7 @@ pub struct SlotClosed {
 /// What integrators are told of an event of the slot `id`.
 pub(crate) fn told(id: &Arc<str>, event: &SlotEvent) -> Result<Told, Unfit> {
     let slot_id = id.clone();
-    let units = |quantity: &u32| Count::new(*quantity, "quantities have at most 31 bits");
+    let units = |quantity: &Quantity| Count::new(quantity.get(), "quantities have at most 31 bits");
     Ok(match event {
         SlotEvent::SlotOpened { pool_id, window, counts } => {
             tell(&SlotOpened { slot_id, pool_id: pool_id.shared(), window: window.map(Window::from), counts: (*counts).try_into()? })

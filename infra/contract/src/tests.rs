@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use jari_domain::{
-    AnyEvent, Currency, DecodeError, Money,
+    AnyEvent, Currency, DecodeError, Money, Quantity,
     ids::{CustomerRef, HoldId, PoolId},
     order::{OrderEvent, OrderStatus},
     registry::EVENT_TYPES,
@@ -41,6 +41,7 @@ fn headers(message: &PublicMessage) -> BTreeMap<&str, &str> {
 }
 
 fn counts(capacity: u32, held: u32, confirmed: u32, sale: Sale) -> Counts {
+    let [capacity, held, confirmed] = [capacity, held, confirmed].map(Quantity::new);
     Counts { capacity, held, confirmed, sale }
 }
 
@@ -151,7 +152,7 @@ fn a_value_that_the_messages_have_no_room_for_is_never_cut() {
     let won = Money { minor: u64::MAX, currency: Currency::parse("KRW").unwrap() };
     let customer = CustomerRef::parse("c").unwrap();
     for event in [
-        slot(SlotEvent::UnitsHeld { hold_id, quantity: u32::MAX, expires_at, holder: Holder::Caller, counts: Counts::default() }),
+        slot(SlotEvent::UnitsHeld { hold_id, quantity: Quantity::new(u32::MAX), expires_at, holder: Holder::Caller, counts: Counts::default() }),
         slot(SlotEvent::CapacityAdjusted { counts: counts(1 << 31, 0, 0, Sale::Open) }),
         order(OrderEvent::OrderPlaced { customer, lines: [].into(), total: won, hold_seconds: 600, personal: None }),
         order(OrderEvent::OrderCancelled { reason: String::new(), was: OrderStatus::Expired }),

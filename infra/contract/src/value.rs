@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
+use jari_domain::Quantity;
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
@@ -194,7 +195,7 @@ pub struct Counts {
 impl TryFrom<jari_domain::slot::Counts> for Counts {
     type Error = Unfit;
     fn try_from(counts: jari_domain::slot::Counts) -> Result<Self, Unfit> {
-        let count = |number| Count::new(number, "counts have at most 31 bits");
+        let count = |units: Quantity| Count::new(units.get(), "counts have at most 31 bits");
         Ok(Self {
             capacity: count(counts.capacity)?,
             held: count(counts.held)?,

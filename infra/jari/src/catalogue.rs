@@ -8,7 +8,7 @@ use jari_commands::{
     engine::{Engine, Origin},
 };
 use jari_domain::{
-    Currency, Money, Timestamp,
+    Currency, Money, Quantity, Timestamp,
     ids::{OptionId, PoolId, ProductId, SlotId, UnitId},
     product::{Draw, Product, ProductCommand, ProductOption, SaleMode, Unit},
     slot::{InventorySlot, SlotCommand, Window},
@@ -69,7 +69,7 @@ fn one() -> u32 {
 #[serde(deny_unknown_fields)]
 struct PoolEntry {
     id: String,
-    capacity: u32,
+    capacity: Quantity,
     /// Absent for stock.
     daily: Option<Daily>,
 }
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn slots_follow_the_local_clock_across_a_change_of_time() {
         let daily = Daily { time_zone: "Europe/Paris".into(), days_ahead: 3, starts: vec!["09:00".into()], minutes: 60 };
-        let pool = PoolEntry { id: "p".into(), capacity: 1, daily: Some(daily) };
+        let pool = PoolEntry { id: "p".into(), capacity: Quantity::ONE, daily: Some(daily) };
         // Summer time ends in the night to the 25th; the first slot of the day in which now lies is past.
         let windows = pool.windows("2026-10-24T08:00:00Z".parse().unwrap()).unwrap();
         let starts: Vec<String> = windows.into_iter().map(|window| window.unwrap().starts_at.to_string()).collect();

@@ -76,8 +76,9 @@ pub fn state(status: OrderStatus) -> Option<pb::OrderState> {
 /// A line of it.
 #[must_use]
 pub fn line(line: &OrderLine) -> pb::OrderLine {
-    let unit = |unit: &LineUnit| pb::PricedUnit { unit_id: unit.unit_id.to_string(), quantity: count(unit.quantity), price: Some(money(unit.price)) };
-    let draw = |draw: &SlotDraw| pb::SlotDraw { slot_id: draw.slot_id.to_string(), quantity: count(draw.quantity) };
+    let unit =
+        |unit: &LineUnit| pb::PricedUnit { unit_id: unit.unit_id.to_string(), quantity: count(unit.quantity.get()), price: Some(money(unit.price)) };
+    let draw = |draw: &SlotDraw| pb::SlotDraw { slot_id: draw.slot_id.to_string(), quantity: count(draw.quantity.get()) };
     pb::OrderLine {
         product_id: line.product_id.to_string(),
         option_id: line.option_id.to_string(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jari_domain::{
-    AnyEvent, Decider, Money, StreamId, Timestamp,
+    AnyEvent, Decider, Money, Quantity, StreamId, Timestamp,
     ids::{CustomerRef, HoldId, OptionId, OrderId, PoolId, ProductId, SlotId, UnitId},
     order::{LineFailure, LineUnit, Order, OrderCommand, OrderLine, SlotDraw},
     product::{Draw, Product, ProductCommand, ProductOption, SaleMode, Unit},
@@ -55,6 +55,7 @@ pub fn draft(title: &str, sale_mode: SaleMode, time_zone: &str) -> ProductComman
 }
 
 pub fn line(slots: &[&SlotId], quantity: u32) -> OrderLine {
+    let quantity = Quantity::new(quantity);
     OrderLine {
         product_id: ProductId::parse("museum").unwrap(),
         option_id: OptionId::parse("entry").unwrap(),
@@ -101,12 +102,16 @@ impl History {
         decide(&mut self.products, id, &command, self.now, groups);
     }
 
+    fn up_to(&mut self, most: u64) -> Quantity {
+        Quantity::new(u32::try_from(self.dice.roll(most + 1)).unwrap())
+    }
+
     fn open(&mut self, groups: &mut Groups) {
         let pool_id = PoolId::parse(&format!("pool{}", self.dice.roll(8))).unwrap();
         let starts_at = self.now.as_second() / 3_600 * 3_600 + 3_600 * i64::try_from(self.dice.roll(200) + 2).unwrap();
         let starts_at = Timestamp::from_second(starts_at).unwrap();
         let window = (self.dice.roll(5) > 0).then(|| Window { starts_at, ends_at: starts_at + SignedDuration::from_hours(1) });
-        let capacity = u32::try_from(self.dice.roll(30)).unwrap();
+        let capacity = self.up_to(29);
         let id = SlotId::of(&pool_id, window.map(|w| w.starts_at));
         decide(&mut self.slots, id, &SlotCommand::OpenSlot { pool_id, window, capacity }, self.now, groups);
     }
@@ -120,7 +125,7 @@ impl History {
         let recent = self.holds.saturating_sub(1 + self.dice.roll(20));
         let some = |number: u64| HoldId::parse(&format!("h{number}")).unwrap();
         let expires_at = self.now + SignedDuration::from_secs(i64::try_from(self.dice.roll(600) + 1).unwrap());
-        let quantity = u32::try_from(self.dice.roll(3) + 1).unwrap();
+        let quantity = Quantity::ONE.saturating_add(self.up_to(2));
         // a hold's end is asked of the slot that has it, when there is one
         let holder = self.slots.iter().find(|(_, slot)| slot.hold(&some(recent)).is_some()).map(|(id, _)| id.clone());
         let (id, command) = match (self.dice.roll(12), holder) {
@@ -128,11 +133,11 @@ impl History {
             (1..=3, Some(id)) => (id, SlotCommand::ConfirmHold { hold_id: some(recent) }),
             (4, Some(id)) => (id, SlotCommand::ReleaseHold { hold_id: some(recent) }),
             (5, Some(id)) => (id, SlotCommand::ExpireHold { hold_id: some(recent) }),
-            (6, _) => (id, SlotCommand::AdjustCapacity { capacity: u32::try_from(self.dice.roll(40)).unwrap() }),
+            (6, _) => (id, SlotCommand::AdjustCapacity { capacity: self.up_to(39) }),
             (7, _) if self.dice.roll(6) == 0 => (id, SlotCommand::CloseSlot),
             (7, _) => (id, SlotCommand::SuspendSlot { reason: "점검".into() }),
             (8, _) => (id, SlotCommand::ResumeSlot),
-            (9, _) => (id, SlotCommand::CancelUnits { hold_id: some(recent), quantity: 1 }),
+            (9, _) => (id, SlotCommand::CancelUnits { hold_id: some(recent), quantity: Quantity::ONE }),
             // an id that was used before and is over may come again
             _ => (id, SlotCommand::HoldUnits { hold_id: some(if self.dice.roll(8) == 0 { recent } else { self.holds }), quantity, expires_at }),
         };
@@ -144,13 +149,14 @@ impl History {
         // few orders, so that each comes again before its holds lapse
         let order_id = OrderId::parse(&format!("order-{}", self.dice.roll(4))).unwrap();
         let expires_at = self.now + SignedDuration::from_secs(i64::try_from(self.dice.roll(600) + 1).unwrap());
-        let quantity = u32::try_from(self.dice.roll(3) + 1).unwrap();
+        let quantity = Quantity::ONE.saturating_add(self.up_to(2));
         let slot_where = |is_it: &dyn Fn(&InventorySlot) -> bool| self.slots.iter().find(|(_, slot)| is_it(slot)).map(|(id, _)| id.clone());
-        let (holder, seller) = (slot_where(&|slot| slot.hold(&HoldId::from(&order_id)).is_some()), slot_where(&|slot| slot.sold_to_orders() > 0));
+        let (holder, seller) =
+            (slot_where(&|slot| slot.hold(&HoldId::from(&order_id)).is_some()), slot_where(&|slot| slot.sold_to_orders() > Quantity::ZERO));
         let (id, command) = match (self.dice.roll(8), holder, seller) {
             (0..=2, Some(id), _) => (id, SlotCommand::ConfirmForOrder { order_id }),
             (3, Some(id), _) => (id, SlotCommand::ReleaseForOrder { order_id }),
-            (4, _, Some(id)) => (id, SlotCommand::CancelForOrder { order_id, quantity: 1 }),
+            (4, _, Some(id)) => (id, SlotCommand::CancelForOrder { order_id, quantity: Quantity::ONE }),
             _ => (any, SlotCommand::HoldForOrder { order_id, quantity, expires_at }),
         };
         decide(&mut self.slots, id, &command, self.now, groups);

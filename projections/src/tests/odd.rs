@@ -1,6 +1,7 @@
 //! Keys and dates that no page gave and no calendar of ours has: the caller's fault, by name, and never an outage.
 
 use jari_domain::{
+    Quantity,
     ids::{PoolId, ProductId, SlotId},
     product::{Product, ProductCommand, SaleMode},
     slot::{InventorySlot, SlotCommand, Window},
@@ -32,7 +33,7 @@ async fn shop(pencil: &mut Pencil, starts_at: Timestamp) -> SlotId {
     let pool_id = PoolId::parse("museum").unwrap();
     let id = SlotId::of(&pool_id, Some(starts_at));
     let window = Some(Window { starts_at, ends_at: starts_at + SignedDuration::from_secs(3_600) });
-    pencil.say(&id, first::<InventorySlot>(&[SlotCommand::OpenSlot { pool_id, window, capacity: 5 }], Timestamp::now())).await;
+    pencil.say(&id, first::<InventorySlot>(&[SlotCommand::OpenSlot { pool_id, window, capacity: Quantity::new(5) }], Timestamp::now())).await;
     id
 }
 

@@ -1,7 +1,7 @@
 //! A stream that a view cannot read waits alone.
 
 use jari_domain::{
-    AnyEvent, StreamId,
+    AnyEvent, Quantity, StreamId,
     ids::{CustomerRef, OrderId, PoolId, ProductId, SlotId},
     order::{Order, OrderCommand, OrderEvent},
     product::{Product, SaleMode},
@@ -228,7 +228,9 @@ async fn a_slot_or_product_that_is_held_back_is_never_told_from_an_old_row() {
         let pool_id = PoolId::parse(name).unwrap();
         pencil.say(&product(name), first::<Product>(&[draft("A draft", SaleMode::Realtime, "Asia/Seoul")], Timestamp::now())).await;
         let slot = SlotId::of(&pool_id, None);
-        pencil.say(&slot, first::<InventorySlot>(&[SlotCommand::OpenSlot { pool_id, window: None, capacity: 5 }], Timestamp::now())).await;
+        pencil
+            .say(&slot, first::<InventorySlot>(&[SlotCommand::OpenSlot { pool_id, window: None, capacity: Quantity::new(5) }], Timestamp::now()))
+            .await;
     }
     let node = Node::start(&database, "one", settings()).await;
     let slot = |pool: &str| {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use jari_domain::{
-    AnyEvent,
+    AnyEvent, Quantity,
     ids::{CustomerRef, HoldId, OrderId, PoolId, ProductId, SlotId},
     order::{Order, OrderCommand, OrderEvent},
     product::{Product, ProductCommand, SaleMode},
@@ -33,7 +33,7 @@ fn seconds(count: i64) -> SignedDuration {
 /// A slot of a pool, with so many units.
 async fn open(pencil: &mut Pencil, pool: &str, starts_at: Option<Timestamp>, capacity: u32) -> SlotId {
     let pool_id = PoolId::parse(pool).unwrap();
-    let id = SlotId::of(&pool_id, starts_at);
+    let (id, capacity) = (SlotId::of(&pool_id, starts_at), Quantity::new(capacity));
     let window = starts_at.map(|starts_at| Window { starts_at, ends_at: starts_at + seconds(3_600) });
     pencil.say(&id, first::<InventorySlot>(&[SlotCommand::OpenSlot { pool_id, window, capacity }], Timestamp::now())).await;
     id
@@ -46,6 +46,7 @@ async fn until(at: Timestamp) {
 }
 
 fn hold(name: &str, quantity: u32, expires_at: Timestamp, held: u32, capacity: u32) -> AnyEvent {
+    let [quantity, held, capacity] = [quantity, held, capacity].map(Quantity::new);
     let counts = jari_domain::slot::Counts { capacity, held, ..Default::default() };
     AnyEvent::InventorySlot(jari_domain::slot::SlotEvent::UnitsHeld {
         hold_id: HoldId::parse(name).unwrap(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jari_domain::{order::Order, product::Product, slot::InventorySlot};
+use jari_domain::{Quantity, order::Order, product::Product, slot::InventorySlot};
 use jari_event_store::{Database, PoolSettings, Reader};
 use jari_proto::{
     availability::v1::{GetSlotRequest, availability_service_server::AvailabilityService},
@@ -71,14 +71,14 @@ async fn a_view_says_what_the_aggregates_themselves_say() {
         pencil.append(history.go_on(200)).await;
     }
     node.caught_up().await;
-    assert!(history.slots.values().any(|slot| slot.sold_to_orders() > 0), "slots sold to orders, too");
+    assert!(history.slots.values().any(|slot| slot.sold_to_orders() > Quantity::ZERO), "slots sold to orders, too");
     let now = Timestamp::now();
     for (id, slot) in history.slots.iter().filter(|(_, slot)| slot.pool_id().is_some()) {
         let slot: &InventorySlot = slot;
         let answer = node.availability.get_slot(Request::new(GetSlotRequest { slot_id: id.to_string(), min_position: 0 })).await.unwrap();
         let (counts, said) = (slot.counts_at(now), answer.get_ref().slot.as_ref().unwrap().counts.unwrap());
         let told = [said.capacity, said.held, said.confirmed, said.available];
-        assert_eq!(told, [counts.capacity, counts.held, counts.confirmed, counts.available()].map(u32::cast_signed), "{id}");
+        assert_eq!(told, [counts.capacity, counts.held, counts.confirmed, counts.available()].map(|units| units.get().cast_signed()), "{id}");
     }
     for (id, order) in history.orders.iter().filter(|(_, order)| order.customer().is_some()) {
         let order: &Order = order;

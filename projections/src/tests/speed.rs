@@ -1,7 +1,7 @@
 //! How many bookings a second the views take. Run by hand: `cargo test --release -p jari-projections -- --ignored --nocapture speed`.
 
 use jari_domain::{
-    AnyEvent, StreamId, Timestamp,
+    AnyEvent, Quantity, StreamId, Timestamp,
     ids::{CustomerRef, HoldId, OrderId, PoolId, SlotId},
     order::OrderEvent,
     slot::{Counts, Holder, SlotEvent},
@@ -34,7 +34,7 @@ fn bookings(slots: usize, confirm: bool) -> Vec<RecordedEvent> {
     };
     let now = Timestamp::now();
     let ids: Vec<SlotId> = (0..slots).map(|n| SlotId::of(&PoolId::parse(&format!("pool-{n}")).unwrap(), Some(now))).collect();
-    let counts = |held: u32| Counts { capacity: 100_000_000, held, ..Counts::default() };
+    let counts = |held: u32| Counts { capacity: Quantity::new(100_000_000), held: Quantity::new(held), ..Counts::default() };
     for id in &ids {
         let pool_id = PoolId::parse(id.as_str().split('@').next().unwrap()).unwrap();
         say(id.into(), AnyEvent::InventorySlot(SlotEvent::SlotOpened { pool_id, window: None, counts: counts(0) }), now);
@@ -48,13 +48,13 @@ fn bookings(slots: usize, confirm: bool) -> Vec<RecordedEvent> {
         let expires_at = now + SignedDuration::from_secs(600);
         let hold_id = HoldId::from(order);
         say(order.into(), AnyEvent::Order(OrderEvent::OrderPlaced { customer, lines: lines.into(), total, hold_seconds: 600, personal: None }), now);
-        let held = SlotEvent::UnitsHeld { hold_id, quantity: 1, expires_at, holder: Holder::Caller, counts: counts(n as u32) };
+        let held = SlotEvent::UnitsHeld { hold_id, quantity: Quantity::ONE, expires_at, holder: Holder::Caller, counts: counts(n as u32) };
         say(slot.into(), AnyEvent::InventorySlot(held), now);
         say(order.into(), AnyEvent::Order(OrderEvent::OrderHeld { expires_at }), now);
     }
     for (n, order) in orders.iter().enumerate().filter(|_| confirm) {
         let slot = &ids[n * 7_919 % slots];
-        let confirmed = SlotEvent::HoldConfirmed { hold_id: HoldId::from(order), quantity: 1, counts: counts(0) };
+        let confirmed = SlotEvent::HoldConfirmed { hold_id: HoldId::from(order), quantity: Quantity::ONE, counts: counts(0) };
         say(slot.into(), AnyEvent::InventorySlot(confirmed), now);
         say(order.into(), AnyEvent::Order(OrderEvent::OrderConfirmed {}), now);
     }

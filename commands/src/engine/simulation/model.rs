@@ -91,7 +91,7 @@ impl Model {
         state.apply(&event);
         if let Some(slot) = InventorySlot::of(&state) {
             let counts = slot.counts();
-            assert!(counts.held + counts.confirmed <= counts.capacity, "{stream}: sold above capacity: {counts:?}");
+            assert!(counts.held.saturating_add(counts.confirmed) <= counts.capacity, "{stream}: sold above capacity: {counts:?}");
         }
         self.check_line(stream, &event);
         self.states.insert(stream.clone(), (state, decided_at));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jari_domain::{
-    AnyEvent, StreamId, Timestamp,
+    AnyEvent, Quantity, StreamId, Timestamp,
     ids::{CustomerRef, HoldId, OptionId, OrderId, PoolId, ProductId, SlotId, UnitId},
     product::{Draw, LineRequest, Product, ProductCommand, ProductOption, SaleMode, Unit, UnitRequest},
     registry::AsAggregate,
@@ -38,10 +38,15 @@ fn order(dice: &mut Dice) -> OrderId {
     OrderId::parse(&format!("order-{}", dice.below(ORDERS))).unwrap()
 }
 
+/// One of `many` quantities, from `least` on.
+fn some(least: u64, many: u64, dice: &mut Dice) -> Quantity {
+    Quantity::new(u32::try_from(least + dice.below(many)).unwrap())
+}
+
 /// Slots open with few units; product 0 draws on slot 0, product 1 on slots 1 and 2.
 pub fn found(model: &mut Model, dice: &mut Dice, now: Timestamp) {
     for n in 0..SLOTS {
-        let capacity = u32::try_from(3 + dice.below(12)).unwrap();
+        let capacity = some(3, 12, dice);
         write::<InventorySlot>(model, &StreamId::from(&slot(n)), &SlotCommand::OpenSlot { pool_id: pool(n), window: None, capacity }, now);
     }
     for n in 0..PRODUCTS {
@@ -77,7 +82,7 @@ pub fn write<A: AsAggregate>(model: &mut Model, stream: &StreamId, command: &A::
     count
 }
 
-fn free(model: &Model, slot: &StreamId, now: Timestamp) -> u32 {
+fn free(model: &Model, slot: &StreamId, now: Timestamp) -> Quantity {
     InventorySlot::of(&model.state(slot)).unwrap().available_at(now)
 }
 
@@ -94,7 +99,7 @@ pub fn foreign(model: &mut Model, dice: &mut Dice, now: Timestamp) {
             let expires_at = at + SignedDuration::from_secs(9);
             for n in 0..4 {
                 let hold_id = HoldId::parse(&format!("crowd-{n}")).unwrap();
-                write::<InventorySlot>(model, &stream, &SlotCommand::HoldUnits { hold_id, quantity: 1, expires_at }, at);
+                write::<InventorySlot>(model, &stream, &SlotCommand::HoldUnits { hold_id, quantity: Quantity::ONE, expires_at }, at);
             }
             return;
         }
@@ -104,12 +109,12 @@ pub fn foreign(model: &mut Model, dice: &mut Dice, now: Timestamp) {
 }
 
 /// On a slot of which so many units are free.
-fn on_a_slot(dice: &mut Dice, free: u32, now: Timestamp) -> SlotCommand {
+fn on_a_slot(dice: &mut Dice, free: Quantity, now: Timestamp) -> SlotCommand {
     let own = HoldId::parse(&format!("hold-{}", dice.below(HOLDS))).unwrap();
     // now and then under an id that an order has, too
     let hold_id = if dice.one_in(4) { HoldId::from(&order(dice)) } else { own };
     // now and then all that is free, which needs the room of all that have lapsed
-    let quantity = if dice.one_in(3) { free.max(1) } else { u32::try_from(1 + dice.below(3)).unwrap() };
+    let quantity = if dice.one_in(3) { free.max(Quantity::ONE) } else { some(1, 3, dice) };
     match dice.below(8) {
         0..=3 => SlotCommand::HoldUnits {
             hold_id,
@@ -120,7 +125,7 @@ fn on_a_slot(dice: &mut Dice, free: u32, now: Timestamp) -> SlotCommand {
         4 => SlotCommand::ConfirmHold { hold_id },
         5 => SlotCommand::ReleaseHold { hold_id },
         6 => SlotCommand::ExpireHold { hold_id },
-        _ => SlotCommand::CancelUnits { hold_id, quantity: 1 },
+        _ => SlotCommand::CancelUnits { hold_id, quantity: Quantity::ONE },
     }
 }
 
@@ -142,7 +147,7 @@ pub fn ask(model: &Model, dice: &mut Dice, now: Timestamp) -> Arc<dyn UnitOfWork
 fn place(dice: &mut Dice) -> PlaceOrder {
     let lines = (0..=dice.below(3))
         .map(|_| {
-            let units = vec![UnitRequest { unit_id: UnitId::parse("piece").unwrap(), quantity: u32::try_from(1 + dice.below(3)).unwrap() }];
+            let units = vec![UnitRequest { unit_id: UnitId::parse("piece").unwrap(), quantity: some(1, 3, dice) }];
             let request = LineRequest { option_id: OptionId::parse("one").unwrap(), starts_at: None, units };
             PlaceLine { product_id: product(dice.below(PRODUCTS)), request }
         })

@@ -13,9 +13,9 @@ pub(super) const LATER: i64 = 70;
 /// A slot that a crowd holds, one unit each, until second 60.
 pub(super) fn crowded(pool: &str, holds: u32) -> LoadedStream {
     let mut state = InventorySlot::default();
-    let open = SlotCommand::OpenSlot { pool_id: PoolId::parse(pool).unwrap(), window: None, capacity: holds };
+    let open = SlotCommand::OpenSlot { pool_id: PoolId::parse(pool).unwrap(), window: None, capacity: Quantity::new(holds) };
     let hold_id = |n: u32| HoldId::parse(&format!("crowd-{n}")).unwrap();
-    let crowd = (0..holds).map(|n| SlotCommand::HoldUnits { hold_id: hold_id(n), quantity: 1, expires_at: at(60) });
+    let crowd = (0..holds).map(|n| SlotCommand::HoldUnits { hold_id: hold_id(n), quantity: Quantity::ONE, expires_at: at(60) });
     let mut version = 0;
     for command in std::iter::once(open).chain(crowd) {
         for event in state.decide(&command, at(0)).unwrap() {
@@ -29,7 +29,7 @@ pub(super) fn crowded(pool: &str, holds: u32) -> LoadedStream {
 
 pub(super) fn hold_of(pool: &str, hold: &str, quantity: u32) -> OneStream<InventorySlot> {
     let hold_id = HoldId::parse(hold).unwrap();
-    OneStream::on("hold", &slot(pool), SlotCommand::HoldUnits { hold_id, quantity, expires_at: at(LATER + 60) })
+    OneStream::on("hold", &slot(pool), SlotCommand::HoldUnits { hold_id, quantity: Quantity::new(quantity), expires_at: at(LATER + 60) })
 }
 
 fn small(beforehand: usize) -> Core {
@@ -107,7 +107,7 @@ fn an_order_over_several_slots_is_held_in_one_group_after_all_that_it_needs() {
     let placed = serde_json::json!({ "OrderPlaced": { "customer": "somebody", "lines": [line], "total": total, "hold_seconds": 60 } });
     let mut state = AnyState::new(Order::TYPE).unwrap();
     state.apply(&AnyEvent::Order(serde_json::from_value(placed).unwrap()));
-    let draws = ["chairs", "seats", "tables"].map(|pool| (slot(pool), 30)).into();
+    let draws = ["chairs", "seats", "tables"].map(|pool| (slot(pool), Quantity::new(30))).into();
     let order = LoadedStream { stream: StreamId::from(&order_id), state, version: 1, last_time: at(0), snapshot_sequence: 0 };
 
     let mut core = small(12);

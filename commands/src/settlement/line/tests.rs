@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use jari_domain::slot::{Counts, Holder};
+use jari_domain::{
+    Quantity,
+    slot::{Counts, Holder},
+};
 use jari_event_store::{Body, Metadata};
 
 use super::*;
@@ -13,8 +16,8 @@ fn held_by(actor: Option<&str>, end: Timestamp) -> RecordedEvent {
 }
 
 fn held_for(holder: Holder, actor: Option<&str>, end: Timestamp) -> RecordedEvent {
-    let counts = Counts { capacity: 10, held: 1, ..Counts::default() };
-    let held = slot_event(SlotEvent::UnitsHeld { hold_id: hold(), quantity: 1, expires_at: end, holder, counts });
+    let counts = Counts { capacity: Quantity::new(10), held: Quantity::ONE, ..Counts::default() };
+    let held = slot_event(SlotEvent::UnitsHeld { hold_id: hold(), quantity: Quantity::ONE, expires_at: end, holder, counts });
     RecordedEvent { metadata: Arc::new(Metadata { actor: actor.map(str::to_owned), ..Metadata::default() }), ..held }
 }
 
@@ -87,7 +90,7 @@ fn an_end_that_was_taken_is_given_again_only_when_it_was_not_recorded() {
     line.look_again(key.clone(), seconds(602));
     assert_eq!((line.take_ended(seconds(601)), line.next_end()), (None, Some(seconds(602))));
     assert_eq!(line.take_ended(seconds(602)).map(|(again, _)| again), Some(key.clone()));
-    line.fold(&slot_event(SlotEvent::HoldExpired { hold_id: hold(), quantity: 1, expired_at: seconds(600), counts: Counts::default() }));
+    line.fold(&slot_event(SlotEvent::HoldExpired { hold_id: hold(), quantity: Quantity::ONE, expired_at: seconds(600), counts: Counts::default() }));
     line.look_again(key, seconds(700));
     assert_eq!(line.next_end(), None, "it has ended: there is nothing to look at");
 }
@@ -108,6 +111,6 @@ fn what_ends_without_its_timer_is_dropped_from_what_is_saved() {
     line.fold(&held_by(None, seconds(600)));
     line.take_changes();
     line.take_ended(seconds(600)).expect("its time has come");
-    line.fold(&slot_event(SlotEvent::HoldReleased { hold_id: hold(), quantity: 1, counts: Counts::default() }));
+    line.fold(&slot_event(SlotEvent::HoldReleased { hold_id: hold(), quantity: Quantity::ONE, counts: Counts::default() }));
     assert_eq!(line.take_changes(), (vec![], vec!["seat@stock/hold".to_owned()]));
 }

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::{
-    Refuse,
+    Quantity, Refuse,
     ids::{ProductId, SlotId},
     order::{LineUnit, MAX_QUANTITY, OrderLine, SlotDraw},
     product::{LineRequest, ProductError, UnitRequest},
@@ -13,9 +13,12 @@ use crate::{
 
 /// When the slot of these tests starts; sales end half an hour before.
 const START: i64 = 86_400;
+/// The most of one unit in a line.
+const MOST: u32 = MAX_QUANTITY.get();
 
 fn request(units: &[(&str, u32)]) -> LineRequest {
-    let units = units.iter().map(|(unit, quantity)| UnitRequest { unit_id: UnitId::parse(unit).unwrap(), quantity: *quantity }).collect();
+    let units =
+        units.iter().map(|(unit, quantity)| UnitRequest { unit_id: UnitId::parse(unit).unwrap(), quantity: Quantity::new(*quantity) }).collect();
     LineRequest { option_id: OptionId::parse("guided").unwrap(), starts_at: Some(t(START)), units }
 }
 
@@ -37,10 +40,11 @@ fn shop() -> Given<Product> {
 #[test]
 fn a_line_has_the_price_of_its_units_and_takes_what_its_heads_need() {
     let line = quote(&on_sale(), &request(&[("family", 1), ("adult", 2), ("family", 1)]), t(0)).unwrap();
-    let bought = |unit: &str, quantity, price| LineUnit { unit_id: UnitId::parse(unit).unwrap(), quantity, price: won(price) };
+    let bought =
+        |unit: &str, quantity, price| LineUnit { unit_id: UnitId::parse(unit).unwrap(), quantity: Quantity::new(quantity), price: won(price) };
     assert_eq!(line.units, [bought("adult", 2, 12_000), bought("family", 2, 36_000)], "a unit that stands there twice is summed");
     assert_eq!(line.total, won(96_000));
-    let taken = |slot: &str, quantity| SlotDraw { slot_id: SlotId::parse(slot).unwrap(), quantity };
+    let taken = |slot: &str, quantity| SlotDraw { slot_id: SlotId::parse(slot).unwrap(), quantity: Quantity::new(quantity) };
     assert_eq!(line.draws, [taken("gallery@20270102T000000Z", 10), taken("headset@20270102T000000Z", 20)]);
     assert_eq!(line.starts_at, Some(t(START)));
 
@@ -71,8 +75,8 @@ fn quantities_outside_their_bounds_are_refused_without_overflow() {
         &[],
         &[("adult", 0)],
         &[("adult", 1), ("family", 0)],
-        &[("adult", MAX_QUANTITY + 1)],
-        &[("adult", MAX_QUANTITY), ("adult", 1)],
+        &[("adult", MOST + 1)],
+        &[("adult", MOST), ("adult", 1)],
         &[("adult", u32::MAX), ("adult", u32::MAX), ("family", u32::MAX)],
     ];
     for units in bad {
@@ -81,14 +85,14 @@ fn quantities_outside_their_bounds_are_refused_without_overflow() {
     }
     let heavy = ProductOption { units: vec![unit("bus", Money::MAX_MINOR, 100)], draws: draws(&[("gallery", 100)]), ..option("guided") };
     let heavy_on = |heavy: ProductOption| given().done(t(0), &draft(|_| {})).done(t(0), &C::DefineOption(heavy)).done(t(0), &C::LaunchProduct);
-    assert_eq!(refused(&heavy_on(heavy.clone()), &request(&[("bus", MAX_QUANTITY)]), t(0)), "ORDER_TOTAL_TOO_LARGE");
+    assert_eq!(refused(&heavy_on(heavy.clone()), &request(&[("bus", MOST)]), t(0)), "ORDER_TOTAL_TOO_LARGE");
     let heavier = heavy_on(ProductOption { units: vec![unit("bus", 0, 100), unit("coach", 0, 100)], ..heavy });
-    let full = quote(&heavier, &request(&[("bus", MAX_QUANTITY)]), t(0)).unwrap();
+    let full = quote(&heavier, &request(&[("bus", MOST)]), t(0)).unwrap();
     assert_eq!(full.draws[0].quantity, MAX_CAPACITY);
-    let refusal = quote(&heavier, &request(&[("bus", MAX_QUANTITY), ("coach", 1)]), t(0)).unwrap_err().to_refusal();
+    let refusal = quote(&heavier, &request(&[("bus", MOST), ("coach", 1)]), t(0)).unwrap_err().to_refusal();
     let told = ["slot_id", "quantity", "max_quantity"].map(|name| refusal.details[name].as_str());
     assert_eq!((refusal.code.as_str(), told), ("ORDER_DRAW_TOO_LARGE", ["gallery@20270102T000000Z", "100010000", "100000000"]));
-    let too_late = request(&[("bus", MAX_QUANTITY), ("coach", 1)]);
+    let too_late = request(&[("bus", MOST), ("coach", 1)]);
     assert_eq!(refused(&heavier, &too_late, t(START)), "START_IN_PAST", "the slot that it names is one that could be sold");
 }
 

@@ -26,30 +26,30 @@ impl Ledger {
     fn note(&mut self, event: &E) -> Option<Counts> {
         let stated = match event {
             E::SlotOpened { counts, .. } | E::CapacityAdjusted { counts } => {
-                self.capacity = counts.capacity;
+                self.capacity = counts.capacity.get();
                 counts
             }
             E::UnitsHeld { hold_id, quantity, holder, counts, .. } => {
-                let before = self.holds.insert(hold_id.clone(), (*quantity, *holder));
+                let before = self.holds.insert(hold_id.clone(), (quantity.get(), *holder));
                 assert_eq!(before, None, "a hold was taken over the head of one that had no end");
                 counts
             }
             E::HoldConfirmed { hold_id, quantity, counts } => {
-                if self.end(hold_id, *quantity) == Holder::Order {
-                    *self.bought.entry(hold_id.clone()).or_default() += quantity;
+                if self.end(hold_id, quantity.get()) == Holder::Order {
+                    *self.bought.entry(hold_id.clone()).or_default() += quantity.get();
                 }
-                self.confirmed += quantity;
+                self.confirmed += quantity.get();
                 counts
             }
             E::HoldReleased { hold_id, quantity, counts } | E::HoldExpired { hold_id, quantity, counts, .. } => {
-                self.end(hold_id, *quantity);
+                self.end(hold_id, quantity.get());
                 counts
             }
             E::UnitsCancelled { hold_id, quantity, holder, counts } => {
                 if *holder == Holder::Order {
-                    *self.bought.get_mut(hold_id).expect("an order gives back what it bought") -= quantity;
+                    *self.bought.get_mut(hold_id).expect("an order gives back what it bought") -= quantity.get();
                 }
-                self.confirmed -= quantity;
+                self.confirmed -= quantity.get();
                 counts
             }
             E::SlotSuspended { counts, .. } => self.sells(Sale::Suspended, counts.as_ref()),
@@ -76,7 +76,7 @@ impl Ledger {
     fn as_orders_ask(&self, command: C) -> Option<C> {
         let C::CancelForOrder { order_id, .. } = command else { return Some(command) };
         let quantity = *self.bought.get(&HoldId::from(&order_id)).filter(|quantity| **quantity > 0)?;
-        Some(C::CancelForOrder { order_id, quantity })
+        Some(C::CancelForOrder { order_id, quantity: Quantity::new(quantity) })
     }
 
     fn sells<'a>(&mut self, sale: Sale, counts: Option<&'a Counts>) -> &'a Counts {
@@ -90,14 +90,14 @@ impl Ledger {
 }
 
 fn quantity() -> impl Strategy<Value = u32> {
-    prop_oneof![8 => 1_u32..6, 1 => Just(0), 1 => Just(MAX_CAPACITY), 1 => any::<u32>()]
+    prop_oneof![8 => 1_u32..6, 1 => Just(0), 1 => Just(MOST), 1 => any::<u32>()]
 }
 
 /// Asked at a time from now, with an expiry from then. Callers and orders take the same names, so that they meet.
 fn command() -> impl Strategy<Value = (i64, C)> {
     let name = || (0_u8..8).prop_map(|n| format!("h{n}"));
     let end = || prop_oneof![6 => 1_i64..90, 1 => -5_i64..1, 1 => Just(LONGEST + 1)];
-    let capacity = prop_oneof![4 => 0_u32..20, 1 => Just(MAX_CAPACITY), 1 => any::<u32>()];
+    let capacity = prop_oneof![4 => 0_u32..20, 1 => Just(MOST), 1 => any::<u32>()];
     let of_callers = prop_oneof![
         12 => (name(), quantity(), end()).prop_map(|(h, q, e)| hold(&h, q, t(e))),
         4 => (name(), end()).prop_map(|(h, e)| extend(&h, t(e))),
@@ -167,7 +167,7 @@ fn check_owners(ledger: &Ledger, command: &C, outcome: &Result<Vec<E>, SlotError
         }
         C::CancelUnits { quantity, .. } => {
             let theirs = ledger.confirmed - ledger.sold_to_orders();
-            assert_eq!(outcome.is_ok(), (1..=theirs).contains(quantity), "{quantity} of {theirs} that callers bought: {outcome:?}");
+            assert_eq!(outcome.is_ok(), (1..=theirs).contains(&quantity.get()), "{quantity} of {theirs} that callers bought: {outcome:?}");
         }
         C::CancelForOrder { .. } => assert!(outcome.is_ok(), "an order cannot give back what it bought: {outcome:?}"),
         _ => {}
@@ -198,7 +198,7 @@ proptest! {
                 let stated = ledger.note(&event);
                 prop_assert_eq!(stated.unwrap_or(ledger.counts()), ledger.counts());
                 prop_assert_eq!(live.counts(), ledger.counts());
-                prop_assert_eq!((live.open_holds(), live.sold_to_orders()), (ledger.holds.len(), ledger.sold_to_orders()));
+                prop_assert_eq!((live.open_holds(), live.sold_to_orders().get()), (ledger.holds.len(), ledger.sold_to_orders()));
                 let taken_now = u64::from(live.counts().held) + u64::from(live.counts().confirmed);
                 let reduced = matches!(event, E::CapacityAdjusted { .. });
                 prop_assert!(reduced || taken_now <= u64::from(live.counts().capacity).max(taken), "{:?} took more than there is", event);
@@ -222,8 +222,8 @@ proptest! {
         for (n, expires_at, now, which) in asked {
             let name = format!("h{}", n % 4);
             let command = match which {
-                0 => C::OpenSlot { pool_id: pool(), window: Some(Window { starts_at: expires_at, ends_at: now }), capacity: n },
-                1 => C::OpenSlot { pool_id: pool(), window: None, capacity: n },
+                0 => open_in(Some(Window { starts_at: expires_at, ends_at: now }), n),
+                1 => open_in(None, n),
                 2 => hold(&name, n, expires_at),
                 3 => extend(&name, expires_at),
                 4 => confirm(&name),

@@ -44,7 +44,7 @@ fn nothing_is_recorded_before_a_command_that_takes_no_room_or_is_bad_input() {
     for command in [confirm("h001"), release("h001"), expire("h001"), extend("h010", t(60)), adjust(5), suspend(), C::ResumeSlot, C::CloseSlot] {
         nothing(&past, &command, 9);
     }
-    for bad in [hold("x", 0, t(60)), hold("x", MAX_CAPACITY + 1, t(60)), hold("x", 5, t(9)), hold("x", 5, t(10 + LONGEST))] {
+    for bad in [hold("x", 0, t(60)), hold("x", MOST + 1, t(60)), hold("x", 5, t(9)), hold("x", 5, t(10 + LONGEST))] {
         nothing(&past, &bad, 9);
     }
     nothing(&past, &hold("x", 5, t(START + 60)), START);

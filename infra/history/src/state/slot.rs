@@ -20,7 +20,7 @@ pub(super) fn told(id: &SlotId, slot: &InventorySlot, at: Timestamp) -> Option<w
         SlotStatus::Closed => SlotState::Closed,
     };
     let counts = slot.counts_at(at);
-    let [capacity, held, confirmed, available] = [counts.capacity, counts.held, counts.confirmed, counts.available()].map(count);
+    let [capacity, held, confirmed, available] = [counts.capacity, counts.held, counts.confirmed, counts.available()].map(|units| count(units.get()));
     Some(wire::Slot {
         slot_id: id.to_string(),
         pool_id: slot.pool_id().map(ToString::to_string).unwrap_or_default(),

@@ -76,7 +76,7 @@ pub async fn run(config: &Config, options: &Demo) -> anyhow::Result<ExitCode> {
     print(&format!("view: {} held of {}, at position {}\n", seen.held, seen.capacity, view.position));
     // of those who heard nothing in all that time, nobody knows what became of their orders: they may be in the log
     let told = (sold..=sold + other).contains(&counted.held) && (refused..=refused + other).contains(&counted.rejected);
-    let agree = told && state.held == counted.held && u32::try_from(seen.held) == Ok(counted.held);
+    let agree = told && state.held.get() == counted.held && u32::try_from(seen.held) == Ok(counted.held);
     let exact = sold == options.seats.min(options.customers) || other > 0;
     if agree && exact {
         print(if other == 0 { "They agree: every seat was sold once.\n" } else { "They agree: no seat was sold twice.\n" });

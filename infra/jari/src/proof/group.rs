@@ -9,7 +9,7 @@ use std::{
 };
 
 use jari_domain::{
-    Timestamp,
+    Quantity, Timestamp,
     ids::{HoldId, OrderId, SlotId},
     order::{OrderEvent, OrderStatus},
     slot::SlotEvent,
@@ -51,7 +51,7 @@ impl Due {
     }
 
     /// The slots in which it is not so yet, with the units that are missing there.
-    pub fn missing(&self, hold_id: &HoldId, draws: &[Draw], slots: &HashMap<Arc<str>, SlotLedger>) -> BTreeMap<SlotId, u32> {
+    pub fn missing(&self, hold_id: &HoldId, draws: &[Draw], slots: &HashMap<Arc<str>, SlotLedger>) -> BTreeMap<SlotId, Quantity> {
         let is_missing = |draw: &&Draw| {
             let ledger = slots.get(draw.slot.as_str());
             let hold = ledger.and_then(|ledger| ledger.hold(hold_id));
@@ -62,7 +62,7 @@ impl Due {
                 Self::Held(until) => hold.is_none_or(|hold| hold.quantity != draw.quantity || hold.expires_at < *until),
                 Self::Sold => draw.sold < draw.quantity,
                 Self::Ended(by) => hold.is_some_and(|hold| hold.expires_at <= *by),
-                Self::GivenBack => draw.sold > 0,
+                Self::GivenBack => draw.sold > Quantity::ZERO,
                 Self::Nothing(_) => true,
             }
         };
@@ -88,7 +88,7 @@ pub(super) struct Group {
     pub order: OrderId,
     pub due: Due,
     /// What is still missing, in units; of [`Due::Nothing`], where it must not be.
-    pub slots: BTreeMap<SlotId, u32>,
+    pub slots: BTreeMap<SlotId, Quantity>,
 }
 
 impl Group {
@@ -98,7 +98,7 @@ impl Group {
     }
 
     /// Crosses off what the event brings about.
-    pub fn settle(&mut self, event: &RecordedEvent, change: &SlotEvent, hold_id: &HoldId, units: u32) -> Option<String> {
+    pub fn settle(&mut self, event: &RecordedEvent, change: &SlotEvent, hold_id: &HoldId, units: Quantity) -> Option<String> {
         if self.order.as_str() != hold_id.as_str() {
             return None;
         }
@@ -127,7 +127,7 @@ impl Group {
     /// What is missing if no more follows.
     pub fn missing(&self) -> Vec<String> {
         let Self { position, order, due, slots } = self;
-        let say = |(slot, units): (&SlotId, &u32)| {
+        let say = |(slot, units): (&SlotId, &Quantity)| {
             let what = match due {
                 Due::Held(_) => format!("is held, and slot {slot} does not hold its {units}"),
                 Due::Sold => format!("was confirmed, and slot {slot} did not sell its {units}"),

@@ -1,7 +1,7 @@
 //! One slot, counted from the quantities of its events and from nothing that they state of it.
 
 use jari_domain::{
-    Timestamp,
+    Quantity, Timestamp,
     ids::HoldId,
     slot::{Counts, Hold, Holder, MAX_CAPACITY, MAX_OPEN_HOLDS, Sale, SlotEvent},
 };
@@ -11,7 +11,7 @@ use super::{decided::Decided, holds::Holds};
 /// What a slot has taken. Holds that ended are dropped: it grows with open holds, not with units sold.
 #[derive(Debug, Default)]
 pub(super) struct SlotLedger {
-    capacity: u32,
+    capacity: Quantity,
     held: u64,
     sold: u64,
     pub(super) is_opened: bool,
@@ -74,7 +74,7 @@ impl SlotLedger {
     }
 
     /// Whether the slot refuses to hold so many units under that id at `now`. It goes by the counts that its events state, since whoever decides does.
-    pub fn refuses(&self, hold_id: &HoldId, quantity: u32, now: Timestamp) -> bool {
+    pub fn refuses(&self, hold_id: &HoldId, quantity: Quantity, now: Timestamp) -> bool {
         let takes_holds = self.is_opened && self.sale.is_open() && self.starts_at.is_none_or(|starts_at| starts_at > now);
         let is_there = self.hold(hold_id).is_some_and(|hold| hold.is_live(now));
         let lapsed = self.holds.lapsed(now);
@@ -82,7 +82,7 @@ impl SlotLedger {
         let Beside { capacity, held, sold, .. } = self.beside;
         let held = (count(self.held) + held - count(lapsed)).max(0);
         let available = i64::from(self.capacity) + capacity - held - count(self.sold) - sold;
-        !takes_holds || !(1..=MAX_CAPACITY).contains(&quantity) || is_there || is_full || available < i64::from(quantity)
+        !takes_holds || !(Quantity::ONE..=MAX_CAPACITY).contains(&quantity) || is_there || is_full || available < i64::from(quantity)
     }
 
     /// Takes the slot's next event; `fault` hears what is wrong with it, as what follows on the slot's name.
@@ -166,7 +166,7 @@ impl SlotLedger {
         }
     }
 
-    fn end(&mut self, hold_id: &HoldId, quantity: u32) -> Option<String> {
+    fn end(&mut self, hold_id: &HoldId, quantity: Quantity) -> Option<String> {
         let Some(hold) = self.holds.remove(hold_id) else { return Some(format!("ends hold {hold_id}, which it does not have")) };
         self.held -= u64::from(hold.quantity);
         (hold.quantity != quantity).then(|| format!("ends hold {hold_id} of {} as one of {quantity}", hold.quantity))

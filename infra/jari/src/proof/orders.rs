@@ -10,7 +10,7 @@ use std::{
 
 use jari_commands::settlement::RETRY_ACTOR;
 use jari_domain::{
-    Decider, EventFormat, Money, Timestamp,
+    Decider, EventFormat, Money, Quantity, Timestamp,
     ids::{HoldId, OrderId, SlotId},
     order::{Order, OrderEvent, OrderLine, OrderStatus, draws_of},
     slot::{MAX_HOLD_SECONDS, SlotEvent},
@@ -40,9 +40,9 @@ struct Standing {
 #[derive(Debug)]
 pub(super) struct Draw {
     pub slot: SlotId,
-    pub quantity: u32,
+    pub quantity: Quantity,
     /// Sold under its hold, and not given back.
-    pub sold: u32,
+    pub sold: Quantity,
 }
 
 /// An event of a slot that moves what is an order's, before any event of that order.
@@ -94,7 +94,7 @@ impl OrderBook {
     }
 
     fn place(&mut self, event: &RecordedEvent, order: &OrderId, (lines, total, hold_seconds): (&[OrderLine], Money, u32)) -> Vec<String> {
-        let draws: Box<[Draw]> = draws_of(lines).into_iter().map(|(slot, quantity)| Draw { slot, quantity, sold: 0 }).collect();
+        let draws: Box<[Draw]> = draws_of(lines).into_iter().map(|(slot, quantity)| Draw { slot, quantity, sold: Quantity::ZERO }).collect();
         // no slot holds for so long, whatever room it has: there is no telling what such an order was rejected for
         if (1..=MAX_HOLD_SECONDS).contains(&hold_seconds) {
             self.asked.insert(order.shared(), asked_by(lines, &draws));
@@ -182,7 +182,7 @@ impl OrderBook {
     }
 
     /// What an order bought of a slot, or gave back.
-    fn move_units(&mut self, event: &RecordedEvent, change: &SlotEvent, hold_id: &HoldId, units: u32) {
+    fn move_units(&mut self, event: &RecordedEvent, change: &SlotEvent, hold_id: &HoldId, units: Quantity) {
         if let Some(standing) = self.standing.get_mut(hold_id.as_str())
             && let Some(draw) = standing.draws.iter_mut().find(|draw| draw.slot.as_str() == &*event.aggregate_id)
         {
@@ -211,7 +211,7 @@ impl OrderBook {
     pub fn forget(&mut self, order_id: &str) {
         self.asked.remove(order_id);
         let Some(standing) = self.standing.remove(order_id) else { return };
-        for draw in standing.draws.iter().filter(|draw| draw.sold > 0) {
+        for draw in standing.draws.iter().filter(|draw| draw.sold > Quantity::ZERO) {
             if let Some(bought) = self.bought.get_mut(draw.slot.as_str()) {
                 *bought = bought.saturating_sub(draw.sold.into());
             }
@@ -284,7 +284,7 @@ fn out_of_time(change: &OrderEvent, expires_at: Timestamp, decided: Decided) -> 
 }
 
 /// Whose hold an event moves, and how many units of it.
-fn units_of(change: &SlotEvent) -> Option<(&HoldId, u32)> {
+fn units_of(change: &SlotEvent) -> Option<(&HoldId, Quantity)> {
     match change {
         SlotEvent::UnitsHeld { hold_id, quantity, .. }
         | SlotEvent::HoldConfirmed { hold_id, quantity, .. }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jari_domain::{
-    AnyEvent, Decider,
+    AnyEvent, Decider, Quantity,
     ids::{HoldId, OptionId, PoolId},
     product::{Product, ProductEvent, ProductOption, SaleMode},
     slot::{Counts, InventorySlot, SlotEvent, SlotStatus, Window},
@@ -70,7 +70,7 @@ enum HoldChange {
     /// Nothing yet.
     Untouched,
     /// It is open; `fresh` when it began in the run, so that it has no row yet.
-    Held { quantity: u32, expires_at: Timestamp, fresh: bool },
+    Held { quantity: Quantity, expires_at: Timestamp, fresh: bool },
     /// Only its end moved.
     Extended(Timestamp),
     /// It is over, and may have a row.
@@ -119,7 +119,7 @@ impl<'a> Slots<'a> {
         }
     }
 
-    fn hold(&mut self, slot: &'a str, hold: &'a HoldId, quantity: u32, expires_at: Timestamp) {
+    fn hold(&mut self, slot: &'a str, hold: &'a HoldId, quantity: Quantity, expires_at: Timestamp) {
         let change = self.holds.row((slot, hold), || HoldChange::Untouched);
         let fresh = match *change {
             HoldChange::Untouched | HoldChange::Passed => true,
@@ -158,18 +158,18 @@ impl<'a> Slots<'a> {
                 .column(opened.iter().map(|(_, pool_id, ..)| pool_id.as_str()))
                 .column(opened.iter().map(|(_, _, window, ..)| window.map(|w| instant(w.starts_at))))
                 .column(opened.iter().map(|(_, _, window, ..)| window.map(|w| instant(w.ends_at))))
-                .column(opened.iter().map(|(.., counts, _)| counts.capacity.cast_signed()))
-                .column(opened.iter().map(|(.., counts, _)| counts.held.cast_signed()))
-                .column(opened.iter().map(|(.., counts, _)| counts.confirmed.cast_signed()))
+                .column(opened.iter().map(|(.., counts, _)| counts.capacity.get().cast_signed()))
+                .column(opened.iter().map(|(.., counts, _)| counts.held.get().cast_signed()))
+                .column(opened.iter().map(|(.., counts, _)| counts.confirmed.get().cast_signed()))
                 .column(opened.iter().map(|(.., status)| status.as_str()));
             writes.push(write);
         }
         if !changed.is_empty() {
             let write = Write::new(include_str!("change_slots.sql"))
                 .column(changed.iter().map(|(id, ..)| *id))
-                .column(changed.iter().map(|(_, counts, _)| counts.map(|c| c.capacity.cast_signed())))
-                .column(changed.iter().map(|(_, counts, _)| counts.map(|c| c.held.cast_signed())))
-                .column(changed.iter().map(|(_, counts, _)| counts.map(|c| c.confirmed.cast_signed())))
+                .column(changed.iter().map(|(_, counts, _)| counts.map(|c| c.capacity.get().cast_signed())))
+                .column(changed.iter().map(|(_, counts, _)| counts.map(|c| c.held.get().cast_signed())))
+                .column(changed.iter().map(|(_, counts, _)| counts.map(|c| c.confirmed.get().cast_signed())))
                 .column(changed.iter().map(|(.., status)| status.map(SlotStatus::as_str)));
             writes.push(write);
         }
@@ -191,7 +191,7 @@ impl<'a> Slots<'a> {
                 let write = Write::insert(sql, again)
                     .column(held.iter().map(|((slot, _), ..)| *slot))
                     .column(held.iter().map(|((_, hold), ..)| hold.as_str()))
-                    .column(held.iter().map(|(_, quantity, _)| quantity.cast_signed()))
+                    .column(held.iter().map(|(_, quantity, _)| quantity.get().cast_signed()))
                     .column(held.iter().map(|(.., expires_at)| instant(*expires_at)));
                 writes.push(write);
             }

@@ -1,6 +1,7 @@
 //! Given events of slots and products, then a row a slot, an open hold, and a pool that an option draws on.
 
 use jari_domain::{
+    Quantity,
     ids::{HoldId, PoolId, ProductId, SlotId},
     product::{Product, ProductCommand, SaleMode},
     slot::{InventorySlot, SlotCommand},
@@ -21,10 +22,10 @@ fn of(rows: &[Value], table: &str, columns: &[&str]) -> Vec<Vec<Value>> {
 async fn a_slot_has_the_counts_of_its_last_event_and_the_holds_that_are_open() {
     let (pool_id, expires_at) = (PoolId::parse("deck").unwrap(), noon() + jiff::SignedDuration::from_secs(60));
     let slot = SlotId::of(&pool_id, None);
-    let hold = |hold: &str, quantity| SlotCommand::HoldUnits { hold_id: HoldId::parse(hold).unwrap(), quantity, expires_at };
+    let hold = |hold: &str, quantity| SlotCommand::HoldUnits { hold_id: HoldId::parse(hold).unwrap(), quantity: Quantity::new(quantity), expires_at };
     let later = expires_at + jiff::SignedDuration::from_secs(60);
     let commands = [
-        SlotCommand::OpenSlot { pool_id, window: None, capacity: 10 },
+        SlotCommand::OpenSlot { pool_id, window: None, capacity: Quantity::new(10) },
         hold("a", 1),
         hold("b", 2),
         hold("c", 3),
