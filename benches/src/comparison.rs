@@ -4,7 +4,7 @@ use anyhow::Context;
 use futures::{StreamExt, TryStreamExt};
 use jari::{client::Shop, proof::Proof};
 use jari_domain::{
-    StreamId, Timestamp,
+    Position, StreamId, Timestamp,
     ids::{OrderId, SlotId},
     order::{Order, OrderStatus},
     registry::AsAggregate,
@@ -71,8 +71,8 @@ impl Findings {
 }
 
 /// Walks the whole log; gives what it proves, and where it ends.
-async fn walk(reader: &Reader) -> anyhow::Result<(Proof, u64)> {
-    let (mut proof, mut position) = (Proof::default(), 0);
+async fn walk(reader: &Reader) -> anyhow::Result<(Proof, Position)> {
+    let (mut proof, mut position) = (Proof::default(), Position::START);
     // ends at the log's head: each round reads a page further
     loop {
         let page = reader.log_after(position, 10_000).await?;
@@ -111,8 +111,8 @@ fn agrees_with_log(told: &Told, status: OrderStatus) -> bool {
 }
 
 /// Asks `GetOrder` for the orders; the view must say what the log says. Gives for how many.
-async fn with_orders(shop: &Shop, record: &Record, standing: &[OrderStatus], head: u64, findings: &mut Findings) -> anyhow::Result<usize> {
-    let min_position = i64::try_from(head)?;
+async fn with_orders(shop: &Shop, record: &Record, standing: &[OrderStatus], head: Position, findings: &mut Findings) -> anyhow::Result<usize> {
+    let min_position = head.to_i64();
     let each = record.len().div_ceil(ASKED_FOR).max(1);
     let asked = record.iter().zip(standing).enumerate().step_by(each).map(|(n, ((id, _), status))| async move {
         let state = seen(&OrderQueryServiceClient::new(shop.channel(n)), id, min_position).await.with_context(|| format!("order {id}"))?;
@@ -152,12 +152,12 @@ fn agrees_with_view(state: OrderState, status: OrderStatus) -> bool {
 }
 
 /// What is taken of each slot, in the log and in the view.
-async fn with_slots(reader: &Reader, shop: &Shop, slots: &[String], head: u64, findings: &mut Findings) -> anyhow::Result<()> {
+async fn with_slots(reader: &Reader, shop: &Shop, slots: &[String], head: Position, findings: &mut Findings) -> anyhow::Result<()> {
     for name in slots {
         let loaded = reader.load(&[LoadRequest { stream: StreamId::from(&SlotId::parse(name)?), from: None }]).await?;
         let slot = loaded.into_iter().flatten().find_map(|l| InventorySlot::of(&l.state).map(|slot| slot.counts_at(Timestamp::now())));
         let counts = slot.unwrap_or_default();
-        let request = GetSlotRequest { slot_id: name.clone(), min_position: i64::try_from(head)? };
+        let request = GetSlotRequest { slot_id: name.clone(), min_position: head.to_i64() };
         let seen = loop_until(PATIENCE, || async { Ok(AvailabilityServiceClient::new(shop.channel(0)).get_slot(request.clone()).await?) }).await?;
         let seen = seen.into_inner().slot.and_then(|s| s.counts).unwrap_or_default();
         let is_same = (seen.held.into(), seen.confirmed.into()) == (i64::from(counts.held), i64::from(counts.confirmed));

@@ -3,11 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use futures::future::join_all;
+use jari_domain::Position;
 use jari_event_store::{Database, LogError};
 use tokio_postgres::{Client, Statement, Transaction, error::SqlState, types::ToSql};
 
 use crate::{
-    builds::{Build, signed, unsigned},
+    builds::{Build, signed},
     projection::Write,
     quarantine::HeldBack,
 };
@@ -59,7 +60,7 @@ impl From<tokio_postgres::Error> for Fault {
 /// Where a build stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
-    pub position: u64,
+    pub position: Position,
     /// How often the quarantine of the build has changed: a writer that has not seen the last change may not write.
     pub quarantine_changes: i64,
 }
@@ -76,7 +77,7 @@ pub(crate) enum Form {
 /// A step of a build.
 pub(crate) struct Step<'a> {
     pub from: &'a Checkpoint,
-    pub to: u64,
+    pub to: Position,
     /// Of the writer's lease; 0 for a build that is not live.
     pub epoch: u64,
     /// What the build must be: `live` or `building`.
@@ -108,7 +109,7 @@ impl BuildConnection {
     pub async fn checkpoint(&self, state: &str) -> Result<Option<Checkpoint>, LogError> {
         let Some(row) = self.client.query_opt(CHECKPOINT, &[&self.build.number]).await? else { return Ok(None) };
         let is: &str = row.try_get(2)?;
-        let here = Checkpoint { position: unsigned(row.try_get(0)?), quarantine_changes: row.try_get(1)? };
+        let here = Checkpoint { position: Position::from_i64(row.try_get(0)?), quarantine_changes: row.try_get(1)? };
         Ok((is == state).then_some(here))
     }
 
@@ -128,7 +129,7 @@ impl BuildConnection {
         let number = self.build.number;
         let changes = i64::from(!step.held_back.is_empty());
         let transaction = self.client.transaction().await?;
-        let (from, to, epoch) = (signed(step.from.position), signed(step.to), signed(step.epoch));
+        let (from, to, epoch) = (step.from.position.to_i64(), step.to.to_i64(), signed(step.epoch));
         let parameters: [&(dyn ToSql + Sync); 7] = [&number, &from, &to, &epoch, &step.state, &step.from.quarantine_changes, &changes];
         // In this order on the wire: the checkpoint's row is locked before any other.
         let (moved, written) =
@@ -203,7 +204,7 @@ pub(crate) async fn hold_back(transaction: &Transaction<'_>, build: i64, streams
     }
     let types: Vec<&str> = streams.iter().map(|s| &*s.aggregate_type).collect();
     let ids: Vec<&str> = streams.iter().map(|s| &*s.aggregate_id).collect();
-    let positions: Vec<i64> = streams.iter().map(|s| signed(s.position)).collect();
+    let positions: Vec<i64> = streams.iter().map(|s| s.position.to_i64()).collect();
     let sequences: Vec<i64> = streams.iter().map(|s| signed(s.sequence)).collect();
     let codes: Vec<&str> = streams.iter().map(|s| s.code).collect();
     let errors: Vec<&str> = streams.iter().map(|s| &*s.error).collect();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jari_domain::Position;
 use jari_event_store::{Database, LogError};
 use tokio_postgres::{Client, GenericClient, types::ToSql};
 
@@ -80,13 +81,13 @@ pub(crate) async fn prepare(database: &Database) -> Result<(), LogError> {
 }
 
 /// The live build and its position, whatever its version.
-pub(crate) async fn live(client: &impl GenericClient, view: &dyn Projection) -> Result<Option<(Build, u64)>, LogError> {
+pub(crate) async fn live(client: &impl GenericClient, view: &dyn Projection) -> Result<Option<(Build, Position)>, LogError> {
     read(view, client.query_opt(LIVE, &[&view.name()]).await?)
 }
 
-fn read(view: &dyn Projection, row: Option<tokio_postgres::Row>) -> Result<Option<(Build, u64)>, LogError> {
+fn read(view: &dyn Projection, row: Option<tokio_postgres::Row>) -> Result<Option<(Build, Position)>, LogError> {
     let Some(row) = row else { return Ok(None) };
-    Ok(Some((Build::new(view.name(), row.try_get(1)?, row.try_get(0)?), unsigned(row.try_get(2)?))))
+    Ok(Some((Build::new(view.name(), row.try_get(1)?, row.try_get(0)?), Position::from_i64(row.try_get(2)?))))
 }
 
 /// Makes the first live build, empty, when the view has none.
@@ -104,7 +105,7 @@ pub(crate) async fn provide(database: &Database, view: &dyn Projection) -> Resul
 }
 
 /// The build that was begun before and not finished, or a new one, beside the live one.
-pub(crate) async fn begin(database: &Database, view: &dyn Projection) -> Result<(Build, u64), LogError> {
+pub(crate) async fn begin(database: &Database, view: &dyn Projection) -> Result<(Build, Position), LogError> {
     let mut client = database.connection().await?;
     if let Some(unfinished) = read(view, client.query_opt(UNFINISHED, &[&view.name(), &view.version()]).await?)? {
         return Ok(unfinished);
@@ -113,7 +114,7 @@ pub(crate) async fn begin(database: &Database, view: &dyn Projection) -> Result<
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&BUILDS_LOCK]).await?;
     let build = create(&*transaction, view, "building").await?;
     transaction.commit().await?;
-    Ok((build, 0))
+    Ok((build, Position::START))
 }
 
 async fn create(client: &impl GenericClient, view: &dyn Projection, state: &str) -> Result<Build, LogError> {
@@ -135,9 +136,9 @@ pub(crate) async fn take_up(database: &Database, build: &Build) -> Result<(), Lo
 
 /// The replay of `view` as of `position` that was begun before and not finished, or a new one; `None` when there are `most` already. Call it under
 /// the replay's lock.
-pub(crate) async fn begin_replay(database: &Database, view: &dyn Projection, position: u64, most: usize) -> Result<Option<Build>, LogError> {
+pub(crate) async fn begin_replay(database: &Database, view: &dyn Projection, position: Position, most: usize) -> Result<Option<Build>, LogError> {
     let mut client = database.connection().await?;
-    let position = signed(position);
+    let position = position.to_i64();
     if let Some((unfinished, _)) = read(view, client.query_opt(UNFINISHED_REPLAY, &[&view.name(), &view.version(), &position]).await?)? {
         return Ok(Some(unfinished));
     }
@@ -192,12 +193,12 @@ pub(crate) async fn drop_build(client: &mut Client, build: &Build) -> Result<(),
     Ok(transaction.commit().await?)
 }
 
-/// Positions and counts are never negative in the database.
+/// Sequences and counts are never negative in the database.
 pub(crate) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-/// Positions cannot reach 2^63.
+/// Sequences and counts cannot reach 2^63.
 pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

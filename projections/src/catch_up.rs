@@ -1,5 +1,6 @@
 //! Reads the log into a build that nobody waits for: whole ranges of positions, only the events that the view reads, one range ahead.
 
+use jari_domain::Position;
 use jari_event_store::{LogError, Reader, RecordedEvent};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -17,7 +18,7 @@ const NEAR: u64 = 2_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Until {
     /// Here, which is not above the log's head.
-    Position(u64),
+    Position(Position),
     /// Near the log's head, as far as it has grown by then; at it, when it has stopped growing.
     Head,
 }
@@ -25,7 +26,7 @@ pub(crate) enum Until {
 /// Events of a range that are the view's, and the range's last position.
 struct Page {
     events: Vec<RecordedEvent>,
-    to: u64,
+    to: Position,
 }
 
 /// Brings a build up to `until`, `range` positions a transaction, and gives its writer. `told` hears of each: the position, the head or end, and how many
@@ -41,7 +42,7 @@ pub(crate) async fn complete(
     view: &'static dyn Projection,
     (build, state): (Build, &'static str),
     bounds: (Until, u64),
-    mut told: impl FnMut(u64, u64, u64),
+    mut told: impl FnMut(Position, Position, u64),
     stop: &CancellationToken,
 ) -> Result<Writer, Fault> {
     let open = async || Writer::open(reader.database(), view, build.clone(), 0, state).await?.ok_or(Fault::Moved);
@@ -62,7 +63,7 @@ async fn catch_up(
     view: &'static dyn Projection,
     writer: &mut Writer,
     (until, range): (Until, u64),
-    mut told: impl FnMut(u64, u64, u64),
+    mut told: impl FnMut(Position, Position, u64),
     stop: &CancellationToken,
 ) -> Result<(), Fault> {
     let (mut begun, mut end) = (writer.position(), end_of(reader, until).await?);
@@ -71,7 +72,7 @@ async fn catch_up(
     // the log grows, or the live view could not keep up either.
     loop {
         let Some(reading) = next else {
-            if until != Until::Head || end.saturating_sub(begun) <= NEAR {
+            if until != Until::Head || end.since(begun) <= NEAR {
                 return Ok(());
             }
             (begun, end) = (writer.position(), end_of(reader, until).await?);
@@ -86,11 +87,11 @@ async fn catch_up(
         next = read(reader, view, page.to, end, range);
         let before = writer.position();
         writer.take_to(&page.events, page.to).await?;
-        told(page.to, end, page.to - before);
+        told(page.to, end, page.to.since(before));
     }
 }
 
-async fn end_of(reader: &Reader, until: Until) -> Result<u64, LogError> {
+async fn end_of(reader: &Reader, until: Until) -> Result<Position, LogError> {
     match until {
         Until::Position(position) => Ok(position),
         Until::Head => reader.head().await,
@@ -100,11 +101,11 @@ async fn end_of(reader: &Reader, until: Until) -> Result<u64, LogError> {
 type Reading = AbortOnDropHandle<Result<Page, LogError>>;
 
 /// Begins to read what follows on `after`, in a task of its own: decoding takes as long as writing does, and neither should wait for the other.
-fn read(reader: &Reader, view: &'static dyn Projection, after: u64, end: u64, range: u64) -> Option<Reading> {
+fn read(reader: &Reader, view: &'static dyn Projection, after: Position, end: Position, range: u64) -> Option<Reading> {
     if after >= end {
         return None;
     }
-    let (reader, to) = (reader.clone(), end.min(after.saturating_add(range)));
+    let (reader, to) = (reader.clone(), after + range.min(end.since(after)));
     // Joined by `catch_up`, or aborted with it.
     let reading = tokio::spawn(async move { Ok(Page { events: reader.log_between(after, to, view.reads()).await?, to }) });
     Some(AbortOnDropHandle::new(reading))

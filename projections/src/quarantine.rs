@@ -1,6 +1,6 @@
 //! Streams that a view could not read on: recorded, shown, and read again when somebody has repaired what stood in the way.
 
-use jari_domain::StreamId;
+use jari_domain::{Position, StreamId};
 use jari_event_store::{Body, Database, LogError, Reader, RecordedEvent, recordable};
 use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
@@ -37,7 +37,7 @@ const PAGE: usize = 2_000;
 pub(crate) struct HeldBack {
     pub aggregate_type: String,
     pub aggregate_id: String,
-    pub position: u64,
+    pub position: Position,
     pub sequence: u64,
     pub code: &'static str,
     pub error: String,
@@ -70,7 +70,7 @@ pub struct QuarantinedStream {
     /// Of the stream.
     pub aggregate_id: String,
     /// The event that could not be taken.
-    pub failed_position: u64,
+    pub failed_position: Position,
     /// `EVENT_UNREADABLE` or `VIEW_ROW_REFUSED`.
     pub code: String,
     /// For operators.
@@ -131,7 +131,7 @@ pub(crate) async fn list(database: &Database, page: &QuarantinePage) -> Result<V
                 view: row.try_get(0)?,
                 aggregate_type: row.try_get(1)?,
                 aggregate_id: row.try_get(2)?,
-                failed_position: unsigned(row.try_get(3)?),
+                failed_position: Position::from_i64(row.try_get(3)?),
                 code: row.try_get(4)?,
                 error: row.try_get(5)?,
                 at: Timestamp::try_from(at).unwrap_or(Timestamp::MAX),
@@ -145,7 +145,7 @@ pub(crate) async fn list(database: &Database, page: &QuarantinePage) -> Result<V
 ///
 /// The checkpoint's row is locked first, as by every writer: nobody moves the view meanwhile, and whoever writes next finds that the
 /// quarantine has changed. Events are read in pages; the transaction lasts as long as the stream is, and each step of it has a bound.
-pub(crate) async fn retry(database: &Database, view: &'static dyn Projection, build: Build, stream: &StreamId) -> Result<u64, RetryError> {
+pub(crate) async fn retry(database: &Database, view: &'static dyn Projection, build: Build, stream: &StreamId) -> Result<Position, RetryError> {
     let mut connection = database.in_time(BuildConnection::connect(database, build)).await?;
     try_again(database, view, &mut connection, "live", stream).await
 }
@@ -186,7 +186,7 @@ async fn try_again(
     connection: &mut BuildConnection,
     state: &'static str,
     stream: &StreamId,
-) -> Result<u64, RetryError> {
+) -> Result<Position, RetryError> {
     match refold(database, view, connection, state, stream).await {
         Ok(position) => Ok(position),
         Err(Failed::With(error)) => Err(error),
@@ -228,14 +228,14 @@ async fn refold(
     connection: &mut BuildConnection,
     state: &'static str,
     stream: &StreamId,
-) -> Result<u64, Failed> {
+) -> Result<Position, Failed> {
     let build = connection.build().clone();
     let key: [&(dyn ToSql + Sync); 3] = [&build.number, &stream.aggregate_type, &&*stream.aggregate_id];
     let reader = Reader::new(database.clone());
     let transaction = database.in_time(connection.begin()).await?;
     let locked = database.in_time(async {
         let Some(row) = transaction.query_opt(LOCK, &[&build.number, &state]).await? else { return Err(RetryError::Switched) };
-        let position = unsigned(row.try_get(0)?);
+        let position = Position::from_i64(row.try_get(0)?);
         let Some(row) = transaction.query_opt(HELD, &key).await? else { return Err(RetryError::NotQuarantined(stream.clone())) };
         Ok((position, unsigned(row.try_get::<_, i64>(1)?.saturating_sub(1))))
     });

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jari_domain::Position;
 use jari_event_store::LogError;
 use jari_proto::deadline;
 use tokio::time::Instant;
@@ -17,7 +18,7 @@ use crate::{
 /// What a query must have seen, and until when it may wait for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
-    pub position: u64,
+    pub position: Position,
     pub until: Instant,
 }
 
@@ -25,7 +26,7 @@ pub(crate) struct Wanted {
 pub(crate) struct Answer {
     view: &'static str,
     /// How far the view had read the log.
-    pub position: u64,
+    pub position: Position,
     rows: Vec<Row>,
 }
 
@@ -42,7 +43,7 @@ impl Views {
     pub(crate) fn wanted(&self, min_position: i64, call: &MetadataMap) -> Result<Wanted, QueryError> {
         let what = || "must be 0 or a position of the log".to_owned();
         let position =
-            u64::try_from(min_position).map_err(|_| QueryError::Field { field: "min_position", code: MIN_POSITION_INVALID, what: what() })?;
+            Position::try_from(min_position).map_err(|_| QueryError::Field { field: "min_position", code: MIN_POSITION_INVALID, what: what() })?;
         let left = deadline::of(call.as_ref()).map_or(self.inner.settings.wait, |left| left.saturating_sub(MARGIN).min(self.inner.settings.wait));
         Ok(Wanted { position, until: Instant::now() + left })
     }
@@ -92,7 +93,7 @@ impl Answer {
     fn of(view: &'static dyn Projection, rows: Vec<Row>) -> Result<Option<Self>, QueryError> {
         let Some(first) = rows.first() else { return Ok(None) };
         let live: bool = first.try_get(1)?;
-        let position = u64::try_from(first.try_get::<_, i64>(0)?).unwrap_or(0);
+        let position = Position::from_i64(first.try_get(0)?);
         Ok(live.then_some(Self { view: view.name(), position, rows }))
     }
 

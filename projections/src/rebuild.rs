@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use jari_domain::Position;
 use jari_event_store::{Database, LogError, Reader};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -31,9 +32,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, PartialEq)]
 pub struct RebuildProgress {
     /// Read up to here.
-    pub position: u64,
+    pub position: Position,
     /// Of the log; of a replay: where it ends.
-    pub head: u64,
+    pub head: Position,
     /// Since this call began.
     pub events_per_second: f64,
     /// At that speed; `None` before it is known.
@@ -46,7 +47,7 @@ pub struct Rebuilt {
     /// The build that is live now.
     pub build: i64,
     /// Its position at the switch.
-    pub position: u64,
+    pub position: Position,
     /// Events of the log that this call passed, those of other aggregates included.
     pub events: u64,
 }
@@ -131,10 +132,10 @@ impl Pace {
         Self { began: Instant::now(), events: 0 }
     }
 
-    pub fn progress(&self, position: u64, head: u64) -> RebuildProgress {
+    pub fn progress(&self, position: Position, head: Position) -> RebuildProgress {
         let seconds = self.began.elapsed().as_secs_f64();
         let events_per_second = if seconds > 0.0 { self.events as f64 / seconds } else { 0.0 };
-        let left = head.saturating_sub(position) as f64;
+        let left = head.since(position) as f64;
         let time_left = (events_per_second > 0.0).then(|| Duration::try_from_secs_f64(left / events_per_second).ok()).flatten();
         RebuildProgress { position, head: head.max(position), events_per_second, time_left }
     }

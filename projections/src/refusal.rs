@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use jari_domain::{Refusal, Refuse, ids::IdError};
+use jari_domain::{Position, Refusal, Refuse, ids::IdError};
 use jari_event_store::LogError;
 use jari_proto::status::{invalid, refusal_status};
 use tonic::{Code, Status};
@@ -58,9 +58,9 @@ pub enum QueryError {
         /// Which.
         view: &'static str,
         /// As asked.
-        min_position: u64,
+        min_position: Position,
         /// As it is.
-        position: u64,
+        position: Position,
     },
     /// The view is being made.
     #[error("view {view} is being made in the version that this program reads")]
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn a_delay_is_told_exactly_when_a_moment_may_help() {
         let told = |error: QueryError| jari_proto::status::retry_after(&Status::from(error)).is_some();
-        assert!(told(QueryError::Behind { view: "orders", min_position: 7, position: 3 }));
+        assert!(told(QueryError::Behind { view: "orders", min_position: Position::new(7), position: Position::new(3) }));
         assert!(told(QueryError::NotReady { view: "orders" }));
         assert!(told(QueryError::ShuttingDown));
         assert!(told(QueryError::WatchesExhausted { limit: 1 }));

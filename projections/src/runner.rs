@@ -4,7 +4,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 
-use jari_domain::{StreamId, Timestamp};
+use jari_domain::{Position, StreamId, Timestamp};
 use jari_event_store::{Clock, Database, Lease, LeaseKeeper, LogError, LogTail, RecordedEvent};
 use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -132,14 +132,14 @@ impl Views {
         let head = self.inner.tail.head();
         let health = |state: &Arc<ViewState>| {
             let standing = state.standing();
-            let lag = head.saturating_sub(standing.position);
+            let lag = head.since(standing.position);
             ViewHealth { view: state.view.name(), ready: standing.build.is_some(), lag, pauses: state.trouble().is_some() }
         };
         self.inner.states.iter().map(health).collect()
     }
 
     /// Waits until every view has read up to `position`, at most for `wait`; says whether they have.
-    pub async fn reach(&self, position: u64, wait: Duration) -> bool {
+    pub async fn reach(&self, position: Position, wait: Duration) -> bool {
         let until = Instant::now() + wait;
         for state in &self.inner.states {
             let standing = state.reach(position, until).await;
@@ -167,7 +167,7 @@ impl Views {
     ///
     /// # Errors
     /// [`RetryError`].
-    pub async fn retry_quarantined(&self, view: &str, stream: &StreamId) -> Result<u64, RetryError> {
+    pub async fn retry_quarantined(&self, view: &str, stream: &StreamId) -> Result<Position, RetryError> {
         let state = self.inner.states.iter().find(|state| state.view.name() == view).ok_or_else(|| RetryError::ViewUnknown(view.into()))?;
         self.inner.database.in_time(state.refresh(&self.inner.database)).await?;
         let build = state.standing().build.ok_or(RetryError::Switched)?;
@@ -306,7 +306,7 @@ impl Runner {
     }
 
     /// The next events, not before `rested` unless somebody waits for them.
-    async fn read(&self, after: u64, rested: Instant) -> Result<Vec<Arc<RecordedEvent>>, LogError> {
+    async fn read(&self, after: Position, rested: Instant) -> Result<Vec<Arc<RecordedEvent>>, LogError> {
         if !self.state.is_awaited() {
             tokio::select! { () = self.state.asked() => {} () = tokio::time::sleep_until(rested) => {} }
         }
@@ -363,8 +363,8 @@ impl Runner {
                 told = Instant::now();
                 tracing::info!(
                     view = name,
-                    position = p.position,
-                    head = p.head,
+                    position = p.position.get(),
+                    head = p.head.get(),
                     per_second = p.events_per_second,
                     "a view is made in a new version"
                 );

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use jari_domain::Position;
 use jari_event_store::{Database, LogError};
 use tokio::{
     sync::{Notify, watch},
@@ -21,7 +22,7 @@ use crate::{
 pub(crate) struct Standing {
     /// `None` until there is one of this program's version.
     pub build: Option<Build>,
-    pub position: u64,
+    pub position: Position,
 }
 
 /// One view on this node: shared by its runner and the queries.
@@ -53,7 +54,7 @@ impl ViewState {
     }
 
     /// Tells how far the build has come. Positions of one build only rise: a late word of less is dropped.
-    pub fn tell(&self, build: Option<Build>, position: u64) {
+    pub fn tell(&self, build: Option<Build>, position: Position) {
         self.standing.send_if_modified(|known| {
             let news = known.build != build || known.position < position;
             if news {
@@ -68,13 +69,13 @@ impl ViewState {
         let client = database.connection().await?;
         match builds::live(&**client, self.view).await? {
             Some((build, position)) if build.version == self.view.version() => self.tell(Some(build), position),
-            _ => self.tell(None, 0),
+            _ => self.tell(None, Position::START),
         }
         Ok(())
     }
 
     /// Waits until there is a build that has read up to `position`; says where it stands then, or at the end of the wait.
-    pub async fn reach(&self, position: u64, until: Instant) -> Standing {
+    pub async fn reach(&self, position: Position, until: Instant) -> Standing {
         let mut standing = self.standing.subscribe();
         let there = |s: &Standing| s.build.is_some() && s.position >= position;
         if there(&standing.borrow()) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jari_domain::Position;
 use jari_event_store::{Database, LogError, LogTail};
 use tokio_postgres::Row;
 
@@ -24,7 +25,7 @@ pub enum ProjectionState {
 #[derive(Debug, Clone, PartialEq)]
 pub struct RebuildStanding {
     /// How far it has come.
-    pub position: u64,
+    pub position: Position,
     /// Whether somebody is at it; else it was begun and not finished, and the next rebuild goes on with it.
     pub under_way: bool,
     /// Since whoever is at it took it up; 0 when nobody is.
@@ -43,9 +44,9 @@ pub struct ProjectionStatus {
     /// The live build.
     pub build: i64,
     /// How far the live build has read the log.
-    pub position: u64,
+    pub position: Position,
     /// The log's.
-    pub head: u64,
+    pub head: Position,
     /// Events between the two.
     pub lag: u64,
     /// Streams that the live build has set aside.
@@ -80,9 +81,9 @@ pub(crate) async fn read(database: &Database, tail: &LogTail) -> Result<Vec<Proj
     for view in VIEWS {
         let row = client.query_one(STATUS, &[&view.name(), &view.lease()]).await?;
         let version: i32 = row.try_get(1)?;
-        let position = unsigned(row.try_get(2)?);
+        let position = Position::from_i64(row.try_get(2)?);
         // The view may have read on since the head was read, and this node's tail may be behind.
-        let head = unsigned(row.try_get(5)?).max(tail.head()).max(position);
+        let head = Position::from_i64(row.try_get(5)?).max(tail.head()).max(position);
         let rebuild = rebuilding(&row, head)?;
         let state = match rebuild {
             _ if version != view.version() => ProjectionState::NotReady,
@@ -95,7 +96,7 @@ pub(crate) async fn read(database: &Database, tail: &LogTail) -> Result<Vec<Proj
             build: row.try_get(0)?,
             position,
             head,
-            lag: head - position,
+            lag: head.since(position),
             quarantined: unsigned(row.try_get(3)?),
             state,
             rebuild,
@@ -107,14 +108,14 @@ pub(crate) async fn read(database: &Database, tail: &LogTail) -> Result<Vec<Proj
 }
 
 /// The last columns of the statement.
-fn rebuilding(row: &Row, head: u64) -> Result<Option<RebuildStanding>, LogError> {
-    let Some(position) = row.try_get::<_, Option<i64>>(6)?.map(unsigned) else { return Ok(None) };
-    let from = unsigned(row.try_get(7)?);
+fn rebuilding(row: &Row, head: Position) -> Result<Option<RebuildStanding>, LogError> {
+    let Some(position) = row.try_get::<_, Option<i64>>(6)?.map(Position::from_i64) else { return Ok(None) };
+    let from = Position::from_i64(row.try_get(7)?);
     let seconds: Option<f64> = row.try_get(8)?;
     let under_way: bool = row.try_get(9)?;
-    let read = position.saturating_sub(from) as f64;
+    let read = position.since(from) as f64;
     let events_per_second = seconds.filter(|seconds| under_way && *seconds > 0.0).map_or(0.0, |seconds| read / seconds);
-    let left = head.saturating_sub(position) as f64;
+    let left = head.since(position) as f64;
     let time_left = (events_per_second > 0.0).then(|| Duration::try_from_secs_f64(left / events_per_second).ok()).flatten();
     Ok(Some(RebuildStanding { position, under_way, events_per_second, time_left }))
 }

@@ -2,12 +2,12 @@
 
 use std::{borrow::Borrow, collections::HashSet};
 
-use jari_domain::{AnyEvent, order::OrderEvent};
+use jari_domain::{AnyEvent, Position, order::OrderEvent};
 use jari_event_store::{Body, Database, Reader, RecordedEvent};
 
 use crate::{
     build_connection::{BuildConnection, Checkpoint, Fault, Form, Step, hold_back, write_again},
-    builds::{Build, signed, unsigned},
+    builds::Build,
     projection::Projection,
     quarantine::{EVENT_UNREADABLE, HeldBack, MOST_STREAMS, VIEW_ROW_REFUSED},
 };
@@ -52,7 +52,7 @@ impl Writer {
         Ok(Some(Self { view, connection, at, waiting, epoch, state }))
     }
 
-    pub fn position(&self) -> u64 {
+    pub fn position(&self) -> Position {
         self.at.position
     }
 
@@ -83,7 +83,7 @@ impl Writer {
     ///
     /// # Errors
     /// As [`Self::take`].
-    pub async fn take_to<E: Borrow<RecordedEvent>>(&mut self, mut events: &[E], to: u64) -> Result<(), Fault> {
+    pub async fn take_to<E: Borrow<RecordedEvent>>(&mut self, mut events: &[E], to: Position) -> Result<(), Fault> {
         // Ends with the last of them: each round takes at least one, or is the only one.
         loop {
             let (now, later) = events.split_at(load(events));
@@ -96,7 +96,7 @@ impl Writer {
         }
     }
 
-    async fn take_load<E: Borrow<RecordedEvent>>(&mut self, events: &[E], to: u64) -> Result<(), Fault> {
+    async fn take_load<E: Borrow<RecordedEvent>>(&mut self, events: &[E], to: Position) -> Result<(), Fault> {
         let mut sorted = sort(self.view, &self.waiting, events);
         let mut form = Form::First;
         // Ends: each round after the second holds at least one more stream of the batch back.
@@ -120,7 +120,7 @@ impl Writer {
         self.at.position = to;
         self.at.quarantine_changes += i64::from(!sorted.held_back.is_empty());
         for stream in sorted.held_back {
-            let (view, position) = (self.view.name(), stream.position);
+            let (view, position) = (self.view.name(), stream.position.get());
             tracing::error!(view, position, stream = %format!("{}/{}", stream.aggregate_type, stream.aggregate_id), error = %stream.error, "a stream was held back");
             self.waiting.insert((stream.aggregate_type, stream.aggregate_id));
         }
@@ -132,15 +132,15 @@ impl Writer {
     ///
     /// # Errors
     /// [`Fault::Moved`] when the live build is further ahead, or this one is not being built any more.
-    pub async fn go_live(&mut self, reader: &Reader, most: u64) -> Result<u64, Fault> {
+    pub async fn go_live(&mut self, reader: &Reader, most: u64) -> Result<Position, Fault> {
         let number = self.build().number;
         // Ends: the second round has no row that the database refuses, for it was set aside.
         loop {
             let build = self.connection.build().clone();
             let transaction = self.connection.begin().await?;
             let row = transaction.query_opt(LOCK_LIVE, &[&self.view.name()]).await?;
-            let live = row.map(|row| row.try_get::<_, i64>(0)).transpose()?.map_or(0, unsigned);
-            let missing = live.saturating_sub(self.at.position);
+            let live = row.map(|row| row.try_get(0)).transpose()?.map_or(Position::START, Position::from_i64);
+            let missing = live.since(self.at.position);
             if missing > most {
                 return Err(Fault::Moved);
             }
@@ -158,7 +158,7 @@ impl Writer {
             hold_back(&transaction, number, &sorted.held_back).await?;
             transaction.execute(RETIRE, &[&self.view.name()]).await?;
             let position = live.max(self.at.position);
-            if transaction.execute(GO_LIVE, &[&number, &signed(self.at.position), &signed(position)]).await? == 0 {
+            if transaction.execute(GO_LIVE, &[&number, &self.at.position.to_i64(), &position.to_i64()]).await? == 0 {
                 return Err(Fault::Moved);
             }
             transaction.commit().await?;

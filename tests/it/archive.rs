@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jari_domain::{StreamId, Timestamp, slot::InventorySlot};
+use jari_domain::{Position, StreamId, Timestamp, slot::InventorySlot};
 use jari_event_store::{Appender, Archiver, Database, LoadRequest, LogError, Reader, TailSettings, archive_horizon};
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
@@ -16,7 +16,7 @@ use crate::{
 /// Moves everything before `before` that may move; how many events did.
 pub async fn archive(database: &Database, before: u64) -> u64 {
     let archiver = Archiver::connect(database).await.unwrap();
-    archiver.raise(before).await.unwrap();
+    archiver.raise(Position::new(before)).await.unwrap();
     let mut moved = 0;
     loop {
         let piece = archiver.step().await.unwrap();
@@ -48,17 +48,17 @@ async fn a_log_of_which_most_has_moved_reads_decides_and_proves_as_before() {
     assert_eq!(archive(&database, 51).await, 0, "once");
     assert_eq!(archive(&database, 1_000_000).await, 10, "but for the last of its stream");
     let horizon = archive_horizon(&database).await.unwrap();
-    assert_eq!((horizon.upto, horizon.moved_to), (61, 61));
+    assert_eq!((horizon.upto.get(), horizon.moved_to.get()), (61, 61));
     let node = Node::on(database, patient()).await;
     assert_eq!((format!("{:?}", node.log().await), node.state::<InventorySlot>(&slot).await), before);
     assert_eq!(walk(&node.database).await, proved);
     for limit in [1, 7, 60] {
-        let mut at = 0;
+        let mut at = Position::START;
         while let Some(event) = node.reader().log_after(at, limit).await.unwrap().last() {
             assert!(event.position <= at + limit as u64, "dense, page by page");
             at = event.position;
         }
-        assert_eq!(at, 61);
+        assert_eq!(at.get(), 61);
     }
     // as it was: 60 taken of 100
     for n in 60..100 {
@@ -66,7 +66,7 @@ async fn a_log_of_which_most_has_moved_reads_decides_and_proves_as_before() {
     }
     assert!(node.run(hold(&slot, "one-too-many", 1)).await.refusal.is_some());
     let (broken, end) = walk(&node.database).await;
-    assert_eq!((broken, end.position), (vec![], 101));
+    assert_eq!((broken, end.position.get()), (vec![], 101));
 }
 
 /// A log of one stream of nine events, of which the first seven stand in the archive.
@@ -87,7 +87,7 @@ async fn who_decided_before_events_moved_never_lands_in_their_place() {
     let mut number = 0;
     let mut append = async |expected, known| {
         number += 1;
-        appender.append(&batch(vec![group(vec![write("old", expected, "stale")]).knowing(known)]), number, None, false).await
+        appender.append(&batch(vec![group(vec![write("old", expected, "stale")]).knowing(Position::new(known))]), number, None, false).await
     };
     for (expected, known) in [(0, 0), (1, 1), (3, 3), (7, 7), (2, 0)] {
         assert_eq!(append(expected, known).await.unwrap().fallen, [0], "version {expected}, decided at {known}");
@@ -96,7 +96,7 @@ async fn who_decided_before_events_moved_never_lands_in_their_place() {
     for (expected, known) in [(8, 8), (0, 9)] {
         assert!(append(expected, known).await.unwrap_err().is_unique_violation(), "version {expected}, decided at {known}");
     }
-    let newest = batch(vec![group(vec![write("old", 9, "newest")]).knowing(9)]);
+    let newest = batch(vec![group(vec![write("old", 9, "newest")]).knowing(Position::new(9))]);
     assert!(appender.append(&newest, 99, None, false).await.unwrap().fallen.is_empty());
     let sequences: Vec<u64> = Reader::new(database.clone()).stream_after(&stream("old"), 0, 99).await.unwrap().iter().map(|e| e.sequence).collect();
     assert_eq!(sequences, (1..=10).collect::<Vec<_>>());
@@ -145,7 +145,7 @@ async fn the_horizon_waits_for_an_append_under_way_and_covers_what_that_has_adde
     let before = archive_horizon(&database).await.unwrap();
     let raising = tokio::spawn({
         let archiver = Archiver::connect(&database).await.unwrap();
-        async move { archiver.raise(1_000_000).await.unwrap() }
+        async move { archiver.raise(Position::new(1_000_000)).await.unwrap() }
     });
     let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
         WHERE l.locktype = 'advisory' AND NOT l.granted";
@@ -153,15 +153,15 @@ async fn the_horizon_waits_for_an_append_under_way_and_covers_what_that_has_adde
     appending.batch_execute(&format!("{INSERT} {}", values("old", 10))).await.unwrap();
     assert_eq!(archive_horizon(&database).await.unwrap(), before, "whoever appends must meet all rows, or see the horizon");
     appending.batch_execute("COMMIT").await.unwrap();
-    assert_eq!(raising.await.unwrap(), 10, "what was appended meanwhile is before it");
+    assert_eq!(raising.await.unwrap().get(), 10, "what was appended meanwhile is before it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_checked_for_its_group_that_knows_least() {
     let database = seven_of_nine_moved().await;
     let appender = Appender::connect(&database).await.unwrap();
-    let stale = || group(vec![write("old", 3, "stale")]).knowing(3);
-    let newest = |id| group(vec![write(id, 0, "newest")]).knowing(9);
+    let stale = || group(vec![write("old", 3, "stale")]).knowing(Position::new(3));
+    let newest = |id| group(vec![write(id, 0, "newest")]).knowing(Position::new(9));
     let appended = appender.append(&batch(vec![stale(), newest("a")]), 1, None, false).await.unwrap();
     assert_eq!(appended.fallen, [0], "what it would meet has moved");
     let appended = appender.append(&batch(vec![newest("b"), stale()]), 2, None, false).await.unwrap();
@@ -221,7 +221,7 @@ async fn bookings_go_on_while_their_own_history_moves_and_an_archiver_is_killed(
     while callers.iter().any(|caller| !caller.is_finished()) {
         let database = node.database.clone();
         let head = node.reader().head().await.unwrap();
-        let archiving = tokio::spawn(async move { archive(&database, head).await });
+        let archiving = tokio::spawn(async move { archive(&database, head.get()).await });
         tokio::time::sleep(Duration::from_millis(kills % 23)).await;
         // its connection ends wherever it is
         archiving.abort();
@@ -233,7 +233,7 @@ async fn bookings_go_on_while_their_own_history_moves_and_an_archiver_is_killed(
     archive(&node.database, 1_000_000).await;
     let log = node.log().await;
     assert_eq!(log.len(), 1_201, "after {kills} kills");
-    assert!(log.iter().zip(1..).all(|(event, n)| event.position == n && event.sequence == n), "dense, in one stream");
+    assert!(log.iter().zip(1..).all(|(event, n)| event.position.get() == n && event.sequence == n), "dense, in one stream");
     assert!(log.windows(2).all(|pair| pair[0].recorded_at <= pair[1].recorded_at && pair[0].recorded_at > Timestamp::UNIX_EPOCH));
     assert_eq!(walk(&node.database).await.0, []);
     assert_eq!(count(&node.database, "events").await, 2, "the ends of the one stream");

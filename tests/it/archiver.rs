@@ -1,6 +1,6 @@
 //! The archiver's role with `psql` in its hand: whatever it says to the database, the log stays whole and is told once.
 
-use jari_event_store::{Appender, ArchiveHorizon, Archiver, Database, PoolSettings, archive_horizon, migrate};
+use jari_event_store::{Appender, Archiver, Database, PoolSettings, Position, archive_horizon, migrate};
 use tokio_postgres::{Client, error::SqlState};
 
 use crate::{
@@ -8,6 +8,12 @@ use crate::{
     raw::{INSERT, batch, client, group, values, write},
     seal::{before, walk},
 };
+
+/// Up to where events may be in the archive, and up to where they are.
+async fn horizon(database: &Database) -> (u64, u64) {
+    let horizon = archive_horizon(database).await.unwrap();
+    (horizon.upto.get(), horizon.moved_to.get())
+}
 
 /// A log of one stream of five events, its owner, and the archiver.
 async fn log_and_archiver() -> (Database, Client, Client) {
@@ -123,7 +129,7 @@ async fn an_event_whose_copy_stands_in_the_archive_never_stays_in_its_place_as_w
     archiver.batch_execute(&format!("BEGIN; {all}; {gone}; COMMIT")).await.unwrap();
     assert_eq!(told(&owner).await, (2, 3, 5));
     let (broken, end) = walk(&database).await;
-    assert_eq!((broken, end.position), (vec![], 5));
+    assert_eq!((broken, end.position.get()), (vec![], 5));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +139,7 @@ async fn no_event_moves_from_beyond_the_horizon_by_which_appends_know_when_to_lo
     refused(&archiver, &move_all).await;
     // one who knows the first event alone meets the second, which is where it was
     let appender = Appender::connect(&database).await.unwrap();
-    let stale = || batch(vec![group(vec![write("old", 1, "stale")]).knowing(1)]);
+    let stale = || batch(vec![group(vec![write("old", 1, "stale")]).knowing(Position::new(1))]);
     assert!(appender.append(&stale(), 1, None, false).await.unwrap_err().is_unique_violation());
     archiver.batch_execute("SELECT raise_archive_horizon(3)").await.unwrap();
     refused(&archiver, &move_all).await;
@@ -157,7 +163,7 @@ async fn the_horizon_rises_to_where_the_log_ends_at_most_and_under_its_lock() {
     let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
         WHERE l.locktype = 'advisory' AND NOT l.granted";
     eventually("it waits for the log's lock", || async { owner.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 1 }).await;
-    assert_eq!(archive_horizon(&database).await.unwrap(), ArchiveHorizon { upto: 0, moved_to: 0 });
+    assert_eq!(horizon(&database).await, (0, 0));
     owner.batch_execute("COMMIT").await.unwrap();
     let archiver = raising.await.unwrap();
     refused(&archiver, "UPDATE archive_horizon SET upto = 4").await;
@@ -166,7 +172,7 @@ async fn the_horizon_rises_to_where_the_log_ends_at_most_and_under_its_lock() {
     archiver.batch_execute("SET lock_timeout = '60s'; SELECT archive_events(100)").await.unwrap();
     owner.batch_execute("COMMIT").await.unwrap();
     assert_eq!(told(&owner).await, (2, 3, 5));
-    assert_eq!(archive_horizon(&database).await.unwrap(), ArchiveHorizon { upto: 5, moved_to: 5 });
+    assert_eq!(horizon(&database).await, (5, 5));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,24 +202,23 @@ async fn a_horizon_that_was_set_by_hand_comes_to_where_it_must_be_while_others_a
         let archiver = client(&database).await;
         archiver.batch_execute("SET SESSION AUTHORIZATION jari_archiver").await.unwrap();
         archiver.batch_execute(&by_hand).await.unwrap();
-        assert_eq!(archive_horizon(&database).await.unwrap().moved_to, moved_to, "{by_hand}");
+        assert_eq!(horizon(&database).await.1, moved_to, "{by_hand}");
         // a backup reads, and an append is under way: neither waits
         let reading = client(&database).await;
         reading.batch_execute("BEGIN; SELECT * FROM archive_horizon, archived_events, events; SELECT lock_log_head()").await.unwrap();
         migrate(&database, None).await.unwrap();
         reading.batch_execute("COMMIT").await.unwrap();
-        let horizon = archive_horizon(&database).await.unwrap();
-        assert_eq!((horizon.upto, horizon.moved_to), becomes, "{by_hand}");
+        assert_eq!(horizon(&database).await, becomes, "{by_hand}");
         // a node and an archiver of before go on
-        let newest = batch(vec![group(vec![write("old", 5, "newest")]).knowing(5)]);
+        let newest = batch(vec![group(vec![write("old", 5, "newest")]).knowing(Position::new(5))]);
         assert_eq!(appender.append(&newest, 1, None, false).await.unwrap().fallen, [0; 0]);
         let archiver = Archiver::connect(&database).await.unwrap();
-        assert_eq!(archiver.raise(100).await.unwrap(), 6);
+        assert_eq!(archiver.raise(Position::new(100)).await.unwrap().get(), 6);
         // ends at the horizon
         while let piece = archiver.step().await.unwrap()
             && piece.reached < piece.upto
         {}
         let (broken, end) = walk(&database).await;
-        assert_eq!((broken, end.position), (vec![], 6), "{by_hand}");
+        assert_eq!((broken, end.position.get()), (vec![], 6), "{by_hand}");
     }
 }

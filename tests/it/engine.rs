@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jari_commands::engine::{CoreLimits, EngineSettings};
-use jari_domain::slot::InventorySlot;
+use jari_domain::{Position, slot::InventorySlot};
 use uuid::Uuid;
 
 use crate::{
@@ -96,7 +96,7 @@ async fn what_others_write_to_a_stream_is_known_before_the_next_decision_on_it()
     // versions 3 and 4: suspended, and resumed
     let id = slot.to_string();
     client(&node.database).await.batch_execute(&format!("{INSERT} {}, {}", values(&id, 3), values(&id, 4))).await.unwrap();
-    assert!(!node.tail.read(4, 1).await.unwrap().is_empty());
+    assert!(!node.tail.read(Position::new(4), 1).await.unwrap().is_empty());
     // while these wait for the log, the loop looks at what the tail has
     for n in 0..2 {
         assert_eq!(node.run(hold(&beside, &format!("h{n}"), 1)).await.refusal, None);

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use jari_event_store::{Database, PoolSettings, Reader};
+use jari_event_store::{Database, PoolSettings, Position, Reader};
 use jari_export::{Checked, ExportError, Exported, Format, Settings, StepManifest, check, check_chain, check_rows, export};
 use jari_proto::history::v1::ReadLogRequest;
 use parquet::{
@@ -94,12 +94,13 @@ async fn an_export_holds_each_event_once_and_goes_on_where_it_ended() {
     shop.on_sale("print", 50).await;
     some_orders(&shop, "first").await;
     let first = run(&shop.database, &folder.0, SMALL).await.unwrap();
-    assert_eq!((first.after, first.rows, first.position), (0, first.head, first.head));
+    assert_eq!((first.after, Position::new(first.rows), first.position), (Position::START, first.head, first.head));
     some_orders(&shop, "second").await;
     let second = run(&shop.database, &folder.0, SMALL).await.unwrap();
-    let head = shop.log().await.len() as u64;
-    assert_eq!((second.after, second.position, first.rows + second.rows), (first.position, head, head));
-    assert_eq!(positions(&folder.0), (1..=head).collect::<Vec<_>>());
+    let events = shop.log().await.len() as u64;
+    let head = Position::new(events);
+    assert_eq!((second.after, second.position, first.rows + second.rows), (first.position, head, events));
+    assert_eq!(positions(&folder.0), (1..=events).collect::<Vec<_>>());
 
     let steps = steps(&folder.0);
     assert!(steps.len() > 5 && steps.iter().all(|step| step.head.is_some()), "each step ends where the log's chain has a head");
@@ -110,7 +111,7 @@ async fn an_export_holds_each_event_once_and_goes_on_where_it_ended() {
 
     let mut checked = check(&folder.0).unwrap();
     check_chain(&Reader::new(shop.database.clone()), &mut checked).await.unwrap();
-    assert_eq!((checked.rows, checked.position, &checked.findings[..]), (head, head, &[][..]));
+    assert_eq!((checked.rows, checked.position, &checked.findings[..]), (events, head, &[][..]));
     assert_eq!(checked.heads.len(), steps.len());
     let again = run(&shop.database, &folder.0, SMALL).await.unwrap();
     assert_eq!((again.rows, again.files, again.position), (0, 0, head));
@@ -126,7 +127,7 @@ async fn lines_of_an_export_say_what_the_history_says() {
     shop.scrawl("Parcel", "parcel-1", 1).await;
     some_orders(&shop, "other").await;
     let done = run(&shop.database, &folder.0, Settings { format: Some(Format::Jsonl), ..SMALL }).await.unwrap();
-    assert_eq!(done.rows, done.position - 1, "what another program wrote for itself is not ours to tell");
+    assert_eq!(done.rows, done.position.previous().get(), "what another program wrote for itself is not ours to tell");
     let (events, _) = read(&shop, ReadLogRequest::default()).await;
     let mut lines = Vec::new();
     for file in steps(&folder.0).iter().flat_map(|step| &step.files) {
@@ -185,9 +186,9 @@ async fn of_two_exports_at_once_one_writes_and_the_other_is_told() {
     stop.cancel();
     let stopped = first.await.unwrap().unwrap();
     assert!(stopped.position < stopped.head, "{stopped:?}");
-    assert_eq!(positions(&folder.0), (1..=stopped.position).collect::<Vec<_>>(), "what was written when it was stopped is kept");
+    assert_eq!(positions(&folder.0), (1..=stopped.position.get()).collect::<Vec<_>>(), "what was written when it was stopped is kept");
     run(&node.database, &folder.0, SMALL).await.unwrap();
-    assert_eq!(positions(&folder.0), (1..=stopped.head).collect::<Vec<_>>());
+    assert_eq!(positions(&folder.0), (1..=stopped.head.get()).collect::<Vec<_>>());
     node.stop().await;
 }
 
@@ -217,7 +218,7 @@ async fn another_log_or_one_that_was_restored_is_never_mixed_in() {
 
     let restored = Node::on(pretender(&node.database).await, patient()).await;
     let refused = run(&restored.database, &folder.0, SMALL).await.unwrap_err();
-    assert!(matches!(refused, ExportError::LogBehind { exported, head: 0 } if exported == done.position), "{refused}");
+    assert!(matches!(refused, ExportError::LogBehind { exported, head: Position::START } if exported == done.position), "{refused}");
     let slot = restored.open_stock("poster", 999).await;
     restored.run(hold(&slot, "two", 1)).await;
     restored.run(hold(&slot, "three", 1)).await;
@@ -333,7 +334,7 @@ async fn a_row_that_was_forged_with_its_manifest_is_found_by_making_it_anew() {
     }
     run(&node.database, &folder.0, SMALL).await.unwrap();
     let done = run(&node.database, &lines.0, Settings { format: Some(Format::Jsonl), ..Settings::default() }).await.unwrap();
-    assert!(archive(&node.database, done.head).await > 0);
+    assert!(archive(&node.database, done.head.get()).await > 0);
     assert_eq!((proved(&node, &folder.0).await, proved(&node, &lines.0).await), (vec![], vec![]), "also where events have moved to the archive");
 
     // somebody who may write everywhere in the folder: the file, its digest, and the one manifest

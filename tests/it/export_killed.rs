@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jari_domain::Position;
 use jari_export::{Settings, check};
 
 use crate::{
@@ -52,7 +53,7 @@ fn how_far(folder: &Path) -> (usize, usize) {
 async fn an_export_that_is_killed_at_any_moment_goes_on_without_gap_or_repeat() {
     let (node, folder) = (Node::start().await, Folder::new("killed"));
     let slot = node.open_stock("poster", 1_000_000).await;
-    let (mut left, mut seen) = (0, 0);
+    let (mut left, mut seen) = (0, Position::START);
     for round in 0..KILLS {
         many(&node, &slot, 600).await;
         let began = how_far(&folder.0);
@@ -85,7 +86,7 @@ async fn an_export_that_is_killed_at_any_moment_goes_on_without_gap_or_repeat() 
     assert!(left >= KILLS / 4, "only {left} of {KILLS} kills came while files were on their way");
     let done = run(&node.database, &folder.0, STEPS).await.unwrap();
     assert_eq!(done.position, done.head);
-    assert_eq!(fault(&folder.0, done.head), None, "none twice, none missing");
+    assert_eq!(fault(&folder.0, done.head.get()), None, "none twice, none missing");
     let named = steps(&folder.0).iter().map(|step| step.files.len()).sum::<usize>();
     assert_eq!((data(&folder.0).len(), how_far(&folder.0).1), (named, 0), "nothing is left of those that were killed");
     assert_eq!(check(&folder.0).unwrap().findings, [""; 0]);

@@ -4,7 +4,7 @@ use std::{sync::Mutex, time::Duration};
 
 use jari_commands::engine::{Engine, EngineSettings, Origin, Outcome, UnitOfWork};
 use jari_domain::{
-    AnyState, Quantity, StreamId, Timestamp,
+    AnyState, Position, Quantity, StreamId, Timestamp,
     ids::{HoldId, PoolId, SlotId},
     registry::AsAggregate,
     slot::{InventorySlot, SlotCommand, Window},
@@ -116,9 +116,9 @@ impl Node {
 
     /// The whole log, proved to be dense and in order.
     pub async fn log(&self) -> Vec<RecordedEvent> {
-        let events = self.reader().log_after(0, 1_000_000).await.unwrap();
+        let events = self.reader().log_after(Position::START, 1_000_000).await.unwrap();
         for (n, event) in events.iter().enumerate() {
-            assert_eq!(event.position, n as u64 + 1, "positions are dense");
+            assert_eq!(event.position.get(), n as u64 + 1, "positions are dense");
         }
         assert!(events.windows(2).all(|w| w[0].recorded_at <= w[1].recorded_at), "time of recording never decreases");
         events

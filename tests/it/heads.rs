@@ -38,7 +38,7 @@ async fn check(database: &Database, settings: &SignerSettings) -> (Vec<u64>, Vec
     let (mut held, mut broken) = (Vec::new(), Vec::new());
     while let Some(checked) = check.step().await.unwrap() {
         match checked {
-            Checked::Holds(position) => held.push(position),
+            Checked::Holds(position) => held.push(position.get()),
             Checked::Broken(why) | Checked::CutOff(why) => broken.push(why),
         }
     }
@@ -50,7 +50,7 @@ pub async fn sign(database: &Database, settings: &SignerSettings) {
     let (head, log_id) = (newest_head(database).await.unwrap().position, ChainWalk::begin(database.clone()).await.unwrap().log_id());
     let (told, stop) = (watch::Sender::new(None), CancellationToken::new());
     let signer = HeadSigner::start(database.clone(), log_id, settings.clone(), told.clone(), stop.clone());
-    eventually("the head is signed", async || told.borrow().as_ref().is_some_and(|told| told.position.get() == head)).await;
+    eventually("the head is signed", async || told.borrow().as_ref().is_some_and(|told| told.position.to_position() == head)).await;
     // a log that stands still is not signed again
     tokio::time::sleep(settings.every * 3).await;
     stop.cancel();
@@ -89,7 +89,7 @@ async fn who_cuts_the_end_off_is_found_by_heads_from_before() {
     let settings = settings(folder.path());
     let database = signed(&settings).await;
     tamper(&client(&database).await, "DELETE FROM events WHERE position > 2; DELETE FROM batches WHERE first_position > 2").await;
-    assert_eq!(newest_head(&database).await.unwrap().position, 2);
+    assert_eq!(newest_head(&database).await.unwrap().position.get(), 2);
     let (held, broken) = check(&database, &settings).await;
     assert_eq!((held, broken.len()), (vec![1, 2], 2));
     assert!(broken[1].contains("the log ends at 2") && broken[1].contains("it reached 4"), "{broken:?}");

@@ -178,7 +178,7 @@ async fn a_time_is_taken_for_the_last_event_that_was_recorded_by_then() {
     for event in &log {
         for micros in [-1, 0, 1] {
             let time = event.recorded_at + jiff::SignedDuration::from_micros(micros);
-            let by = log.iter().rev().find(|event| event.recorded_at <= time).map(|event| event.position as i64);
+            let by = log.iter().rev().find(|event| event.recorded_at <= time).map(|event| event.position.to_i64());
             let told = as_of(&shop, product_named("poster"), at_time(time)).await;
             assert_eq!(told.as_ref().map(|told| told.position), by, "{time}");
             let same = as_of(&shop, product_named("poster"), at(by.unwrap_or(0))).await;

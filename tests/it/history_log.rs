@@ -36,7 +36,7 @@ async fn the_log_is_told_whole_and_filters_leave_what_they_name() {
     let (whole, end) = read(&shop, ReadLogRequest::default()).await;
     assert_eq!(end, log.len() as i64);
     for (event, stored) in whole.iter().zip(&log) {
-        let (position, version) = (stored.position as i64, stored.sequence as i64);
+        let (position, version) = (stored.position.to_i64(), stored.sequence as i64);
         assert_eq!((event.position, event.stream_version, event.time.unwrap()), (position, version, wire(stored.recorded_at)));
         assert_eq!((event.id.clone(), event.subject.ends_with(&*stored.aggregate_id)), (position.to_string(), true));
         assert_eq!(Some(event.correlation_id.as_str()), stored.metadata.correlation_id.as_deref());
@@ -83,7 +83,7 @@ async fn readings_from_moment_to_moment_tell_each_event_once() {
     let log = shop.log().await;
     let between = |after, until| ReadLogRequest { after, until, ..Default::default() };
     for middle in &log {
-        let (position, time) = (middle.position as i64, middle.recorded_at);
+        let (position, time) = (middle.position.to_i64(), middle.recorded_at);
         for moment in [at(position), at_time(time), at_time(time - jiff::SignedDuration::from_micros(1))] {
             let (mut told, reached) = read(&shop, between(None, moment)).await;
             let (rest, end) = read(&shop, between(moment, None)).await;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jari_contract::Topic;
-use jari_event_store::Reader;
+use jari_event_store::{Position, Reader};
 use jari_intake::{DeadLetters, Intake, IntakeSettings};
 use jari_proto::{
     operations::v1::{GetStatusRequest, IntakeState, ListRefusedCommandsRequest},
@@ -140,7 +140,7 @@ async fn nodes_that_are_killed_while_they_take_commands_lose_none_and_do_none_tw
     }
     let reader = Reader::new(database.clone());
     let cancelled = || async {
-        let log = reader.log_after(0, 1_000_000).await.unwrap();
+        let log = reader.log_after(Position::START, 1_000_000).await.unwrap();
         log.iter().filter(|event| event.event_type == "OrderCancelled").count() == ORDERS
     };
     eventually("all of them were placed and cancelled", cancelled).await;

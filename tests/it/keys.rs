@@ -119,7 +119,7 @@ impl Serving {
 
     /// What the order knows of persons, once the view has seen all that there is.
     pub async fn persons(&self, order_id: &str) -> Option<PersonalData> {
-        let head = i64::try_from(jari_event_store::Reader::new(self.database.clone()).head().await.unwrap()).unwrap();
+        let head = jari_event_store::Reader::new(self.database.clone()).head().await.unwrap().to_i64();
         let get = GetOrderRequest { order_id: order_id.into(), min_position: head };
         let with_order = || async { self.order_queries().get_order(get.clone()).await.unwrap().into_inner().order.unwrap().personal_data };
         let before = with_order().await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jari_event_store::{Lease, LeaseKeeper, ProcessStore, read_lease};
+use jari_event_store::{Lease, LeaseKeeper, Position, ProcessStore, read_lease};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -17,14 +17,17 @@ async fn what_a_process_remembers_is_never_overwritten_by_an_owner_before() {
     client(&database).await.batch_execute(&format!("{INSERT} {}", log.join(", "))).await.unwrap();
     let store = ProcessStore::new(database, "settlement");
     let entry = |key: &str, state: &str| vec![(key.to_owned(), state.to_owned())];
-    assert!(store.save(1, 10, &entry("a", "first"), &[]).await.unwrap());
-    assert!(store.save(2, 20, &entry("a", "second"), &[]).await.unwrap());
-    assert!(!store.save(1, 30, &entry("b", "late"), &["a".to_owned()]).await.unwrap(), "its owner is another by now");
+    assert!(store.save(1, Position::new(10), &entry("a", "first"), &[]).await.unwrap());
+    assert!(store.save(2, Position::new(20), &entry("a", "second"), &[]).await.unwrap());
+    assert!(!store.save(1, Position::new(30), &entry("b", "late"), &["a".to_owned()]).await.unwrap(), "its owner is another by now");
     let memory = store.load().await.unwrap();
-    assert_eq!((memory.position, memory.entries), (20, entry("a", "second")));
-    assert!(store.save(2, 30, &[], &["a".to_owned()]).await.unwrap(), "the owner goes on");
-    assert!(!store.save(2, 31, &entry("b", "ahead"), &[]).await.unwrap(), "the log does not reach so far: what comes there would never be folded");
-    assert_eq!(store.load().await.unwrap().position, 30);
+    assert_eq!((memory.position.get(), memory.entries), (20, entry("a", "second")));
+    assert!(store.save(2, Position::new(30), &[], &["a".to_owned()]).await.unwrap(), "the owner goes on");
+    assert!(
+        !store.save(2, Position::new(31), &entry("b", "ahead"), &[]).await.unwrap(),
+        "the log does not reach so far: what comes there would never be folded"
+    );
+    assert_eq!(store.load().await.unwrap().position.get(), 30);
 }
 
 #[tokio::test(flavor = "multi_thread")]

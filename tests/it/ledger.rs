@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use jari_commands::engine::Outcome;
 use jari_domain::{
-    AnyEvent, Decider, StreamId,
+    AnyEvent, Decider, Position, StreamId,
     ids::SlotId,
     slot::{Counts, InventorySlot, SlotEvent},
 };
@@ -15,9 +15,9 @@ pub struct Ledger {
     pub events: Vec<RecordedEvent>,
     pub state: InventorySlot,
     /// Position and counts after each event.
-    counts: Vec<(u64, Counts)>,
+    counts: Vec<(Position, Counts)>,
     /// Positions at which each hold was taken.
-    held: HashMap<String, Vec<u64>>,
+    held: HashMap<String, Vec<Position>>,
 }
 
 impl Ledger {
@@ -40,7 +40,7 @@ impl Ledger {
     }
 
     /// The counts as they were when the log's head was at `position`.
-    pub fn counts_at(&self, position: u64) -> Counts {
+    pub fn counts_at(&self, position: Position) -> Counts {
         let after = self.counts.partition_point(|(at, _)| *at <= position);
         if after == 0 { Counts::default() } else { self.counts[after - 1].1 }
     }
@@ -59,7 +59,7 @@ impl Ledger {
         match &told.refusal {
             None => assert_eq!(positions, [told.position], "{hold} was told that it has its units"),
             Some(refusal) => {
-                assert_eq!(positions, [0_u64; 0], "{hold} was refused");
+                assert_eq!(positions, [], "{hold} was refused");
                 assert!(["SLOT_HELD_BY_OTHERS", "SLOT_SOLD_OUT", "SLOT_INSUFFICIENT_UNITS"].contains(&&*refusal.code), "{hold}: {refusal:?}");
                 let counts = self.counts_at(told.position);
                 assert!(counts.available().get() < quantity, "{hold} was refused while units were free: {counts:?} at {}", told.position);

@@ -1,6 +1,6 @@
 //! One append: groups whole or not at all, closed over dependence, on the state that they were decided on.
 
-use jari_event_store::{Appender, LogError, Reader};
+use jari_event_store::{Appender, LogError, Position, Reader};
 use uuid::Uuid;
 
 use crate::{
@@ -24,12 +24,12 @@ async fn a_batch_decided_on_one_that_fell_lands_nothing_even_at_the_same_version
     assert_eq!(first.unwrap().fallen, [0]);
     assert!(second.unwrap().stale, "a batch of which a part fell did not land whole");
     let reader = Reader::new(database);
-    assert_eq!(reader.head().await.unwrap(), 1);
+    assert_eq!(reader.head().await.unwrap().get(), 1);
     let whole = batch(vec![group(vec![write("hot", 1, "sound")])]);
     let next = batch(vec![group(vec![write("hot", 2, "on it")])]);
     let (whole, next) = tokio::join!(biased; appender.append(&whole, 5, None, false), appender.append(&next, 6, Some(5), false));
     assert!(whole.unwrap().fallen.is_empty() && !next.unwrap().stale);
-    assert_eq!(reader.head().await.unwrap(), 3);
+    assert_eq!(reader.head().await.unwrap().get(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,8 +47,8 @@ async fn what_was_only_read_is_checked_and_falls_with_all_that_depends_on_it_and
     ];
     let appended = appender.append(&batch(groups), 1, None, false).await.unwrap();
     assert_eq!(appended.fallen, [1, 2, 3, 4]);
-    let events = Reader::new(database).log_after(1, 10).await.unwrap();
-    let landed: Vec<(&str, u64, u64)> = events.iter().map(|e| (&*e.aggregate_id, e.sequence, e.position)).collect();
+    let events = Reader::new(database).log_after(Position::new(1), 10).await.unwrap();
+    let landed: Vec<(&str, u64, u64)> = events.iter().map(|e| (&*e.aggregate_id, e.sequence, e.position.get())).collect();
     assert_eq!(landed, [("before", 1, 2), ("before", 2, 3)]);
 }
 
@@ -80,10 +80,10 @@ async fn an_id_that_is_recorded_falls_alone_and_nothing_of_its_batch_is_lost() {
     assert!(refused.is_unique_violation());
     let appended = appender.append(&again, 3, None, true).await.unwrap();
     assert_eq!((appended.repeated.clone(), appended.fallen.clone()), (vec![0], vec![0, 1]));
-    assert_eq!(appended.heads(&again), [None, None, Some(2)]);
+    assert_eq!(appended.heads(&again), [None, None, Some(Position::new(2))]);
     let reader = Reader::new(database);
     assert_eq!(reader.stream_after(&stream("c"), 0, 9).await.unwrap().len(), 1);
-    assert_eq!(reader.head().await.unwrap(), 2);
+    assert_eq!(reader.head().await.unwrap().get(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,7 +115,7 @@ async fn an_append_behind_an_event_from_the_future_is_recorded_no_earlier() {
     client(&database).await.batch_execute(&format!("{INSERT} {}", values("a", 2))).await.unwrap();
     let some = batch(vec![group(vec![read("a", 0)]), group(vec![write("c", 0, "lands")])]);
     assert_eq!(appender.append(&some, 2, None, false).await.unwrap().fallen, [0]);
-    let events = Reader::new(database).log_after(0, 9).await.unwrap();
+    let events = Reader::new(database).log_after(Position::START, 9).await.unwrap();
     assert_eq!((events.len(), events[1].recorded_at), (4, appended.recorded_at));
     assert!(events.windows(2).all(|pair| pair[0].recorded_at <= pair[1].recorded_at), "time of recording never decreases");
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use jari_event_store::{Database, PoolSettings, Reader};
+use jari_event_store::{Database, PoolSettings, Position, Reader};
 use jari_kafka::PrivateKafka;
 use jari_proto::{
     inventory::v1::SuspendSlotRequest,
@@ -69,14 +69,14 @@ impl Serving {
         self.operations().get_status(GetStatusRequest::default()).await.unwrap().into_inner().relay.unwrap()
     }
 
-    pub async fn head(&self) -> u64 {
+    pub async fn head(&self) -> Position {
         Reader::new(self.database.clone()).head().await.unwrap()
     }
 
     pub async fn until_relayed(&self) {
         eventually("everything is relayed", || async {
             let (status, head) = (self.relay().await, self.head().await);
-            status.state() == RelayState::Running && u64::try_from(status.position).unwrap() == head
+            status.state() == RelayState::Running && status.position == head.to_i64()
         })
         .await;
     }
@@ -94,7 +94,7 @@ impl Serving {
     pub async fn newest_told_head(&self, brokers: &str, prefix: &str) -> Option<i64> {
         let checkpoint = cluster(brokers, prefix).newest_checkpoint().await.ok().flatten()?;
         let checkpoint: Checkpoint = serde_json::from_slice(&checkpoint).unwrap();
-        Some(i64::try_from(checkpoint.head).unwrap())
+        Some(checkpoint.head.to_i64())
     }
 
     /// Whole topics beside the whole log.
@@ -150,7 +150,7 @@ async fn however_far_the_relay_is_behind_a_transaction_takes_no_more_events_than
     futures::future::join_all(placing).await;
     shop.node.relay_to(&brokers);
     shop.until_relayed().await;
-    let (transactions, head) = (shop.relay().await.transactions, i64::try_from(shop.head().await).unwrap());
+    let (transactions, head) = (shop.relay().await.transactions, shop.head().await.to_i64());
     assert!(head > 600 && transactions >= head / 10, "{transactions} transactions for {head} events");
     shop.node.stop().await;
 }
@@ -182,9 +182,9 @@ async fn signed_heads_follow_the_events_that_they_stand_for_and_are_told_once() 
         shop.until_relayed().await;
         // nothing more happens: the head is told without an event that would take it along
         eventually("the newest head is in its topic", || async {
-            let head = i64::try_from(shop.head().await).unwrap();
+            let head = shop.head().await.to_i64();
             let told = shop.newest_told_head(&brokers, &prefix).await;
-            told.is_some_and(|told| told == head) && signed().is_some_and(|signed| i64::try_from(signed.position.get()).unwrap() == head)
+            told.is_some_and(|told| told == head) && signed().is_some_and(|signed| signed.position.to_position().to_i64() == head)
         })
         .await;
         let audits = shop.audited(&brokers, &prefix).await;

@@ -7,7 +7,7 @@ use jari_commands::{
     engine::{CoreLimits, EngineSettings},
 };
 use jari_domain::{
-    AnyEvent, Decider, Quantity, StreamId, Timestamp,
+    AnyEvent, Decider, Position, Quantity, StreamId, Timestamp,
     ids::{HoldId, PoolId, SlotId},
     registry::AsAggregate,
     slot::{InventorySlot, SlotCommand, SlotEvent},
@@ -69,7 +69,7 @@ async fn a_hold_that_takes_the_room_of_thousands_has_it_while_others_go_on() {
     assert_eq!((slot.counts().held.get(), slot.open_holds()), (CROWD, 1));
     let log = node.log().await;
     let ends = log.iter().filter(|event| matches!(event.event(), Some(AnyEvent::InventorySlot(SlotEvent::HoldExpired { .. }))));
-    let (mut last, mut groups) = (0, BTreeMap::<_, usize>::new());
+    let (mut last, mut groups) = (Position::START, BTreeMap::<_, usize>::new());
     for end in ends {
         *groups.entry(end.decided_at()).or_default() += 1;
         last = end.position;

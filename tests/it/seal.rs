@@ -1,6 +1,6 @@
 //! The chain over the log: whoever wrote, and in whichever way, it stands; whatever is changed afterwards is found, by its batch.
 
-use jari_event_store::{Appender, Broken, ChainWalk, Database, HeadAt, PoolSettings, head_at, newest_head};
+use jari_event_store::{Appender, Broken, ChainWalk, Database, HeadAt, PoolSettings, Position, head_at, newest_head};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -25,6 +25,11 @@ pub async fn walk(database: &Database) -> (Vec<Broken>, HeadAt) {
         all.extend(broken);
     }
     (all, chain.at())
+}
+
+/// What is said of a batch of these positions that was changed.
+pub fn broken_batch(first: u64, last: u64) -> Broken {
+    Broken::Batch { first: Position::new(first), last: Position::new(last) }
 }
 
 /// Does as somebody does who has taken the database over.
@@ -59,15 +64,15 @@ async fn the_chain_stands_over_whatever_was_appended_by_whomever() {
     let database = database().await;
     let genesis = newest_head(&database).await.unwrap();
     assert_eq!(walk(&database).await, (vec![], genesis), "an empty log has a head of its own");
-    assert_eq!(genesis.position, 0);
+    assert_eq!(genesis.position, Position::START);
     five_batches(&database).await;
     let (broken, end) = walk(&database).await;
-    assert_eq!((broken, end.position), (vec![], 9));
+    assert_eq!((broken, end.position.get()), (vec![], 9));
     assert_eq!(newest_head(&database).await.unwrap(), end);
     for (position, is_an_end) in
         [(0, true), (1, false), (2, true), (3, true), (4, false), (5, true), (6, true), (7, false), (8, false), (9, true), (10, false)]
     {
-        assert_eq!(head_at(&database, position).await.unwrap().is_some(), is_an_end, "{position}");
+        assert_eq!(head_at(&database, Position::new(position)).await.unwrap().is_some(), is_an_end, "{position}");
     }
     let node = Node::on(database, patient()).await;
     let slot = node.open_stock("seats", 50).await;
@@ -76,7 +81,7 @@ async fn the_chain_stands_over_whatever_was_appended_by_whomever() {
     }
     let database = node.stop().await;
     let (broken, end) = walk(&database).await;
-    assert_eq!((broken, end.position), (vec![], 60));
+    assert_eq!((broken, end.position.get()), (vec![], 60));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +96,7 @@ async fn one_changed_byte_is_found_and_named_by_its_batch() {
     let client = five_batches(&database).await;
     let before = newest_head(&database).await.unwrap();
     client.batch_execute("CREATE TABLE kept AS SELECT * FROM batches").await.unwrap();
-    let (third, fifth) = (Broken::Batch { first: 4, last: 5 }, Broken::Batch { first: 7, last: 9 });
+    let (third, fifth) = (broken_batch(4, 5), broken_batch(7, 9));
     for (change, back, found) in [
         (
             "UPDATE events SET payload = replace(payload::text, 'lands', 'lends')::json WHERE position = 4",
@@ -145,18 +150,18 @@ async fn one_changed_byte_is_found_and_named_by_its_batch() {
         (
             "UPDATE batches SET event_count = 200 WHERE first_position = 3",
             "UPDATE batches SET event_count = 1 WHERE first_position = 3",
-            vec![Broken::Batch { first: 3, last: 3 }],
+            vec![broken_batch(3, 3)],
         ),
         (
             "UPDATE batches SET event_count = 2147483647 WHERE first_position = 7",
             "UPDATE batches SET event_count = 3 WHERE first_position = 7",
-            vec![Broken::Batch { first: 7, last: 2_147_483_653 }],
+            vec![broken_batch(7, 2_147_483_653)],
         ),
         // its own digest is wrong, and the one after it does not follow from it
         (
             "UPDATE batches SET chained_hash = sha256(chained_hash) WHERE first_position = 4",
             "UPDATE batches b SET chained_hash = k.chained_hash FROM kept k WHERE k.first_position = b.first_position",
-            vec![third.clone(), Broken::Batch { first: 6, last: 6 }],
+            vec![third.clone(), broken_batch(6, 6)],
         ),
     ] {
         tamper(&client, change).await;
@@ -172,11 +177,11 @@ async fn a_batch_that_was_taken_out_or_put_in_is_found_at_its_place() {
     let client = five_batches(&database).await;
     tamper(&client, "DELETE FROM events WHERE position = 6; DELETE FROM batches WHERE first_position = 6").await;
     let (broken, _) = walk(&database).await;
-    assert_eq!(broken, [Broken::Uncovered { due: 6, found: 7 }, Broken::Batch { first: 7, last: 9 }]);
+    assert_eq!(broken, [Broken::Uncovered { due: Position::new(6), found: Position::new(7) }, broken_batch(7, 9)]);
     tamper(&client, "UPDATE events SET position = position - 1 WHERE position > 6; UPDATE batches SET first_position = 6 WHERE first_position = 7")
         .await;
     let (broken, _) = walk(&database).await;
-    assert_eq!(broken, [Broken::Batch { first: 6, last: 8 }], "moved up to close the gap");
+    assert_eq!(broken, [broken_batch(6, 8)], "moved up to close the gap");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,9 +196,9 @@ async fn a_batch_of_as_many_events_as_the_configuration_allows_is_walked_whole()
     client.batch_execute(&many).await.unwrap();
     tamper(&client, CHAIN_ANEW).await;
     let (broken, end) = walk(&database).await;
-    assert_eq!((broken, end.position), (vec![], 9 + MANY));
+    assert_eq!((broken, end.position.get()), (vec![], 9 + MANY));
     tamper(&client, "UPDATE events SET metadata = '{ }' WHERE position = 150000").await;
-    assert_eq!(walk(&database).await.0, [Broken::Batch { first: 10, last: 9 + MANY }]);
+    assert_eq!(walk(&database).await.0, [broken_batch(10, 9 + MANY)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,14 +213,14 @@ async fn a_log_from_before_is_sealed_by_one_digest_and_goes_on_chained() {
     let database = Database::new(config, PoolSettings::patient()).unwrap();
     jari_event_store::migrate(&database, None).await.unwrap();
     let sealed = newest_head(&database).await.unwrap();
-    assert_eq!((sealed.position, walk(&database).await), (30, (vec![], sealed)));
+    assert_eq!((sealed.position.get(), walk(&database).await), (30, (vec![], sealed)));
     client.batch_execute(&format!("{INSERT} {}", values("old", 31))).await.unwrap();
     Appender::connect(&database).await.unwrap().append(&batch(vec![group(vec![write("new", 0, "x")])]), 1, None, false).await.unwrap();
     let (broken, end) = walk(&database).await;
-    assert_eq!((broken, end.position), (vec![], 32));
+    assert_eq!((broken, end.position.get()), (vec![], 32));
     tamper(&client, "UPDATE events SET recorded_at = recorded_at - interval '1 microsecond' WHERE position = 30").await;
-    assert_eq!(walk(&database).await.0, [Broken::Before { last: 30 }]);
-    let head = jari_event_store::head_at(&database, 30).await.unwrap();
+    assert_eq!(walk(&database).await.0, [Broken::Before { last: Position::new(30) }]);
+    let head = jari_event_store::head_at(&database, Position::new(30)).await.unwrap();
     assert_eq!(head, Some(sealed.head), "exports and heads up to the seal are proved against it");
 }
 
@@ -230,7 +235,7 @@ async fn the_first_append_after_the_seal_may_be_the_program_s() {
     jari_event_store::migrate(&database, None).await.unwrap();
     let appender = Appender::connect(&database).await.unwrap();
     let appended = appender.append(&batch(vec![group(vec![write("old", 1, "x")])]), 1, None, false).await.unwrap();
-    assert_eq!(appended.base, 1, "behind what was there");
-    assert_eq!(walk(&database).await.1.position, 2);
+    assert_eq!(appended.base.get(), 1, "behind what was there");
+    assert_eq!(walk(&database).await.1.position.get(), 2);
     assert_eq!(walk(&database).await.0, []);
 }

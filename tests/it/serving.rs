@@ -1,7 +1,7 @@
 //! A whole node, as `jari serve` runs it, on a port of its own; and clients of every service.
 
 use jari::{config::Config, node::Node};
-use jari_event_store::{Database, Reader, RecordedEvent};
+use jari_event_store::{Database, Position, Reader, RecordedEvent};
 use jari_proto::{
     availability::v1::{GetSlotRequest, SlotState, availability_service_client::AvailabilityServiceClient},
     history::v1::history_service_client::HistoryServiceClient,
@@ -119,7 +119,7 @@ impl Serving {
 
     /// The whole log.
     pub async fn log(&self) -> Vec<RecordedEvent> {
-        Reader::new(self.database.clone()).log_after(0, 1_000_000).await.unwrap()
+        Reader::new(self.database.clone()).log_after(Position::START, 1_000_000).await.unwrap()
     }
 
     /// Writes an event that nobody can read, as some other program might.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jari_commands::engine::ExecuteError;
-use jari_domain::slot::InventorySlot;
+use jari_domain::{Position, slot::InventorySlot};
 use jari_event_store::Reader;
 use jari_proto::order::v1::{OrderState, PlaceOrderRequest};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -60,6 +60,6 @@ async fn a_node_that_stops_says_so_to_who_sends_it_calls_before_the_last_call_is
     log.batch_execute("COMMIT").await.unwrap();
     assert_eq!(under_way.await.unwrap().unwrap().into_inner().order.unwrap().state(), OrderState::Accepted);
     stopped.await.unwrap();
-    let events = Reader::new(database).log_after(0, 1_000).await.unwrap();
+    let events = Reader::new(database).log_after(Position::START, 1_000).await.unwrap();
     assert_eq!(events.iter().filter(|event| &*event.event_type == "OrderPlaced").count(), 1);
 }

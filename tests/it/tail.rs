@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jari_event_store::{Appender, Batch, Database, LogTail, RecordedEvent, TailSettings};
+use jari_event_store::{Appender, Batch, Database, LogTail, Position, RecordedEvent, TailSettings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -33,11 +33,12 @@ impl Tail {
     }
 
     /// Reads from `after` to `until`, in pages of `limit`, and proves that each position comes once and in order.
-    async fn read(&self, mut after: u64, until: u64, limit: usize) {
-        while after < until {
+    async fn read(&self, after: u64, until: u64, limit: usize) {
+        let mut after = Position::new(after);
+        while after < Position::new(until) {
             let page = tokio::time::timeout(Duration::from_secs(30), self.tail.read(after, limit)).await;
             for event in page.unwrap_or_else(|_| panic!("nothing follows on {after}")).unwrap() {
-                assert_eq!(event.position, after + 1, "each position once and in order");
+                assert_eq!(event.position, after.next(), "each position once and in order");
                 after = event.position;
             }
         }
@@ -107,7 +108,7 @@ async fn a_notice_of_another_node_brings_all_that_is_missing_and_one_of_our_own_
     while !is_left && seen < 6 {
         let ours = append(&own, seen + 1).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
-        is_left = tail.tail.head() == seen;
+        is_left = tail.tail.head().get() == seen;
         tail.tail.offer(ours);
         tail.read(seen, seen + 1, 10).await;
         seen += 1;
@@ -153,7 +154,7 @@ async fn offers_for_which_there_is_no_room_are_read_from_the_log() {
     for number in 1..=400 {
         offers.push(append(&own, number).await);
     }
-    assert!(tail.tail.head() < 300, "but for what its first look may have found");
+    assert!(tail.tail.head().get() < 300, "but for what its first look may have found");
     offers.into_iter().for_each(|offer| tail.tail.offer(offer));
     tail.read(0, 400, 1_000).await;
     tail.end().await;
@@ -193,7 +194,7 @@ async fn the_tail_keeps_no_more_events_than_its_bound() {
         tail.tail.offer(append(&own, number).await);
     }
     tail.read(0, 30, 10).await;
-    assert_eq!(tail.tail.read_now(22, 100).await.unwrap().len(), 8, "from memory, which gives whatever it has");
-    assert_eq!(tail.tail.read_now(21, 100).await.unwrap().len(), 5, "from the database, a page at a time");
+    assert_eq!(tail.tail.read_now(Position::new(22), 100).await.unwrap().len(), 8, "from memory, which gives whatever it has");
+    assert_eq!(tail.tail.read_now(Position::new(21), 100).await.unwrap().len(), 5, "from the database, a page at a time");
     tail.end().await;
 }

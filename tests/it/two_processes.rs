@@ -10,7 +10,7 @@ use std::{
 };
 
 use jari::{client::Shop, config::Config, proof::Proof};
-use jari_domain::{AnyEvent, order::OrderEvent};
+use jari_domain::{AnyEvent, Position, order::OrderEvent};
 use jari_event_store::{Database, Reader};
 use jari_projections::{AsOf, Replay, digest_live, view_names};
 use jari_proto::{
@@ -189,11 +189,11 @@ async fn suffer(faults: &[&str]) {
 }
 
 /// Waits until all orders are settled, read by every view, and relayed; gives the head.
-async fn until_still(stage: &Stage, owner: usize) -> u64 {
+async fn until_still(stage: &Stage, owner: usize) -> Position {
     let reader = Reader::new(stage.database.clone());
     eventually("views and relay are level with the log", || async {
         let Some(status) = stage.nodes[owner].status().await else { return false };
-        let head = i64::try_from(reader.head().await.unwrap()).unwrap();
+        let head = reader.head().await.unwrap().to_i64();
         let settled = status.settlement.is_some_and(|settlement| settlement.queued_orders == 0 && settlement.parked_orders == 0);
         let relayed = status.relay.is_some_and(|relay| relay.state() == RelayState::Running && relay.position == head);
         settled && relayed && status.projections.iter().all(|view| view.position == head && view.quarantined_streams == 0)
@@ -203,9 +203,9 @@ async fn until_still(stage: &Stage, owner: usize) -> u64 {
 }
 
 /// The log in itself, what customers were told, every view, and the topics: all beside the log.
-async fn compare(stage: &Stage, told: &HashMap<String, OrderState>, head: u64) {
+async fn compare(stage: &Stage, told: &HashMap<String, OrderState>, head: Position) {
     let reader = Reader::new(stage.database.clone());
-    let events = reader.log_after(0, usize::try_from(head).unwrap()).await.unwrap();
+    let events = reader.log_after(Position::START, usize::try_from(head.get()).unwrap()).await.unwrap();
     let mut proof = Proof::default();
     let mut settled: HashMap<&str, Vec<OrderState>> = HashMap::new();
     for event in &events {

@@ -199,7 +199,7 @@ async fn whatever_a_slot_may_go_through_by_whichever_writer_is_no_finding() {
     assert!(archive(&log.database, 15).await > 10);
     let walk = log.walked().await;
     assert_eq!((walk.proof.finish(), walk.proof.events, walk.proof.streams()), (vec![], 19, 2), "the archive is read with the rest");
-    assert_eq!(walk.chain.at().position, 19);
+    assert_eq!(walk.chain.at().position.get(), 19);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,7 +20,7 @@ use jari::{
     node::Node,
 };
 use jari_benches::faults::{free_address, loop_until, say, signal_process, start_self};
-use jari_event_store::{Database, PoolSettings, Reader, migrate, read_lease};
+use jari_event_store::{Database, PoolSettings, Position, Reader, migrate, read_lease};
 use jari_kafka::PrivateKafka;
 use jari_postgres::{DataFolder, PrivatePostgres, Settings};
 use jari_proto::operations::v1::{GetStatusRequest, RelayState, RelayStatus, operations_service_client::OperationsServiceClient};
@@ -157,7 +157,7 @@ async fn prove(rounds: u32) -> anyhow::Result<()> {
     let reader = Reader::new(stage.database.clone());
     let head = loop_until(PATIENCE, || async {
         let (status, head) = (stage.relayed().await?, reader.head().await?);
-        if u64::try_from(status.position)? == head { Ok(head) } else { bail!("{} of {head} are relayed", status.position) }
+        if Position::try_from(status.position)? == head { Ok(head) } else { bail!("{} of {head} are relayed", status.position) }
     })
     .await?;
     let broken = compare(&stage, &reader, head).await?;
@@ -197,7 +197,7 @@ async fn call(addresses: [String; 2], stock: Arc<Stock>, over: Arc<AtomicBool>, 
 }
 
 /// Whole topics beside the whole log; counts what does not hold.
-async fn compare(stage: &Stage, reader: &Reader, head: u64) -> anyhow::Result<u64> {
+async fn compare(stage: &Stage, reader: &Reader, head: Position) -> anyhow::Result<u64> {
     let settings = config(&stage.addresses[0])?.relay_settings(&stage.kafka.brokers());
     let cluster = Cluster::new(settings.kafka, settings.patience);
     let log_id = reader.identity().await?.log_id;

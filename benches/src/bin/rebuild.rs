@@ -98,7 +98,7 @@ async fn write(bench: &Bench, what: &str, slots: usize, lasts: Duration) -> anyh
         let (before, began) = (reader.head().await?, Instant::now());
         (ours.in_process(slots, CLIENTS, lasts).await?, before, began)
     };
-    let (took, done) = (began.elapsed(), reader.head().await? - before);
+    let (took, done) = (began.elapsed(), reader.head().await?.since(before));
     ours.node.stop().await;
     Ok(Measured { per_second: done as f64 / took.as_secs_f64(), done, ..measured })
 }
@@ -119,7 +119,7 @@ async fn under_load(bench: &Bench, slots: usize, report: &mut Report) -> anyhow:
             // a piece of load after the other until the view is made
             let (done, made) = tokio::join!(load, async { tokio::time::timeout(LOAD, &mut made).await.ok() });
             ensure!(done.is_ok(), "the load broke");
-            grew += reader.head().await? - before;
+            grew += reader.head().await?.since(before);
             if let Some(made) = made {
                 break made?;
             }

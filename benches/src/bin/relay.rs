@@ -19,7 +19,7 @@ use jari_benches::{
     place::Bench,
     report::{Cell, Report},
 };
-use jari_event_store::Reader;
+use jari_event_store::{Position, Reader};
 use jari_kafka::PrivateKafka;
 use jari_proto::operations::v1::{GetStatusRequest, operations_service_client::OperationsServiceClient};
 use rdkafka::{
@@ -76,7 +76,7 @@ async fn main() -> anyhow::Result<()> {
     let head = Reader::new(bench.database.clone()).head().await?;
     ours.node.relay_to(&kafka.brokers());
     let took = caught_up(&ours, head).await?;
-    let done = head - before;
+    let done = head.since(before);
     let caught = Measured { per_second: done as f64 / took.as_secs_f64(), p50_ms: 0.0, p99_ms: 0.0, done, failed: 0 };
     let relayed = caught.per_second;
     report.add(Cell::of("relay-catchup", SLOTS, 1), caught);
@@ -94,7 +94,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// How long until the relay has reached `head`, from the moment at which it relays.
-async fn caught_up(ours: &Ours, head: u64) -> anyhow::Result<Duration> {
+async fn caught_up(ours: &Ours, head: Position) -> anyhow::Result<Duration> {
     let mut operations = OperationsServiceClient::connect(format!("http://{}", ours.address())).await?;
     let mut began = None;
     // Ends with the head; a relay that stands still is seen in the status that is printed.
@@ -104,7 +104,7 @@ async fn caught_up(ours: &Ours, head: u64) -> anyhow::Result<Duration> {
             began.get_or_insert_with(Instant::now);
         }
         anyhow::ensure!(status.code.is_empty(), "the relay stands still: {}", status.message);
-        if u64::try_from(status.position)? >= head {
+        if Position::try_from(status.position)? >= head {
             return Ok(began.map_or(Duration::ZERO, |began| began.elapsed()));
         }
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use jari_domain::{Refusal, StreamId, Timestamp};
+use jari_domain::{Position, Refusal, StreamId, Timestamp};
 use jari_event_store::{CommandKey, CommandRow, Group, LoadRequest, Metadata, RecordedEvent, StateSnapshot, StreamUse};
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
@@ -88,7 +88,7 @@ pub(super) struct Core {
     next_unit: u64,
     pub uses: u64,
     /// The last position of the log that was heard of: no state is older than that, or it is stale.
-    pub known: u64,
+    pub known: Position,
     /// Decided, not sent; with the number of its unit.
     pub pending: VecDeque<(u64, Group)>,
     pub flight: Flight,
@@ -109,7 +109,7 @@ impl Core {
             recent: RecentOutcomes::new(limits.recent_outcomes, now),
             next_unit: 0,
             uses: 0,
-            known: 0,
+            known: Position::START,
             pending: VecDeque::new(),
             flight: Flight::default(),
             effects: Effects::default(),

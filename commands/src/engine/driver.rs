@@ -229,7 +229,7 @@ impl Driver {
             }
             Answer::Linked(Link::OtherHistory { known }) => {
                 tracing::error!(
-                    known,
+                    known = known.get(),
                     "the log does not hold what it held: it was restored, or another database answers. This process ends, to begin anew with what is there"
                 );
                 self.is_void = true;

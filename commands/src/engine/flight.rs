@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use jari_domain::{StreamId, Timestamp};
+use jari_domain::{Position, StreamId, Timestamp};
 use jari_event_store::{Appended, Batch, Group, RecordedCommand, StateSnapshot};
 use rustc_hash::FxHashSet;
 
@@ -217,7 +217,7 @@ impl Core {
         self.evict();
     }
 
-    fn landed(&mut self, number: u64, mut group: Group, head: u64, appended: &Appended, now: Timestamp) {
+    fn landed(&mut self, number: u64, mut group: Group, head: Position, appended: &Appended, now: Timestamp) {
         let decided_at = group.metadata.decided_at.unwrap_or(appended.recorded_at);
         for used in &group.uses {
             let Some(cell) = self.cells.get_mut(&used.stream) else { continue };

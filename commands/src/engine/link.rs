@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jari_domain::Position;
 use jari_event_store::{Appender, Database, LogError, LogTail, Reader, RecordedEvent, within};
 
 /// Between two tries to reach the database, and before the first one after a connection that did nothing.
@@ -19,7 +20,7 @@ pub(super) enum Link {
     /// on a history that is no more.
     OtherHistory {
         /// The position that was heard of.
-        known: u64,
+        known: Position,
     },
 }
 
@@ -58,6 +59,6 @@ async fn attempt(old: &Appender, database: &Database, tail: &LogTail) -> Result<
     let place = |event: &RecordedEvent| (event.aggregate_type.clone(), event.aggregate_id.clone(), event.sequence, event.recorded_at);
     // A machine that slept has lost its connections by that: nothing is decided before it knows for how long.
     within(PATIENCE, tail.clock().ask(&Reader::new(database.clone()))).await?;
-    let holds = known == 0 || there.is_some_and(|there| newest.is_none_or(|newest| place(&newest) == place(&there)));
+    let holds = known == Position::START || there.is_some_and(|there| newest.is_none_or(|newest| place(&newest) == place(&there)));
     Ok(if holds { Link::Made(Box::new(new)) } else { Link::OtherHistory { known } })
 }

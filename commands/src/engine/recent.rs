@@ -114,6 +114,8 @@ pub(super) fn repeat(known: &RecordedCommand, origin: &Origin) -> Result<Outcome
 
 #[cfg(test)]
 mod tests {
+    use jari_domain::Position;
+
     use super::*;
 
     fn key(n: u64) -> CommandKey {
@@ -124,7 +126,7 @@ mod tests {
     fn the_oldest_outcome_is_forgotten_first_and_moves_the_horizon() {
         let at = |s| Timestamp::from_second(s).unwrap();
         let mut recent = RecentOutcomes::new(2, at(100));
-        let outcome = RecordedCommand { digest: [0; 16], position: 1, refusal: None };
+        let outcome = RecordedCommand { digest: [0; 16], position: Position::START.next(), refusal: None };
         for n in 1..=3 {
             recent.put(key(n), outcome.clone(), at(100 + n as i64));
         }
@@ -143,10 +145,10 @@ mod tests {
             for n in 0..5_000 {
                 // every other one comes twice
                 for _ in 0..=n % 2 {
-                    recent.put(key(n), RecordedCommand { digest: [0; 16], position: n, refusal: None }, at);
+                    recent.put(key(n), RecordedCommand { digest: [0; 16], position: Position::new(n), refusal: None }, at);
                 }
             }
-            let remembered: Vec<u64> = (0..5_000).filter_map(|n| recent.get(&key(n)).map(|outcome| outcome.position)).collect();
+            let remembered: Vec<u64> = (0..5_000).filter_map(|n| recent.get(&key(n)).map(|outcome| outcome.position.get())).collect();
             assert_eq!(remembered, (5_000 - most as u64..5_000).collect::<Vec<_>>());
             assert_eq!((recent.line.len(), recent.numbers.len()), (most, most));
         }

@@ -229,7 +229,7 @@ impl World {
                 let recorded = recorded.unwrap_or_else(|| panic!("{work:?} was acknowledged and is not recorded"));
                 assert_eq!((outcome.position, &outcome.refusal), (recorded.position, &recorded.refusal), "{work:?}");
                 assert_eq!(recorded.digest, call.digest, "{work:?} heard another command's outcome");
-                assert!(outcome.position <= self.model.log.len() as u64);
+                assert!(outcome.position <= self.model.head());
                 self.acknowledged += 1;
             }
             Err(ExecuteError::Contention { .. } | ExecuteError::LogRefused { .. }) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jari_domain::{
-    AnyEvent, AnyState, Decider, Quantity, StreamId, Timestamp,
+    AnyEvent, AnyState, Decider, Position, Quantity, StreamId, Timestamp,
     ids::{HoldId, OrderId, PoolId, SlotId},
     order::Order,
     slot::{InventorySlot, SlotCommand},
@@ -54,7 +54,12 @@ fn submit(core: &mut Core, work: impl UnitOfWork, key: CommandKey) -> Answer {
 }
 
 fn recorded(position: u64) -> RecordedCommand {
-    RecordedCommand { digest: [0; 16], position, refusal: None }
+    RecordedCommand { digest: [0; 16], position: Position::new(position), refusal: None }
+}
+
+/// The same, as whoever asked hears it.
+fn outcome_at(position: u64) -> Outcome {
+    Outcome { position: Position::new(position), refusal: None, events: Vec::new() }
 }
 
 fn slot(pool: &str) -> SlotId {
@@ -91,7 +96,7 @@ fn load(core: &mut Core, loaded: LoadedStream) {
 }
 
 fn land(departure: Departure, base: u64) -> (u64, Result<Appended, AppendFailure>) {
-    let appended = Appended { base, recorded_at: at(1), fallen: vec![], repeated: vec![], lease_lost: false, stale: false };
+    let appended = Appended { base: Position::new(base), recorded_at: at(1), fallen: vec![], repeated: vec![], lease_lost: false, stale: false };
     (departure.number, Ok(appended))
 }
 
@@ -103,7 +108,7 @@ fn fall(departure: Departure, repeated: bool) -> (u64, Result<Appended, AppendFa
 /// Every group of it falls.
 fn fall_all(departure: Departure, repeated: Vec<usize>) -> (u64, Result<Appended, AppendFailure>) {
     let fallen = (0..departure.batch.groups.len()).collect();
-    let appended = Appended { base: 9, recorded_at: at(1), fallen, repeated, lease_lost: false, stale: false };
+    let appended = Appended { base: Position::new(9), recorded_at: at(1), fallen, repeated, lease_lost: false, stale: false };
     (departure.number, Ok(appended))
 }
 
@@ -147,7 +152,7 @@ fn a_command_whose_stream_cannot_be_read_is_looked_up_before_it_hears_so() {
         assert_eq!(core.effects.lookups, [key(1)]);
         core.looked_up(&[key(1)], if was_done { vec![(key(1), recorded(7))] } else { vec![] }, at(1));
         let unreadable = ExecuteError::StreamUnreadable { stream: request.stream.to_string(), reason: "torn".into() };
-        let expected = if was_done { Ok(Outcome { position: 7, refusal: None, events: Vec::new() }) } else { Err(unreadable) };
+        let expected = if was_done { Ok(outcome_at(7)) } else { Err(unreadable) };
         assert_eq!(answer.try_recv().unwrap(), expected);
         assert!(core.units.is_empty());
     }
@@ -214,7 +219,7 @@ fn a_repeat_found_at_the_last_attempt_gives_its_recorded_outcome() {
     let (number, fallen) = fall(core.depart(at(1)).unwrap(), true);
     core.appended(number, fallen, at(1));
     core.looked_up(&[key(1)], vec![(key(1), recorded(7))], at(1));
-    assert_eq!(answer.try_recv().unwrap(), Ok(Outcome { position: 7, refusal: None, events: Vec::new() }));
+    assert_eq!(answer.try_recv().unwrap(), Ok(outcome_at(7)));
 }
 
 #[test]
@@ -229,8 +234,7 @@ fn a_command_that_fell_too_often_is_looked_up_before_it_hears_that_nothing_was_d
         assert_eq!(core.effects.lookups, [key(1)]);
         let outcome = recorded(7);
         core.looked_up(&[key(1)], if was_done { vec![(key(1), outcome)] } else { vec![] }, at(1));
-        let expected =
-            if was_done { Ok(Outcome { position: 7, refusal: None, events: Vec::new() }) } else { Err(ExecuteError::Contention { attempts: 1 }) };
+        let expected = if was_done { Ok(outcome_at(7)) } else { Err(ExecuteError::Contention { attempts: 1 }) };
         assert_eq!(answer.try_recv().unwrap(), expected);
     }
 }
@@ -317,7 +321,7 @@ fn more_outcomes_than_are_remembered_are_told_when_they_are_found_together() {
     let mut answers = [1, 2, 3].map(|n| ask(&mut core, hold("seats", "mine"), key(n)));
     let found = [1, 2, 3].map(|n| (key(n), recorded(n as u64)));
     core.looked_up(&[1, 2, 3].map(key), found.into(), at(1));
-    let positions = answers.each_mut().map(|answer| answer.try_recv().unwrap().unwrap().position);
+    let positions = answers.each_mut().map(|answer| answer.try_recv().unwrap().unwrap().position.get());
     assert_eq!(positions, [1, 2, 3]);
 }
 
@@ -337,7 +341,7 @@ fn who_asks_while_bad_input_is_looked_up_is_told_after_a_look_of_its_own() {
     assert!(second.try_recv().is_err(), "by now it may have been done");
     assert_eq!(core.effects.lookups, [key(1)]);
     core.looked_up(&[key(1)], vec![(key(1), recorded(7))], at(1));
-    assert_eq!(second.try_recv().unwrap().unwrap(), Outcome { position: 7, refusal: None, events: Vec::new() });
+    assert_eq!(second.try_recv().unwrap().unwrap(), outcome_at(7));
 }
 
 /// How many groups leave together, batch by batch, of five that wait.

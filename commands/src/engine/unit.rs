@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use jari_domain::{AnyEvent, AnyState, Refusal, StreamId, Timestamp, registry::AsAggregate};
+use jari_domain::{AnyEvent, AnyState, Position, Refusal, StreamId, Timestamp, registry::AsAggregate};
 use jari_event_store::{CommandKey, LeaseStamp, RecordedEvent};
 
 /// How a unit of work uses a stream.
@@ -108,7 +108,7 @@ pub struct Origin {
     /// The first command of the chain.
     pub correlation_id: Option<String>,
     /// Position of the event that caused it.
-    pub causation: Option<u64>,
+    pub causation: Option<Position>,
     /// W3C `traceparent`.
     pub trace: Option<String>,
 }
@@ -117,7 +117,7 @@ pub struct Origin {
 #[derive(Debug, Clone)]
 pub struct Outcome {
     /// The log's head when it was settled: a view that has seen it has seen the outcome.
-    pub position: u64,
+    pub position: Position,
     /// Present when it was refused.
     pub refusal: Option<Refusal>,
     /// What was recorded of it just now. Empty when it was refused; and for a repeat, which is told from the record: its streams may have gone on.

@@ -105,7 +105,7 @@ impl WriteContext {
         let outcome = self.engine.execute(work, origin).instrument(span.clone()).await;
         span.in_scope(|| {
             let (position, code) = match &outcome {
-                Ok(outcome) => (Some(outcome.position), outcome.refusal.as_ref().map(|refusal| refusal.code.as_str())),
+                Ok(outcome) => (Some(outcome.position.get()), outcome.refusal.as_ref().map(|refusal| refusal.code.as_str())),
                 Err(error) => (None, Some(error.code())),
             };
             let duration_us = began.and_then(|began| u64::try_from(began.elapsed().as_micros()).ok());
@@ -119,7 +119,7 @@ impl WriteContext {
         let outcome = self.execute(metadata, request_id, canonical, None, work).await?;
         match outcome.refusal {
             Some(refusal) => Err(self.refused(&refusal)),
-            None => Ok(jari_wire::signed(outcome.position)),
+            None => Ok(outcome.position.to_i64()),
         }
     }
 

@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use jari_domain::{
-    AnyEvent, Decider, Quantity, StreamId, Timestamp,
+    AnyEvent, Decider, Position, Quantity, StreamId, Timestamp,
     ids::{CustomerRef, OptionId, OrderId, ProductId, UnitId},
     order::{MAX_LINES, Order, OrderEvent, OrderStatus},
     product::{LineRequest, MAX_UNITS, UnitRequest},
 };
 use jari_event_store::{RecordedEvent, StreamWatch};
 use jari_proto::order::v1::{self as pb, order_service_server::OrderService};
-use jari_wire::{order::OrderTimes, personal::open, signed};
+use jari_wire::{order::OrderTimes, personal::open};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -115,7 +115,7 @@ impl OrderCommands {
     }
 
     /// Waits until the order is settled. When its placing lies further back than the watch, its stream has the answer already.
-    async fn settled(&self, answer: &mut Answer, watch: &mut StreamWatch, placed_at: u64) {
+    async fn settled(&self, answer: &mut Answer, watch: &mut StreamWatch, placed_at: Position) {
         let mut placed_seen = false;
         // Ends with the settlement; the caller's wait bounds it.
         loop {
@@ -159,7 +159,7 @@ impl OrderCommands {
 /// What the caller will hear.
 struct Answer {
     order_id: OrderId,
-    position: u64,
+    position: Position,
     /// The last event of the order's stream that is in here.
     seen: u64,
     order: Order,
@@ -167,7 +167,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn of(order_id: OrderId, position: u64) -> Self {
+    fn of(order_id: OrderId, position: Position) -> Self {
         Self { order_id, position, seen: 0, order: Order::default(), times: OrderTimes::default() }
     }
 
@@ -187,7 +187,7 @@ impl Answer {
 
     fn told(&self, now: Timestamp, personal_data: Option<pb::PersonalData>) -> pb::PlaceOrderResponse {
         let order = jari_wire::order::order(&self.order_id, &self.order, &self.times, now);
-        pb::PlaceOrderResponse { order: order.map(|order| pb::Order { personal_data, ..order }), position: signed(self.position) }
+        pb::PlaceOrderResponse { order: order.map(|order| pb::Order { personal_data, ..order }), position: self.position.to_i64() }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jari_domain::{
-    AnyEvent, Decider, Timestamp,
+    AnyEvent, Decider, Position, Timestamp,
     ids::{HoldId, OrderId, SlotId},
     order::{Order, OrderEvent},
     slot::{Holder, SlotEvent},
@@ -50,7 +50,7 @@ impl Key {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Open {
     /// In line since this position.
-    Waiting(u64),
+    Waiting(Position),
     /// Held.
     Until(End),
 }
@@ -67,7 +67,7 @@ pub(super) struct End {
 /// The event that set an end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Cause {
-    pub position: u64,
+    pub position: Position,
     pub correlation_id: Option<Box<str>>,
 }
 
@@ -111,9 +111,9 @@ fn by_settlement(event: &RecordedEvent) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Line {
     /// Folded up to here.
-    pub position: u64,
+    pub position: Position,
     open: FxHashMap<Key, Open>,
-    waiting: BTreeMap<u64, OrderId>,
+    waiting: BTreeMap<Position, OrderId>,
     ends: BTreeSet<(Timestamp, Key)>,
     changed: FxHashSet<Key>,
 }
@@ -234,7 +234,7 @@ impl Line {
     }
 
     /// Who waits, first in line first.
-    pub fn waiting(&self) -> impl Iterator<Item = (u64, &OrderId)> {
+    pub fn waiting(&self) -> impl Iterator<Item = (Position, &OrderId)> {
         self.waiting.iter().map(|(position, order)| (*position, order))
     }
 
@@ -244,7 +244,7 @@ impl Line {
     }
 
     /// Since when the order waits.
-    pub fn waiting_since(&self, order: &OrderId) -> Option<u64> {
+    pub fn waiting_since(&self, order: &OrderId) -> Option<Position> {
         match self.open.get(&Key::Order(order.clone())) {
             Some(Open::Waiting(position)) => Some(*position),
             Some(Open::Until(_)) | None => None,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use jari_domain::{
-    AnyEvent, StreamId, Timestamp,
+    AnyEvent, Position, StreamId, Timestamp,
     ids::OrderId,
     order::{Order, OrderEvent, OrderStatus, draws_of},
     registry::AsAggregate,
@@ -77,14 +77,14 @@ type Answer = (Task, Result<Outcome, ExecuteError>);
 
 /// Why an order was parked.
 struct Note {
-    position: u64,
+    position: Position,
     code: String,
     message: String,
 }
 
 /// What was put in line.
 enum Task {
-    Settle(OrderId, u64),
+    Settle(OrderId, Position),
     End(Key),
 }
 
@@ -123,7 +123,7 @@ impl Owner {
         let mut work =
             Work { line, parked, unnoted: BTreeMap::new(), answers: FuturesUnordered::new(), ends: 0, unrecorded: (0, String::new()), lease };
         // first those who were in line before: nobody behind them is looked at until they are in
-        let waiting: Vec<(u64, OrderId)> = work.line.waiting().map(|(position, order)| (position, order.clone())).collect();
+        let waiting: Vec<(Position, OrderId)> = work.line.waiting().map(|(position, order)| (position, order.clone())).collect();
         let looks = waiting.into_iter().map(|(position, order)| async move { (position, self.look(&order).await, order) });
         let mut found = futures::stream::iter(looks).buffered(LOOKS);
         while let Some((position, found, order)) = found.next().await {
@@ -210,7 +210,7 @@ impl Owner {
     }
 
     /// Settles an order that was in line when this owner began, or that was parked.
-    async fn resume(&self, work: &mut Work, order_id: OrderId, position: u64, found: Found) -> Result<(), LogError> {
+    async fn resume(&self, work: &mut Work, order_id: OrderId, position: Position, found: Found) -> Result<(), LogError> {
         let draws = match found.order {
             Some(Ok(loaded)) => match Order::of(&loaded.state) {
                 Some(order) if order.status() == OrderStatus::Placed => order.draws(),
@@ -292,8 +292,8 @@ impl Owner {
     }
 
     /// Puts an order aside; the line goes on.
-    async fn park(&self, work: &mut Work, order: &OrderId, position: u64, code: &str, message: &str) {
-        tracing::error!(%order, position, code, message, "an order could not be settled; it is parked");
+    async fn park(&self, work: &mut Work, order: &OrderId, position: Position, code: &str, message: &str) {
+        tracing::error!(%order, position = position.get(), code, message, "an order could not be settled; it is parked");
         work.parked.insert(order.clone());
         work.unnoted.insert(order.clone(), Note { position, code: code.to_owned(), message: recordable(message, MOST_MESSAGE_BYTES) });
         self.note(work).await;
@@ -318,7 +318,7 @@ impl Owner {
     /// Everybody who is noted as parked.
     async fn parked(&self) -> Result<FxHashSet<OrderId>, LogError> {
         let mut parked = FxHashSet::default();
-        let mut last = (0, String::new());
+        let mut last = (Position::START, String::new());
         // Ends with the notes: each round goes on after the last one.
         loop {
             let page = self.store.parked((last.0, &last.1), NOTES).await?;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use jari_domain::ids::OrderId;
+use jari_domain::{Position, ids::OrderId};
 use jari_event_store::{Database, Lease, LeaseKeeper, LogError, LogTail, ParkedWork, ProcessStore, Reader};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +75,7 @@ pub struct Settlement {
 }
 
 /// A parked order, and its place in line: the position that placed it.
-pub(super) type Parked = (OrderId, u64);
+pub(super) type Parked = (OrderId, Position);
 
 /// Why a parked order is not tried again. Nothing was done.
 #[derive(Debug, thiserror::Error)]
@@ -186,7 +186,7 @@ impl Settlement {
     ///
     /// # Errors
     /// [`LogError::Database`].
-    pub async fn parked(&self, after: (u64, &str), limit: u32) -> Result<Vec<ParkedWork>, LogError> {
+    pub async fn parked(&self, after: (Position, &str), limit: u32) -> Result<Vec<ParkedWork>, LogError> {
         self.store.database().in_time(self.store.parked(after, limit)).await
     }
 

@@ -65,7 +65,7 @@ impl Attributes {
 
     /// Of a signed head.
     pub(crate) fn of_head(head: &LogHeadSigned, source: &Arc<str>) -> Self {
-        let position = head.position.get();
+        let position = head.position.to_position();
         Self {
             id: format!("{position}.head"),
             source: source.clone(),

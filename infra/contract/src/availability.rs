@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use jari_domain::slot::{Sale, SlotEvent};
+use jari_domain::{
+    Position,
+    slot::{Sale, SlotEvent},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +61,7 @@ impl From<Sale> for SaleState {
 
 /// What integrators are told beside an event of the slot `id`. Nothing when the event changes nothing that can be booked (a hold that lasts longer
 /// or shorter), or is from before events said so of the slot after them.
-pub(crate) fn told(id: &Arc<str>, event: &SlotEvent, position: u64) -> Result<Option<Told>, Unfit> {
+pub(crate) fn told(id: &Arc<str>, event: &SlotEvent, position: Position) -> Result<Option<Told>, Unfit> {
     let Some(counts) = event.counts() else { return Ok(None) };
     // The id of a slot begins with its pool's, which cannot hold the sign. Another writer's may have none: then nobody knows the pool.
     let pool_id = id.split_once('@').map_or("", |(pool, _)| pool);
@@ -67,6 +70,6 @@ pub(crate) fn told(id: &Arc<str>, event: &SlotEvent, position: u64) -> Result<Op
         pool_id: pool_id.into(),
         counts: counts.try_into()?,
         sale_state: counts.sale.into(),
-        position: Int64::new(position, "positions have at most 63 bits")?,
+        position: Int64::new(position.get(), "positions have at most 63 bits")?,
     })))
 }

@@ -1,5 +1,7 @@
 //! Why an event of the log cannot be told.
 
+use jari_domain::Position;
+
 /// Nothing is guessed and nothing is skipped: whoever publishes stops here, and says so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContractError {
@@ -7,7 +9,7 @@ pub enum ContractError {
     #[error("the event at position {position} ({aggregate_type}/{event_type} {event_version}) cannot be read: {reason}")]
     Unreadable {
         /// Where it stands.
-        position: u64,
+        position: Position,
         /// As stored.
         aggregate_type: String,
         /// As stored.
@@ -21,7 +23,7 @@ pub enum ContractError {
     #[error("the event at position {position} has a value that the contract cannot carry: {what}")]
     OutOfRange {
         /// Where it stands.
-        position: u64,
+        position: Position,
         /// Which value, and what it must be.
         what: &'static str,
     },

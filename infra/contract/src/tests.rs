@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use jari_domain::{
-    AnyEvent, Currency, DecodeError, Money, Quantity,
+    AnyEvent, Currency, DecodeError, Money, Position, Quantity,
     ids::{CustomerRef, HoldId, PoolId},
     order::{OrderEvent, OrderStatus},
     registry::EVENT_TYPES,
@@ -121,7 +121,10 @@ fn an_id_that_no_header_can_carry_still_is_key_and_data() {
 
 #[test]
 fn the_text_of_sequences_sorts_as_the_log_does() {
-    let at = |position| publish(&RecordedEvent { position, ..order(OrderEvent::OrderConfirmed {}) })[0].attributes.sequence.clone().unwrap();
+    let at = |number| {
+        let event = RecordedEvent { position: Position::new(number), ..order(OrderEvent::OrderConfirmed {}) };
+        publish(&event)[0].attributes.sequence.clone().unwrap()
+    };
     assert!(at(9) < at(10) && at(99_999) < at(100_000) && at(10) < at(u64::MAX), "{} {}", at(9), at(u64::MAX));
 }
 

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use jari_domain::Quantity;
+use jari_domain::{Position, Quantity};
 use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
@@ -55,8 +55,20 @@ impl Int64 {
 
     /// A position of a log.
     #[must_use]
-    pub fn position(position: u64) -> Self {
-        Self(i64::try_from(position).expect("positions have at most 63 bits: the database numbers them so"))
+    pub fn position(position: Position) -> Self {
+        Self(i64::try_from(position.get()).expect("positions have at most 63 bits: the database numbers them so"))
+    }
+
+    /// An offset of a topic's partition.
+    #[must_use]
+    pub fn offset(offset: u64) -> Self {
+        Self(i64::try_from(offset).expect("offsets have at most 63 bits: Kafka numbers them so"))
+    }
+
+    /// The position that it is.
+    #[must_use]
+    pub fn to_position(self) -> Position {
+        Position::new(self.get())
     }
 
     /// The number: never negative.

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
+use jari_domain::Position;
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::{AsyncMessage, Client, Connection, Statement, types::ToSql};
@@ -10,7 +11,7 @@ use tokio_postgres::{AsyncMessage, Client, Connection, Statement, types::ToSql};
 use crate::{
     Batch, Body, Database, Group, LogError, RecordedEvent,
     read::READ_LOG,
-    record::{signed, timestamp, unsigned},
+    record::{signed, timestamp},
 };
 
 const APPEND: &str = "SELECT base, stamped_at, fallen, repeated, lease_lost, stale FROM append_batch($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,$30)";
@@ -27,8 +28,8 @@ const BACKEND: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WH
 /// What became of a batch.
 #[derive(Debug, Clone)]
 pub struct Appended {
-    /// The head before the batch: its first event is at `base + 1`.
-    pub base: u64,
+    /// The head before the batch: its first event stands right behind it.
+    pub base: Position,
     /// When it was recorded.
     pub recorded_at: Timestamp,
     /// Groups that did not land, counted from 0, ascending.
@@ -122,7 +123,7 @@ impl Appender {
         let row = self.client.query_one(&self.statement, &parameters).await?;
         let stale: bool = row.try_get(5)?;
         if stale {
-            let base = 0;
+            let base = Position::START;
             return Ok(Appended { base, recorded_at: Timestamp::UNIX_EPOCH, fallen: Vec::new(), repeated: Vec::new(), lease_lost: false, stale });
         }
         let indexes = |column: usize| -> Result<Vec<usize>, LogError> {
@@ -130,7 +131,7 @@ impl Appender {
             Ok(ordinals.unwrap_or_default().into_iter().filter_map(|o| usize::try_from(o - 1).ok()).collect())
         };
         Ok(Appended {
-            base: unsigned(row.try_get(0)?),
+            base: Position::from_i64(row.try_get(0)?),
             recorded_at: timestamp(row.try_get(1)?),
             fallen: indexes(2)?,
             repeated: indexes(3)?,
@@ -170,8 +171,8 @@ impl Appender {
     ///
     /// # Errors
     /// [`LogError::Database`].
-    pub async fn event_at(&self, position: u64) -> Result<Option<RecordedEvent>, LogError> {
-        let row = self.client.query_opt(READ_LOG, &[&signed(position.saturating_sub(1)), &1_i64]).await?;
+    pub async fn event_at(&self, position: Position) -> Result<Option<RecordedEvent>, LogError> {
+        let row = self.client.query_opt(READ_LOG, &[&position.previous().to_i64(), &1_i64]).await?;
         let event = row.as_ref().map(RecordedEvent::from_row).transpose()?;
         Ok(event.filter(|event| event.position == position))
     }
@@ -221,7 +222,7 @@ where
 impl Appended {
     /// Which groups landed, each with the log's head at its end. Only for a batch that is not stale.
     #[must_use]
-    pub fn heads(&self, batch: &Batch) -> Vec<Option<u64>> {
+    pub fn heads(&self, batch: &Batch) -> Vec<Option<Position>> {
         let mut fallen = self.fallen.iter().copied().peekable();
         let mut head = self.base;
         batch
@@ -232,22 +233,22 @@ impl Appended {
                 if fallen.next_if_eq(&g).is_some() {
                     return None;
                 }
-                head += group.event_count() as u64;
+                head = head + group.event_count() as u64;
                 Some(head)
             })
             .collect()
     }
 
     /// The events of a landed group as they now stand in the log. `head` is the group's from [`Appended::heads`].
-    pub fn recorded(&self, group: Group, head: u64) -> impl Iterator<Item = RecordedEvent> + use<> {
-        let first = head + 1 - group.event_count() as u64;
+    pub fn recorded(&self, group: Group, head: Position) -> impl Iterator<Item = RecordedEvent> + use<> {
+        let before = head.back(group.event_count() as u64);
         let (metadata, recorded_at) = (group.metadata, self.recorded_at);
         let numbered = group.uses.into_iter().flat_map(|used| {
             let stream = used.stream;
             used.events.into_iter().zip(used.expected + 1..).map(move |(event, sequence)| (stream.clone(), event, sequence))
         });
-        numbered.zip(first..).map(move |((stream, event, sequence), position)| RecordedEvent {
-            position,
+        numbered.zip(1..).map(move |((stream, event, sequence), nth)| RecordedEvent {
+            position: before + nth,
             aggregate_type: stream.aggregate_type.into(),
             aggregate_id: stream.aggregate_id,
             sequence,

@@ -1,9 +1,8 @@
 //! Old events move to the archive, a piece at a time, under a role of its own.
 
-use crate::{
-    Database, LogError,
-    record::{signed, unsigned},
-};
+use jari_domain::Position;
+
+use crate::{Database, LogError};
 
 const ROLE: &str = "SET ROLE jari_archiver";
 const RAISE: &str = "SELECT raise_archive_horizon($1)";
@@ -17,9 +16,9 @@ const PIECE: i32 = 2_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ArchiveHorizon {
     /// Up to here events may be in the archive.
-    pub upto: u64,
+    pub upto: Position,
     /// Up to here they are, but for the ends of their streams.
-    pub moved_to: u64,
+    pub moved_to: Position,
 }
 
 /// What one piece came to.
@@ -28,9 +27,9 @@ pub struct Archived {
     /// Events that moved.
     pub moved: u64,
     /// Everything up to here has been looked at.
-    pub reached: u64,
+    pub reached: Position,
     /// Where it ends.
-    pub upto: u64,
+    pub upto: Position,
 }
 
 /// Moves events. It may be stopped between any two pieces, and killed within one: another goes on.
@@ -54,8 +53,8 @@ impl Archiver {
     ///
     /// # Errors
     /// [`LogError::Database`].
-    pub async fn raise(&self, before: u64) -> Result<u64, LogError> {
-        Ok(unsigned(self.client.query_one(RAISE, &[&signed(before)]).await?.try_get(0)?))
+    pub async fn raise(&self, before: Position) -> Result<Position, LogError> {
+        Ok(Position::from_i64(self.client.query_one(RAISE, &[&before.to_i64()]).await?.try_get(0)?))
     }
 
     /// Moves the next piece. Done when it reached the end.
@@ -65,7 +64,8 @@ impl Archiver {
     pub async fn step(&self) -> Result<Archived, LogError> {
         let row = self.client.query_one(MOVE, &[&PIECE]).await?;
         let moved: i32 = row.try_get(0)?;
-        Ok(Archived { moved: u64::try_from(moved).unwrap_or(0), reached: unsigned(row.try_get(1)?), upto: unsigned(row.try_get(2)?) })
+        let (reached, upto) = (Position::from_i64(row.try_get(1)?), Position::from_i64(row.try_get(2)?));
+        Ok(Archived { moved: u64::try_from(moved).unwrap_or(0), reached, upto })
     }
 }
 
@@ -75,5 +75,5 @@ impl Archiver {
 /// [`LogError::Database`].
 pub async fn archive_horizon(database: &Database) -> Result<ArchiveHorizon, LogError> {
     let row = database.connection().await?.query_one(READ_HORIZON, &[]).await?;
-    Ok(ArchiveHorizon { upto: unsigned(row.try_get(0)?), moved_to: unsigned(row.try_get(1)?) })
+    Ok(ArchiveHorizon { upto: Position::from_i64(row.try_get(0)?), moved_to: Position::from_i64(row.try_get(1)?) })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jari_domain::{AnyEvent, Refusal, RefusalKind, StreamId};
+use jari_domain::{AnyEvent, Position, Refusal, RefusalKind, StreamId};
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
@@ -87,8 +87,9 @@ pub struct Group {
     metadata_json: String,
     /// [`event_digest`] of each event, one after the other.
     digests: Vec<u8>,
-    /// A position up to which its decider knew every event of its streams. 0, which is always safe, makes the database look for itself.
-    known: u64,
+    /// A position up to which its decider knew every event of its streams. [`Position::START`], which is always safe, makes the database look for
+    /// itself.
+    known: Position,
 }
 
 impl Group {
@@ -120,11 +121,11 @@ impl Group {
                 payloads.push(payload);
             }
         }
-        Ok(Self { uses, command, metadata, lease, payloads, metadata_json, digests, known: 0 })
+        Ok(Self { uses, command, metadata, lease, payloads, metadata_json, digests, known: Position::START })
     }
     /// Says up to which position its decider knew every event of its streams.
     #[must_use]
-    pub fn knowing(self, known: u64) -> Self {
+    pub fn knowing(self, known: Position) -> Self {
         Self { known, ..self }
     }
 
@@ -195,8 +196,8 @@ impl Batch {
     /// Lays the batch out for the database. A stream's expected version is its first group's; it must be checked there when its first
     /// use inserts nothing that the primary key could refuse.
     pub(crate) fn columns(&self) -> Columns<'_> {
-        let known = self.groups.iter().map(|group| group.known).min().unwrap_or(0);
-        let mut columns = Columns { known: crate::record::signed(known), ..Columns::default() };
+        let known = self.groups.iter().map(|group| group.known).min().unwrap_or_default();
+        let mut columns = Columns { known: known.to_i64(), ..Columns::default() };
         let mut index: FxHashMap<&StreamId, usize> = FxHashMap::default();
         let mut events = 0;
         for (g, group) in self.groups.iter().enumerate() {

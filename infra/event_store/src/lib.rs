@@ -31,6 +31,8 @@ pub use clock::Clock;
 pub use connect::{Database, PoolSettings, PoolUse};
 pub use cqrs::{LogContext, LogStore};
 pub use error::LogError;
+/// For whoever reads the log and must not know the domain.
+pub use jari_domain::Position;
 pub use lease::{Lease, LeaseKeeper, LeaseRow, read_lease};
 pub use migrate::migrate;
 pub use patience::within;

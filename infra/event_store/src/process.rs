@@ -1,5 +1,6 @@
 //! What processes remember, and what they could not do.
 
+use jari_domain::Position;
 use jiff::Timestamp;
 
 use crate::{
@@ -29,7 +30,7 @@ pub struct ProcessStore {
 #[derive(Debug, Clone, Default)]
 pub struct ProcessMemory {
     /// The log is folded up to here.
-    pub position: u64,
+    pub position: Position,
     /// By key.
     pub entries: Vec<(String, String)>,
 }
@@ -40,7 +41,7 @@ pub struct ParkedWork {
     /// Which: an order's id.
     pub key: String,
     /// The event that asks for it.
-    pub position: u64,
+    pub position: Position,
     /// The stable code of what stood in its way.
     pub code: String,
     /// For people.
@@ -64,17 +65,17 @@ impl ProcessStore {
         &self.database
     }
 
-    /// Everything that is remembered; empty, at position 0, before the first save.
+    /// Everything that is remembered; empty, at [`Position::START`], before the first save.
     ///
     /// # Errors
     /// [`LogError::Database`].
     pub async fn load(&self) -> Result<ProcessMemory, LogError> {
         let mut client = self.database.connection().await?;
         let transaction = client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::RepeatableRead).read_only(true).start().await?;
-        let position = transaction.query_opt(LOAD_CHECKPOINT, &[&self.process]).await?.map_or(Ok(0), |row| row.try_get(0))?;
+        let position = transaction.query_opt(LOAD_CHECKPOINT, &[&self.process]).await?.map(|row| row.try_get(0)).transpose()?;
         let rows = transaction.query(LOAD_MEMORY, &[&self.process]).await?;
         let entries = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, LogError>>()?;
-        Ok(ProcessMemory { position: unsigned(position), entries })
+        Ok(ProcessMemory { position: position.map_or(Position::START, Position::from_i64), entries })
     }
 
     /// Moves the checkpoint and the memory in one transaction. Says false when a newer owner has saved, or the log does not reach `position`: then
@@ -82,12 +83,12 @@ impl ProcessStore {
     ///
     /// # Errors
     /// [`LogError::Database`].
-    pub async fn save(&self, epoch: u64, position: u64, puts: &[(String, String)], drops: &[String]) -> Result<bool, LogError> {
+    pub async fn save(&self, epoch: u64, position: Position, puts: &[(String, String)], drops: &[String]) -> Result<bool, LogError> {
         let mut client = self.database.connection().await?;
         let transaction = client.transaction().await?;
         // it can be folded again from the log: its last saves need not survive a crash
         transaction.batch_execute("SET LOCAL synchronous_commit = off").await?;
-        if transaction.execute(SAVE_CHECKPOINT, &[&self.process, &signed(position), &signed(epoch)]).await? == 0 {
+        if transaction.execute(SAVE_CHECKPOINT, &[&self.process, &position.to_i64(), &signed(epoch)]).await? == 0 {
             return Ok(false);
         }
         let (keys, states): (Vec<&str>, Vec<&str>) = puts.iter().map(|(k, s)| (k.as_str(), s.as_str())).unzip();
@@ -101,9 +102,9 @@ impl ProcessStore {
     ///
     /// # Errors
     /// [`LogError::Database`].
-    pub async fn park(&self, key: &str, position: u64, code: &str, message: &str) -> Result<(), LogError> {
+    pub async fn park(&self, key: &str, position: Position, code: &str, message: &str) -> Result<(), LogError> {
         let client = self.database.connection().await?;
-        client.execute(PARK, &[&self.process, &key, &signed(position), &code, &message]).await?;
+        client.execute(PARK, &[&self.process, &key, &position.to_i64(), &code, &message]).await?;
         Ok(())
     }
 
@@ -121,23 +122,23 @@ impl ProcessStore {
     ///
     /// # Errors
     /// [`LogError::Database`].
-    pub async fn find_parked(&self, key: &str) -> Result<Option<u64>, LogError> {
+    pub async fn find_parked(&self, key: &str) -> Result<Option<Position>, LogError> {
         let client = self.database.connection().await?;
-        Ok(client.query_opt(FIND_PARKED, &[&self.process, &key]).await?.map(|row| row.try_get(0).map(unsigned)).transpose()?)
+        Ok(client.query_opt(FIND_PARKED, &[&self.process, &key]).await?.map(|row| row.try_get(0).map(Position::from_i64)).transpose()?)
     }
 
     /// What is parked, by position and key after `after`, at most `limit`.
     ///
     /// # Errors
     /// [`LogError::Database`].
-    pub async fn parked(&self, after: (u64, &str), limit: u32) -> Result<Vec<ParkedWork>, LogError> {
+    pub async fn parked(&self, after: (Position, &str), limit: u32) -> Result<Vec<ParkedWork>, LogError> {
         let client = self.database.connection().await?;
-        let rows = client.query(LIST_PARKED, &[&self.process, &signed(after.0), &after.1, &i64::from(limit)]).await?;
+        let rows = client.query(LIST_PARKED, &[&self.process, &after.0.to_i64(), &after.1, &i64::from(limit)]).await?;
         rows.iter()
             .map(|row| {
                 Ok(ParkedWork {
                     key: row.try_get(0)?,
-                    position: unsigned(row.try_get(1)?),
+                    position: Position::from_i64(row.try_get(1)?),
                     code: row.try_get(2)?,
                     message: row.try_get(3)?,
                     attempts: u32::try_from(row.try_get::<_, i32>(4)?).unwrap_or(0),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jari_domain::{AnyState, DecodeError, Refusal, StreamId};
+use jari_domain::{AnyState, DecodeError, Position, Refusal, StreamId};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -46,7 +46,7 @@ pub struct RecordedCommand {
     /// Keyed digest of the typed command.
     pub digest: [u8; 16],
     /// The log's head when it was settled: a view that has seen it has seen the outcome.
-    pub position: u64,
+    pub position: Position,
     /// Present when it was refused.
     pub refusal: Option<Refusal>,
 }
@@ -121,22 +121,22 @@ impl Reader {
         Ok(timestamp(self.database.connection().await?.query_one("SELECT clock_timestamp()", &[]).await?.try_get(0)?))
     }
 
-    /// The greatest position; 0 for an empty log.
+    /// The greatest position; [`Position::START`] for an empty log.
     ///
     /// # Errors
     /// [`LogError::Database`].
-    pub async fn head(&self) -> Result<u64, LogError> {
-        Ok(unsigned(self.database.connection().await?.query_one(READ_HEAD, &[]).await?.try_get(0)?))
+    pub async fn head(&self) -> Result<Position, LogError> {
+        Ok(Position::from_i64(self.database.connection().await?.query_one(READ_HEAD, &[]).await?.try_get(0)?))
     }
 
     /// Up to `limit` events after `after`, in order. Dense: whoever gets fewer has reached the head.
     ///
     /// # Errors
     /// [`LogError::Database`].
-    pub async fn log_after(&self, after: u64, limit: usize) -> Result<Vec<RecordedEvent>, LogError> {
+    pub async fn log_after(&self, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, LogError> {
         let client = self.database.connection().await?;
         let statement = client.prepare_cached(READ_LOG).await?;
-        let rows = client.query(&statement, &[&signed(after), &signed(limit as u64)]).await?;
+        let rows = client.query(&statement, &[&after.to_i64(), &signed(limit as u64)]).await?;
         rows.iter().map(RecordedEvent::from_row).collect()
     }
 
@@ -145,28 +145,29 @@ impl Reader {
     ///
     /// # Errors
     /// [`LogError::Database`].
-    pub async fn log_between(&self, after: u64, to: u64, types: &[&str]) -> Result<Vec<RecordedEvent>, LogError> {
+    pub async fn log_between(&self, after: Position, to: Position, types: &[&str]) -> Result<Vec<RecordedEvent>, LogError> {
         let client = self.database.connection().await?;
         let statement = client.prepare_cached(READ_RANGE).await?;
-        let rows = client.query(&statement, &[&signed(after), &signed(to), &types]).await?;
+        let rows = client.query(&statement, &[&after.to_i64(), &to.to_i64(), &types]).await?;
         rows.iter().map(RecordedEvent::from_row).collect()
     }
 
-    /// The last position that was recorded at or before `time`; 0 when there is none. Times of recording never fall from one position to the next, so
-    /// that halving finds it: at most one read by position for each bit of the head, and no index on times, which every append would have to write.
+    /// The last position that was recorded at or before `time`; [`Position::START`] when there is none. Times of recording never fall from one position
+    /// to the next, so that halving finds it: at most one read by position for each bit of the head, and no index on times, which every append would
+    /// have to write.
     ///
     /// # Errors
     /// [`LogError::Database`].
-    pub async fn last_recorded_by(&self, time: Timestamp) -> Result<u64, LogError> {
+    pub async fn last_recorded_by(&self, time: Timestamp) -> Result<Position, LogError> {
         let head = self.head().await?;
         let client = self.database.connection().await?;
         let statement = client.prepare_cached(RECORDED_AT).await?;
         // everything up to `by` was recorded by then; what stands at `later` was not
-        let (mut by, mut later) = (0, head + 1);
+        let (mut by, mut later) = (Position::START, head.next());
         // Ends when the two meet: each round halves what is between them.
-        while later - by > 1 {
-            let middle = by + (later - by) / 2;
-            match client.query_opt(&statement, &[&signed(middle)]).await? {
+        while later.since(by) > 1 {
+            let middle = by + later.since(by) / 2;
+            match client.query_opt(&statement, &[&middle.to_i64()]).await? {
                 Some(row) if timestamp(row.try_get(0)?) <= time => by = middle,
                 _ => later = middle,
             }
@@ -288,11 +289,11 @@ impl Reader {
     ///
     /// # Errors
     /// [`LogError::Database`].
-    pub async fn settled_at(&self, command_id: Uuid) -> Result<Vec<u64>, LogError> {
+    pub async fn settled_at(&self, command_id: Uuid) -> Result<Vec<Position>, LogError> {
         let client = self.database.connection().await?;
         let statement = client.prepare_cached(SETTLED_AT).await?;
         let rows = client.query(&statement, &[&command_id, &MOST_CALLERS]).await?;
-        rows.iter().map(|row| Ok(unsigned(row.try_get(0)?))).collect()
+        rows.iter().map(|row| Ok(Position::from_i64(row.try_get(0)?))).collect()
     }
 
     /// What became of these commands; one that is not recorded has no entry.
@@ -324,7 +325,7 @@ impl Reader {
                 let refusal = refusal.map(|text| serde_json::from_str(text).unwrap_or_else(|_| unreadable_refusal()));
                 let key = CommandKey { id: row.try_get(0)?, caller: row.try_get::<_, &str>(1)?.into() };
                 let digest = exactly(row.try_get(2)?, "the digest of a command")?;
-                Ok((key, Ok(RecordedCommand { digest, position: unsigned(row.try_get(3)?), refusal })))
+                Ok((key, Ok(RecordedCommand { digest, position: Position::from_i64(row.try_get(3)?), refusal })))
             })
             .collect()
     }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
-use jari_domain::{AnyEvent, DecodeError, StreamId, registry};
+use jari_domain::{AnyEvent, DecodeError, Position, StreamId, registry};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
@@ -44,7 +44,7 @@ pub struct Metadata {
 impl Metadata {
     /// The causing event's position.
     #[must_use]
-    pub fn causation_position(&self) -> Option<u64> {
+    pub fn causation_position(&self) -> Option<Position> {
         self.causation.as_deref()?.parse().ok()
     }
 }
@@ -71,8 +71,8 @@ pub enum Body {
 /// One event of the log.
 #[derive(Debug, Clone)]
 pub struct RecordedEvent {
-    /// Its place in the one order, from 1, dense.
-    pub position: u64,
+    /// Its place in the one order.
+    pub position: Position,
     /// As stored; `'static` when it is one of ours.
     pub aggregate_type: Cow<'static, str>,
     /// As stored.
@@ -148,7 +148,7 @@ impl RecordedEvent {
             _ => (Cow::Owned(event_type.to_owned()), Cow::Owned(event_version.to_owned())),
         };
         Ok(Self {
-            position: unsigned(row.try_get(0)?),
+            position: Position::from_i64(row.try_get(0)?),
             aggregate_type: registry::static_type(aggregate_type).map_or_else(|| Cow::Owned(aggregate_type.to_owned()), Cow::Borrowed),
             aggregate_id: row.try_get::<_, &str>(2)?.into(),
             sequence: unsigned(row.try_get(3)?),
@@ -162,12 +162,12 @@ impl RecordedEvent {
     }
 }
 
-/// PostgreSQL has no unsigned integers; positions, sequences and counts are never negative there (checked by the schema).
+/// PostgreSQL has no unsigned integers; sequences and counts are never negative there (checked by the schema).
 pub(crate) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-/// To what a `bigint` column takes. Positions and sequences cannot reach 2^63.
+/// To what a `bigint` column takes. Sequences and counts cannot reach 2^63.
 pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -5,13 +5,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use jari_domain::Position;
 use sha2::{Digest, Sha256};
 
 pub use self::walk::ChainWalk;
-use crate::{
-    Database, LogError,
-    record::{signed, unsigned},
-};
+use crate::{Database, LogError, record::signed};
 
 mod walk;
 
@@ -72,8 +70,9 @@ fn postgres_micros(at: SystemTime) -> i64 {
 /// Where the chain begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seal {
-    /// Events up to here were there before the log was chained: one digest stands for all of them. 0 for a log that was chained from its first event.
-    pub position: u64,
+    /// Events up to here were there before the log was chained: one digest stands for all of them. [`Position::START`] for a log that was chained
+    /// from its first event.
+    pub position: Position,
     /// The chain's first head.
     pub head: Head,
 }
@@ -82,7 +81,7 @@ pub struct Seal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadAt {
     /// Of the last event.
-    pub position: u64,
+    pub position: Position,
     /// After it.
     pub head: Head,
 }
@@ -94,37 +93,38 @@ pub enum Broken {
     #[error("positions 1 to {last}: not the events that were sealed when the log was chained")]
     Before {
         /// The last position of the seal.
-        last: u64,
+        last: Position,
     },
     /// An event of the batch, or its row, was changed after it was written.
     #[error("batch of positions {first} to {last}: its events are not those that were chained")]
     Batch {
         /// Its first position.
-        first: u64,
+        first: Position,
         /// Its last.
-        last: u64,
+        last: Position,
     },
     /// Events that no batch covers, or a batch that begins where it should not.
     #[error("position {due}: no batch begins here; the next begins at {found}")]
     Uncovered {
         /// Where one should begin.
-        due: u64,
+        due: Position,
         /// Where the next does.
-        found: u64,
+        found: Position,
     },
     /// Rows of batches that are there and cannot be had. What is behind them goes on from a head that nobody knows.
     #[error("positions {first} to {last}: their batches cannot be read, and nothing proves the batch behind them: {why}")]
     Unreadable {
         /// The first position that is not proved.
-        first: u64,
+        first: Position,
         /// The last one before a batch that can be read; at the end of the log its last.
-        last: u64,
+        last: Position,
         /// What the database says.
         why: String,
     },
 }
 
-/// Events that stand where no walk comes by, and every reader of a stream takes them for its own. As sources and positions, at most a page.
+/// Events that stand where no walk comes by, and every reader of a stream takes them for its own. As sources and numbers, since none is a
+/// position; at most a page.
 ///
 /// # Errors
 /// [`LogError`].
@@ -140,7 +140,7 @@ fn head_of(stored: Option<&[u8]>) -> Head {
 
 async fn read_seal(client: &deadpool_postgres::Object) -> Result<Seal, LogError> {
     let row = client.query_one(READ_SEAL, &[]).await?;
-    Ok(Seal { position: unsigned(row.try_get(0)?), head: head_of(row.try_get(1)?) })
+    Ok(Seal { position: Position::from_i64(row.try_get(0)?), head: head_of(row.try_get(1)?) })
 }
 
 /// The newest head.
@@ -151,24 +151,24 @@ pub async fn newest_head(database: &Database) -> Result<HeadAt, LogError> {
     let client = database.connection().await?;
     let newest = client.query_opt(READ_NEWEST, &[]).await?;
     let seal = read_seal(&client).await?;
-    match newest {
-        Some(row) if unsigned(row.try_get(0)?) > seal.position => Ok(HeadAt { position: unsigned(row.try_get(0)?), head: head_of(row.try_get(1)?) }),
-        _ => Ok(HeadAt { position: seal.position, head: seal.head }),
-    }
+    let sealed = HeadAt { position: seal.position, head: seal.head };
+    let Some(row) = newest else { return Ok(sealed) };
+    let position = Position::from_i64(row.try_get(0)?);
+    if position > seal.position { Ok(HeadAt { position, head: head_of(row.try_get(1)?) }) } else { Ok(sealed) }
 }
 
 /// The head after the event at `position`, when a batch ends there.
 ///
 /// # Errors
 /// [`LogError`].
-pub async fn head_at(database: &Database, position: u64) -> Result<Option<Head>, LogError> {
+pub async fn head_at(database: &Database, position: Position) -> Result<Option<Head>, LogError> {
     let client = database.connection().await?;
     let seal = read_seal(&client).await?;
     if position == seal.position {
         return Ok(Some(seal.head));
     }
     let statement = client.prepare_cached(READ_HEAD_AT).await?;
-    match client.query_opt(&statement, &[&signed(position)]).await? {
+    match client.query_opt(&statement, &[&position.to_i64()]).await? {
         Some(row) => Ok(Some(head_of(row.try_get(0)?))),
         None => Ok(None),
     }

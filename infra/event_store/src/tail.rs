@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures::StreamExt;
+use jari_domain::Position;
 use tokio::sync::{mpsc, watch};
 use tokio_postgres::AsyncMessage;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +42,7 @@ struct Ring {
     events: VecDeque<Arc<RecordedEvent>>,
     /// What they take: the sum of their [`RecordedEvent::bytes`].
     bytes: usize,
-    head: u64,
+    head: Position,
 }
 
 impl Ring {
@@ -64,7 +65,7 @@ impl Ring {
 #[derive(Clone)]
 pub struct LogTail {
     ring: Arc<RwLock<Ring>>,
-    head: watch::Receiver<u64>,
+    head: watch::Receiver<Position>,
     offers: mpsc::Sender<Vec<Arc<RecordedEvent>>>,
     woken: mpsc::Sender<()>,
     own: Arc<AtomicI32>,
@@ -114,7 +115,7 @@ impl LogTail {
 
     /// The greatest position that can be read here.
     #[must_use]
-    pub fn head(&self) -> u64 {
+    pub fn head(&self) -> Position {
         *self.head.borrow()
     }
 
@@ -126,14 +127,14 @@ impl LogTail {
 
     /// The head, and the event there when it came since the start and not long ago.
     #[must_use]
-    pub fn newest(&self) -> (u64, Option<Arc<RecordedEvent>>) {
+    pub fn newest(&self) -> (Position, Option<Arc<RecordedEvent>>) {
         let ring = self.ring.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         (ring.head, ring.events.back().cloned())
     }
 
     /// Follows [`LogTail::head`].
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<u64> {
+    pub fn watch(&self) -> watch::Receiver<Position> {
         self.head.clone()
     }
 
@@ -162,7 +163,7 @@ impl LogTail {
     ///
     /// # Errors
     /// [`LogError::Database`] when `after` lies behind what is kept in memory and the database does not answer.
-    pub async fn read(&self, after: u64, limit: usize) -> Result<Vec<Arc<RecordedEvent>>, LogError> {
+    pub async fn read(&self, after: Position, limit: usize) -> Result<Vec<Arc<RecordedEvent>>, LogError> {
         let mut head = self.head.clone();
         // The sender lives as long as the follower; when it is gone the process is ending, and the last read says what is there.
         let _ = head.wait_for(|head| *head > after).await;
@@ -173,7 +174,7 @@ impl LogTail {
     ///
     /// # Errors
     /// As [`LogTail::read`].
-    pub async fn read_now(&self, after: u64, limit: usize) -> Result<Vec<Arc<RecordedEvent>>, LogError> {
+    pub async fn read_now(&self, after: Position, limit: usize) -> Result<Vec<Arc<RecordedEvent>>, LogError> {
         let is_readable = |event: &Arc<RecordedEvent>| event.event().is_some() || event.stream().is_none();
         match self.in_memory(after, limit) {
             Some(events) if events.iter().all(is_readable) => Ok(events),
@@ -186,13 +187,14 @@ impl LogTail {
     /// Up to `limit` events after `after`, as they were read when they came; `None` when they are no longer in memory. For who needs to know which
     /// streams have moved, readable or not, and may not wait.
     #[must_use]
-    pub fn in_memory(&self, after: u64, limit: usize) -> Option<Vec<Arc<RecordedEvent>>> {
+    pub fn in_memory(&self, after: Position, limit: usize) -> Option<Vec<Arc<RecordedEvent>>> {
         let ring = self.ring.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let first = ring.head + 1 - ring.events.len() as u64;
-        if after >= ring.head {
+        let kept = ring.events.len() as u64;
+        let behind = ring.head.since(after);
+        if behind == 0 {
             Some(Vec::new())
-        } else if after + 1 >= first {
-            let skip = usize::try_from(after + 1 - first).unwrap_or(usize::MAX);
+        } else if behind <= kept {
+            let skip = usize::try_from(kept - behind).unwrap_or(usize::MAX);
             Some(ring.events.iter().skip(skip).take(limit).cloned().collect())
         } else {
             None
@@ -202,7 +204,7 @@ impl LogTail {
 
 struct Follower {
     ring: Arc<RwLock<Ring>>,
-    told: watch::Sender<u64>,
+    told: watch::Sender<Position>,
     reader: Reader,
     settings: TailSettings,
 }
@@ -235,7 +237,7 @@ impl Follower {
     fn take(&self, events: Vec<Arc<RecordedEvent>>) -> bool {
         let mut ring = self.ring.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         for event in events {
-            if event.position == ring.head + 1 {
+            if event.position == ring.head.next() {
                 ring.push(event);
             } else if event.position > ring.head {
                 return false;
@@ -305,13 +307,13 @@ mod tests {
     use crate::Body;
 
     /// An event of so many bytes that this program cannot read.
-    fn event(position: u64, bytes: usize) -> Arc<RecordedEvent> {
+    fn event(number: u64, bytes: usize) -> Arc<RecordedEvent> {
         let body = Body::Unreadable { payload: "x".repeat(bytes).into(), error: DecodeError::UnknownAggregate("Session".into()) };
         Arc::new(RecordedEvent {
-            position,
+            position: Position::new(number),
             aggregate_type: "Session".into(),
             aggregate_id: "one".into(),
-            sequence: position,
+            sequence: number,
             event_type: "SessionBegan".into(),
             event_version: "1.0".into(),
             body,
@@ -324,14 +326,14 @@ mod tests {
     fn what_is_kept_in_memory_is_bounded_in_events_and_in_bytes() {
         let mut ring = Ring::default();
         let settings = TailSettings { keep: 5, keep_bytes: 100_000, ..TailSettings::default() };
-        let mut kept = |position, bytes| {
-            ring.push(event(position, bytes));
+        let mut kept = |number, bytes| {
+            ring.push(event(number, bytes));
             ring.shorten(&settings);
-            assert_eq!((ring.head, ring.bytes), (position, ring.events.iter().map(|event| event.bytes()).sum()));
-            ring.events.iter().map(|event| event.position).collect::<Vec<_>>()
+            assert_eq!((ring.head.get(), ring.bytes), (number, ring.events.iter().map(|event| event.bytes()).sum()));
+            ring.events.iter().map(|event| event.position.get()).collect::<Vec<_>>()
         };
-        for position in 1..=5 {
-            assert_eq!(kept(position, 10), Vec::from_iter(1..=position));
+        for number in 1..=5 {
+            assert_eq!(kept(number, 10), Vec::from_iter(1..=number));
         }
         assert_eq!(kept(6, 10), [2, 3, 4, 5, 6], "so many");
         assert_eq!(kept(7, 90_000), [3, 4, 5, 6, 7]);

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use jari_domain::StreamId;
+use jari_domain::{Position, StreamId};
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ struct Registry {
     subscribers: Subscribers,
     next: u64,
     /// The last position that was handed out.
-    handed_out: u64,
+    handed_out: Position,
 }
 
 /// Hands events of the tail to those who watch their streams.
@@ -41,7 +41,7 @@ impl std::fmt::Debug for StreamWatchers {
 pub struct StreamWatch {
     stream: StreamId,
     number: u64,
-    after: u64,
+    after: Position,
     news: mpsc::Receiver<Arc<RecordedEvent>>,
     watchers: StreamWatchers,
 }
@@ -111,7 +111,7 @@ impl StreamWatchers {
 impl StreamWatch {
     /// It hears of what comes after this position. A view that has read less than this may lack events that it will never hear of.
     #[must_use]
-    pub fn after(&self) -> u64 {
+    pub fn after(&self) -> Position {
         self.after
     }
 

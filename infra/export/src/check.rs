@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use jari_event_store::{LogError, Reader, head_at};
+use jari_event_store::{LogError, Position, Reader, head_at};
 use uuid::Uuid;
 
 use crate::{
@@ -18,7 +18,7 @@ pub struct Checked {
     /// Of the log; `None` while nothing is exported.
     pub log_id: Option<Uuid>,
     /// The export ends here.
-    pub position: u64,
+    pub position: Position,
     /// Steps in it.
     pub steps: u64,
     /// Events in it.
@@ -26,7 +26,7 @@ pub struct Checked {
     /// Files in it.
     pub files: u64,
     /// Heads of the log's chain that its manifests name: position, and the head in hexadecimal.
-    pub heads: Vec<(u64, String)>,
+    pub heads: Vec<(Position, String)>,
     /// What is not as it should be, in words; empty when all is well.
     pub findings: Vec<String>,
 }

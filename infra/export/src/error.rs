@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use jari_contract::ContractError;
-use jari_event_store::LogError;
+use jari_event_store::{LogError, Position};
 use uuid::Uuid;
 
 /// An error of an export. Those that time does not mend say what to do.
@@ -51,9 +51,9 @@ pub enum ExportError {
     )]
     LogBehind {
         /// The manifest's.
-        exported: u64,
+        exported: Position,
         /// The log's last position.
-        head: u64,
+        head: Position,
     },
     /// The log holds another event where the export ends.
     #[error(
@@ -62,13 +62,13 @@ pub enum ExportError {
     )]
     LogDiffers {
         /// Where the export ends.
-        position: u64,
+        position: Position,
     },
     /// An event that cannot be told.
     #[error("the event at position {position} cannot be exported: {fault}. It is not skipped; a newer version of this program may know it")]
     Event {
         /// Where.
-        position: u64,
+        position: Position,
         /// Why.
         fault: Fault,
     },

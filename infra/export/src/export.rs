@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jari_event_store::{Reader, RecordedEvent, head_at};
+use jari_event_store::{Position, Reader, RecordedEvent, head_at};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -46,9 +46,9 @@ impl Default for Settings {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
     /// Everything up to here has been written, though not all of it is kept yet.
-    pub position: u64,
+    pub position: Position,
     /// Where this run ends: the log's head when it began.
-    pub head: u64,
+    pub head: Position,
     /// Since this run began.
     pub events_per_second: f64,
     /// Of the whole log, 0 to 100.
@@ -59,11 +59,11 @@ pub struct Progress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Exported {
     /// Where it went on.
-    pub after: u64,
+    pub after: Position,
     /// Everything up to here is exported, for ever.
-    pub position: u64,
+    pub position: Position,
     /// The log's head when it began; greater than `position` when it was stopped.
-    pub head: u64,
+    pub head: Position,
     /// Events written by this run.
     pub rows: u64,
     /// Files written by this run.
@@ -90,7 +90,7 @@ pub async fn export(
     let log_id = reader.identity().await?.log_id;
     let head = reader.head().await?;
     must_go_on(reader, log_id, head, &last).await?;
-    let after = last.as_ref().map_or(0, |(step, _)| step.position);
+    let after = last.as_ref().map_or(Position::START, |(step, _)| step.position);
     let mut exported = Exported { after, position: after, head, ..Exported::default() };
     let began = Instant::now();
     let mut step = Step::after(folder.clone(), log_id, format, last);
@@ -118,8 +118,8 @@ pub async fn export(
             }
         }
         let position = step.position();
-        let events_per_second = (position - after) as f64 / began.elapsed().as_secs_f64().max(1e-9);
-        progress(Progress { position, head, events_per_second, percent: position as f64 * 100.0 / head.max(1) as f64 });
+        let events_per_second = position.since(after) as f64 / began.elapsed().as_secs_f64().max(1e-9);
+        progress(Progress { position, head, events_per_second, percent: position.get() as f64 * 100.0 / head.get().max(1) as f64 });
         // an interruption need not wait for the pause
         tokio::select! { () = tokio::time::sleep(pause(&settings, count, read, asked.elapsed())) => {}, () = stop.cancelled() => {} }
     }
@@ -131,7 +131,7 @@ pub async fn export(
 }
 
 /// Whether this is the log that was exported before, and holds what was.
-async fn must_go_on(reader: &Reader, log_id: Uuid, head: u64, last: &Last) -> Result<(), ExportError> {
+async fn must_go_on(reader: &Reader, log_id: Uuid, head: Position, last: &Last) -> Result<(), ExportError> {
     let Some((step, _)) = last else { return Ok(()) };
     if step.log_id != log_id {
         return Err(ExportError::OtherLog { ours: log_id, theirs: step.log_id });
@@ -140,7 +140,7 @@ async fn must_go_on(reader: &Reader, log_id: Uuid, head: u64, last: &Last) -> Re
     if head < position {
         return Err(ExportError::LogBehind { exported: position, head });
     }
-    let there = reader.log_after(position - 1, 1).await?;
+    let there = reader.log_after(position.previous(), 1).await?;
     let is_there = there.first().is_some_and(|event| event.position == position && name_of(event) == step.event);
     let chained = head_at(reader.database(), position).await?.map(|head| hex(&head));
     if !is_there || (step.head.is_some() && step.head != chained) {

@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jari_event_store::Position;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::{
@@ -61,7 +62,7 @@ impl Folder {
         if known.is_none() {
             fs::write(&noted, format.name()).map_err(ExportError::file("write", &noted))?;
         }
-        folder.remove_unfinished(last.as_ref().map_or(0, |(step, _)| step.position))?;
+        folder.remove_unfinished(last.as_ref().map_or(Position::START, |(step, _)| step.position))?;
         Ok((folder, format, last))
     }
 
@@ -100,7 +101,7 @@ impl Folder {
 
     /// Whatever a run that was killed left behind: what it was writing, and files of a step without a manifest. Those hold positions after the last
     /// step; all others stay.
-    fn remove_unfinished(&self, kept: u64) -> Result<(), ExportError> {
+    fn remove_unfinished(&self, kept: Position) -> Result<(), ExportError> {
         let writing = self.root.join(UNFINISHED);
         for name in entries(&writing)? {
             remove(&writing.join(name))?;
@@ -113,7 +114,7 @@ impl Folder {
 }
 
 /// Below a day: files, or folders of files.
-fn remove_after(folder: &Path, kept: u64) -> Result<(), ExportError> {
+fn remove_after(folder: &Path, kept: Position) -> Result<(), ExportError> {
     for name in entries(folder)? {
         let path = folder.join(&name);
         if path.is_dir() {
@@ -147,11 +148,11 @@ pub(crate) fn steps(root: &Path) -> Result<Vec<PathBuf>, ExportError> {
     let folder = root.join(MANIFEST);
     let mut names = entries(&folder)?;
     names.sort_unstable();
-    let mut after = 0;
+    let mut after = Position::START;
     for name in &names {
         let wrong = |what: &str| ExportError::Manifest { path: folder.join(name), what: what.to_owned() };
         let (first, last) = parse_span(name).ok_or_else(|| wrong("is no manifest"))?;
-        if first != after + 1 || last < first {
+        if first != after.next() || last < first {
             return Err(wrong(&format!("does not follow on position {after}: a manifest is missing, or one is too many")));
         }
         after = last;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use jari_contract::PublicMessage;
+use jari_event_store::Position;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -18,7 +19,7 @@ use crate::{
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Line<'a> {
-    position: u64,
+    position: Position,
     time: &'a str,
     r#type: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]

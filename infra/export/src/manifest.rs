@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use jari_event_store::RecordedEvent;
+use jari_event_store::{Position, RecordedEvent};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -47,10 +47,10 @@ pub struct StepManifest {
     pub log_id: Uuid,
     /// How its files are written.
     pub format: Format,
-    /// Everything up to here stands in the steps before; 0 for the first.
-    pub after: u64,
+    /// Everything up to here stands in the steps before; [`Position::START`] for the first.
+    pub after: Position,
     /// Everything up to here stands in this step or before.
-    pub position: u64,
+    pub position: Position,
     /// Events in this step's files. Fewer than positions where other programs wrote streams of their own into the log.
     pub rows: u64,
     /// When the last event was recorded: RFC 3339, UTC, microseconds.
@@ -81,9 +81,9 @@ pub struct FileEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_schema: Option<String>,
     /// Of its first event.
-    pub first_position: u64,
+    pub first_position: Position,
     /// Of its last event.
-    pub last_position: u64,
+    pub last_position: Position,
     /// Events in it.
     pub rows: u64,
     /// Its length.
@@ -95,7 +95,7 @@ pub struct FileEntry {
 impl StepManifest {
     /// `00000000000000000001-00000000000000500000.json`: the positions that it tells of; sorted by name they are in order.
     pub(crate) fn name(&self) -> String {
-        format!("{}.json", span(self.after + 1, self.position))
+        format!("{}.json", span(self.after.next(), self.position))
     }
 
     /// As it is stored.
@@ -114,7 +114,7 @@ impl StepManifest {
             return Err(wrong(format!("is of version {}, and this program knows {VERSION}", step.version)));
         }
         if path.file_name().is_none_or(|name| name != step.name().as_str()) {
-            return Err(wrong(format!("tells of positions {} to {}, which its name does not", step.after + 1, step.position)));
+            return Err(wrong(format!("tells of positions {} to {}, which its name does not", step.after.next(), step.position)));
         }
         Ok((step, digest(&bytes)))
     }
@@ -125,12 +125,12 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
 }
 
 /// Positions as they stand in names of files.
-pub(crate) fn span(first: u64, last: u64) -> String {
+pub(crate) fn span(first: Position, last: Position) -> String {
     format!("{first:020}-{last:020}")
 }
 
 /// The positions in a file's name.
-pub(crate) fn parse_span(name: &str) -> Option<(u64, u64)> {
+pub(crate) fn parse_span(name: &str) -> Option<(Position, Position)> {
     let (first, last) = name.split_once('.')?.0.split_once('-')?;
     let number = |digits: &str| (digits.len() == 20).then(|| digits.parse().ok())?;
     Some((number(first)?, number(last)?))

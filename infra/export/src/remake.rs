@@ -79,7 +79,7 @@ async fn remake(reader: &Reader, log_id: Uuid, step: &StepManifest, last: Last) 
 }
 
 fn differences(step: &StepManifest, made: Option<&StepManifest>) -> Vec<String> {
-    let positions = format!("positions {} to {}", step.after + 1, step.position);
+    let positions = format!("positions {} to {}", step.after.next(), step.position);
     let Some(made) = made else { return vec![format!("{positions}: the log does not hold them")] };
     let files = step.files.iter().filter(|file| !made.files.contains(file));
     let mut found: Vec<String> = files.map(|file| format!("{}: the log makes another file of these events", file.path)).collect();

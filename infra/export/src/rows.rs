@@ -2,7 +2,7 @@
 //! (S. Melnik and others, "Dremel", 2010).
 
 use jari_contract::Attributes;
-use jari_event_store::RecordedEvent;
+use jari_event_store::{Position, RecordedEvent};
 use jiff::Timestamp;
 use parquet::data_type::ByteArray;
 use serde_json::Value;
@@ -49,7 +49,7 @@ pub(crate) struct Column {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     /// In the log.
-    pub position: u64,
+    pub position: Position,
     /// In its stream.
     pub version: u64,
     /// When it was recorded.
@@ -107,12 +107,11 @@ impl Rows {
     fn every(&mut self, place: Place, attributes: &Attributes) {
         let causation = attributes.causation_id.as_deref().and_then(|id| id.parse::<i64>().ok());
         let text = |text: Option<&str>| text.map(|text| ByteArray::from(text.as_bytes().to_vec()));
-        let number = |number: u64| Some(One::Int64(i64::try_from(number).unwrap_or(i64::MAX)));
         let every: [Option<One>; EVERY.len()] = [
-            number(place.position),
+            Some(One::Int64(place.position.to_i64())),
             Some(One::Int64(micros(place.time))),
             text(attributes.subject.as_deref()).map(One::Text),
-            number(place.version),
+            Some(One::Int64(i64::try_from(place.version).unwrap_or(i64::MAX))),
             text(attributes.correlation_id.as_deref()).map(One::Text),
             causation.map(One::Int64),
             text(attributes.trace_parent.as_deref()).map(One::Text),

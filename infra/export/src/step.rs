@@ -7,7 +7,7 @@ use std::{
 };
 
 use jari_contract::{PublicMessage, PublicType, Publisher, Topic, public_events};
-use jari_event_store::RecordedEvent;
+use jari_event_store::{Position, RecordedEvent};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use uuid::Uuid;
 
@@ -33,10 +33,10 @@ pub(crate) struct Step {
     publisher: Publisher,
     log_id: Uuid,
     format: Format,
-    after: u64,
+    after: Position,
     previous: Option<String>,
     /// The last event that was looked at: its position, time and name.
-    last: Option<(u64, Timestamp, String)>,
+    last: Option<(Position, Timestamp, String)>,
     day: Date,
     /// By type; all under "" where they stand in one file.
     open: BTreeMap<&'static str, Open>,
@@ -50,8 +50,8 @@ pub(crate) struct Step {
 struct Open {
     path: PathBuf,
     of: Option<&'static PublicType>,
-    first: u64,
-    last: u64,
+    first: Position,
+    last: Position,
     rows: u64,
     writing: Writing,
 }
@@ -68,7 +68,7 @@ impl Step {
             publisher: Publisher::new(log_id),
             log_id,
             format,
-            after: last.as_ref().map_or(0, |(step, _)| step.position),
+            after: last.as_ref().map_or(Position::START, |(step, _)| step.position),
             previous: last.map(|(_, digest)| digest),
             last: None,
             day: Date::ZERO,
@@ -80,7 +80,7 @@ impl Step {
     }
 
     /// Everything up to here has been taken.
-    pub fn position(&self) -> u64 {
+    pub fn position(&self) -> Position {
         self.last.as_ref().map_or(self.after, |(position, ..)| *position)
     }
 
@@ -91,7 +91,7 @@ impl Step {
 
     /// Positions that were taken.
     pub fn len(&self) -> u64 {
-        self.position() - self.after
+        self.position().since(self.after)
     }
 
     /// Takes the next event of the log.
@@ -136,7 +136,7 @@ impl Step {
         self.bound()
     }
 
-    fn create(&mut self, key: &str, first: u64) -> Result<Open, ExportError> {
+    fn create(&mut self, key: &str, first: Position) -> Result<Open, ExportError> {
         self.files += 1;
         let path = self.folder.unfinished(&self.files.to_string());
         let (of, writing) = match self.format {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use jari_contract::{Attributes, PublicMessage, PublicType, public_events};
-use jari_domain::{AnyEvent, order::OrderEvent};
+use jari_domain::{AnyEvent, Position, order::OrderEvent};
 use jari_event_store::{Body, RecordedEvent};
 use jiff::Timestamp;
 use parquet::{
@@ -56,7 +56,7 @@ fn through(of: &'static PublicType, messages: &[PublicMessage]) -> (Vec<Row>, Ve
     let mut table = Table::create(&path, of, fields, "urn:uuid:01980000-0000-7000-8000-000000000001").unwrap();
     let mut errors = Vec::new();
     for (n, message) in messages.iter().enumerate() {
-        errors.extend(table.take(Place { position: n as u64 + 1, version: 3, time: TIME.parse().unwrap() }, message, &path).err());
+        errors.extend(table.take(Place { position: Position::new(n as u64 + 1), version: 3, time: TIME.parse().unwrap() }, message, &path).err());
         if n % 2 == 1 {
             table.write_group(&path).unwrap();
         }
@@ -190,7 +190,9 @@ fn an_event_that_does_not_fit_leaves_no_trace_in_its_table() {
     let wrong = PublicMessage { data: serde_json::to_vec(&wrong).unwrap(), ..message.clone() };
     let (rows, errors) = through(of, &[message.clone(), wrong, message]);
     assert_eq!(rows.iter().map(|row| group(row)["position"].clone()).collect::<Vec<_>>(), ["1", "3"]);
-    assert!(matches!(&errors[..], [ExportError::Event { position: 2, fault }] if fault.to_string().contains("minorUnits is \"lots\"")), "{errors:?}");
+    let [ExportError::Event { position, fault }] = &errors[..] else { panic!("{errors:?}") };
+    assert_eq!(*position, Position::new(2));
+    assert!(fault.to_string().contains("minorUnits is \"lots\""), "{fault}");
     assert_eq!(group(&rows[0])["lines"], group(&rows[1])["lines"]);
 }
 
@@ -204,14 +206,14 @@ fn a_folder_stays_in_the_format_of_its_first_run_however_that_ended() {
     assert_eq!(take(Some(Format::Parquet)), Err("EXPORT_FOLDER_INVALID"));
 }
 
-/// The event at this position of a log, recorded at this time.
-fn recorded(position: u64, at: &str, said: OrderEvent) -> RecordedEvent {
+/// The event with this number in a log, recorded at this time.
+fn recorded(number: u64, at: &str, said: OrderEvent) -> RecordedEvent {
     let event = AnyEvent::Order(said);
     RecordedEvent {
-        position,
+        position: Position::new(number),
         aggregate_type: "Order".into(),
         aggregate_id: "o-1".into(),
-        sequence: position,
+        sequence: number,
         event_type: event.event_type().into(),
         event_version: event.event_version().into(),
         body: Body::Known(event),
@@ -220,7 +222,7 @@ fn recorded(position: u64, at: &str, said: OrderEvent) -> RecordedEvent {
     }
 }
 
-/// The positions in a file, by what stands in it.
+/// The positions in a file, by what stands in it, as numbers.
 fn positions(path: &Path, format: Format) -> Vec<u64> {
     match format {
         Format::Parquet => {
@@ -257,11 +259,12 @@ fn a_step_over_midnight_has_each_event_once_in_the_folder_of_its_day() {
         let mut days = BTreeMap::<&str, Vec<u64>>::new();
         for file in &manifest.files {
             let found = positions(&here.path().join(&file.path), format);
-            assert_eq!((file.rows, file.first_position, file.last_position), (found.len() as u64, found[0], found[found.len() - 1]), "{}", file.path);
+            let told = (file.rows, file.first_position.get(), file.last_position.get());
+            assert_eq!(told, (found.len() as u64, found[0], found[found.len() - 1]), "{}", file.path);
             days.entry(file.path.split('/').next().unwrap()).or_default().extend(found);
         }
         days.values_mut().for_each(|day| day.sort_unstable());
         assert_eq!(days, BTreeMap::from([("day=2026-12-24", vec![1, 2]), ("day=2026-12-25", vec![3, 4, 5])]), "{}", format.name());
-        assert_eq!((manifest.after, manifest.position, manifest.rows), (0, 5, 5));
+        assert_eq!((manifest.after, manifest.position, manifest.rows), (Position::START, Position::new(5), 5));
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use jari_contract::LogHeadSigned;
-use jari_event_store::{Database, head_at};
+use jari_event_store::{Database, Position, head_at};
 use uuid::Uuid;
 
 use crate::{HeadsError, Trusted};
@@ -19,7 +19,7 @@ const LONGEST_BYTES: usize = 4_096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Checked {
     /// The log has this head at this position.
-    Holds(u64),
+    Holds(Position),
     /// It does not, or the line proves nothing: why.
     Broken(String),
     /// The last line was cut off, as by a crash while it was written: it says nothing, and the signer takes it away before it writes again.
@@ -32,7 +32,7 @@ pub struct HeadsCheck {
     database: Database,
     log_id: Uuid,
     /// The last position of the walk: the chain has proved itself up to here.
-    walked: u64,
+    walked: Position,
     trusted: Trusted,
     path: PathBuf,
     lines: BufReader<File>,
@@ -47,7 +47,7 @@ impl HeadsCheck {
     ///
     /// # Errors
     /// [`HeadsError::File`].
-    pub fn open(path: &Path, trusted: Trusted, database: Database, log_id: Uuid, walked: u64) -> Result<Self, HeadsError> {
+    pub fn open(path: &Path, trusted: Trusted, database: Database, log_id: Uuid, walked: Position) -> Result<Self, HeadsError> {
         let file = File::open(path).map_err(HeadsError::file(path))?;
         Ok(Self { database, log_id, walked, trusted, path: path.to_owned(), lines: BufReader::new(file), line: 0, heads: 0, is_over: false })
     }
@@ -72,7 +72,7 @@ impl HeadsCheck {
             }));
         };
         self.heads += 1;
-        let position = head.position.get();
+        let position = head.position.to_position();
         let broken = self.fault(&head, position).await?;
         Ok(Some(broken.map_or(Checked::Holds(position), |why| Checked::Broken(format!("{at}: {why}")))))
     }
@@ -89,7 +89,7 @@ impl HeadsCheck {
     }
 
     /// Why the head does not hold.
-    async fn fault(&self, head: &LogHeadSigned, position: u64) -> Result<Option<String>, HeadsError> {
+    async fn fault(&self, head: &LogHeadSigned, position: Position) -> Result<Option<String>, HeadsError> {
         if !self.trusted.signed(head) {
             return Ok(Some("not signed with a key that is trusted here".into()));
         }

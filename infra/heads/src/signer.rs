@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use jari_contract::LogHeadSigned;
-use jari_event_store::{Database, newest_head};
+use jari_event_store::{Database, Position, newest_head};
 use jiff::Timestamp;
 use tokio::{sync::watch, task::JoinHandle, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -87,7 +87,7 @@ impl HeadSigner {
         }
         let Some((key, file)) = &mut self.file else { return Ok(()) };
         let at = self.database.in_time(newest_head(&self.database)).await?;
-        let signed = self.told.borrow().as_ref().map_or(0, |last| last.position.get());
+        let signed = self.told.borrow().as_ref().map_or(Position::START, |last| last.position.to_position());
         if at.position <= signed {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use jari_contract::LogHeadSigned;
-use jari_event_store::HeadAt;
+use jari_event_store::{HeadAt, Position};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -36,7 +36,7 @@ fn whatever_is_changed_of_a_head_its_signature_no_longer_holds() {
     let trusted = trusting(ITS_PUBLIC);
     let changes: [fn(&mut LogHeadSigned); 6] = [
         |head| head.log_id = Uuid::nil().to_string(),
-        |head| head.position = jari_contract::value::Int64::position(4_712),
+        |head| head.position = jari_contract::value::Int64::position(Position::new(4_712)),
         |head| head.head = head.head.replace('9', "8"),
         |head| head.signed_at = head.signed_at.replace("30.5", "30.6"),
         |head| head.signature = head.signature.replacen('w', "x", 1),
@@ -88,7 +88,8 @@ fn keys_of_openssl_are_read_and_what_is_none_is_named() {
 fn heads(count: u64) -> Vec<LogHeadSigned> {
     let folder = tempfile::tempdir().unwrap();
     let key = SigningKey::open(&folder.path().join("key")).unwrap();
-    (1..=count).map(|position| key.sign(Uuid::nil(), HeadAt { position, head: [7; 32] }, jiff::Timestamp::UNIX_EPOCH)).collect()
+    let at = |number| HeadAt { position: Position::new(number), head: [7; 32] };
+    (1..=count).map(|number| key.sign(Uuid::nil(), at(number), jiff::Timestamp::UNIX_EPOCH)).collect()
 }
 
 #[test]

@@ -8,12 +8,14 @@
 //!
 //! Whatever stands behind a bound is not passed over in silence: the answer says that the chain may go on.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Bound,
+};
 
-use jari_domain::{AnyEvent, Decider, ids::OrderId, order::Order, slot::SlotEvent};
+use jari_domain::{AnyEvent, Decider, Position, ids::OrderId, order::Order, slot::SlotEvent};
 use jari_event_store::{Metadata, RecordedEvent};
 use jari_proto::history::v1::{Event, TraceCausesRequest, TraceCausesResponse, trace_causes_request::Origin};
-use jari_wire::signed;
 use uuid::Uuid;
 
 use crate::{
@@ -40,7 +42,7 @@ const NEIGHBOURS: usize = 256;
 /// The chain, by position.
 struct Chain<'a> {
     context: &'a HistoryContext,
-    events: BTreeMap<u64, RecordedEvent>,
+    events: BTreeMap<Position, RecordedEvent>,
     /// A bound was reached, behind which there may be more of it.
     may_go_on: bool,
 }
@@ -59,8 +61,8 @@ pub(crate) async fn trace(context: &HistoryContext, asked: &TraceCausesRequest) 
         }
     };
     let after = match asked.page_token.as_str() {
-        "" => 0,
-        token => token.strip_prefix("after.").and_then(|position| position.parse::<u64>().ok()).ok_or_else(|| HistoryError::Field {
+        "" => Position::START,
+        token => token.strip_prefix("after.").and_then(|position| position.parse().ok()).ok_or_else(|| HistoryError::Field {
             field: "page_token",
             code: PAGE_TOKEN_INVALID,
             what: "is not a token that a page of this list gave".into(),
@@ -74,7 +76,7 @@ pub(crate) async fn trace(context: &HistoryContext, asked: &TraceCausesRequest) 
         Some(Origin::CorrelationId(id)) => chain.by_command(id).await?,
         Some(Origin::OrderId(id)) => chain.by_order(&OrderId::parse(id).map_err(|e| HistoryError::id("order_id", &e))?).await?,
     }
-    let rest: Vec<&RecordedEvent> = chain.events.range(after.saturating_add(1)..).map(|(_, event)| event).collect();
+    let rest: Vec<&RecordedEvent> = chain.events.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, event)| event).collect();
     let size = usize::try_from(size).unwrap_or(0);
     let types = Types::usual();
     let mut events: Vec<Event> = Vec::with_capacity(rest.len().min(size));
@@ -83,12 +85,12 @@ pub(crate) async fn trace(context: &HistoryContext, asked: &TraceCausesRequest) 
     }
     let last = rest.get(size.saturating_sub(1)).filter(|_| rest.len() > size);
     let next_page_token = last.map(|last| format!("after.{}", last.position)).unwrap_or_default();
-    Ok(TraceCausesResponse { events, next_page_token, position: signed(head), may_go_on: chain.may_go_on })
+    Ok(TraceCausesResponse { events, next_page_token, position: head.to_i64(), may_go_on: chain.may_go_on })
 }
 
 impl Chain<'_> {
-    async fn by_position(&mut self, position: i64, head: u64) -> Result<(), HistoryError> {
-        let position = u64::try_from(position).ok().filter(|position| *position > 0);
+    async fn by_position(&mut self, position: i64, head: Position) -> Result<(), HistoryError> {
+        let position = Position::try_from(position).ok().filter(|position| *position > Position::START);
         let position =
             position.ok_or_else(|| HistoryError::Field { field: "position", code: MOMENT_INVALID, what: "positions begin at 1".into() })?;
         let Some(event) = self.at(position).await? else {
@@ -102,7 +104,7 @@ impl Chain<'_> {
         let request_id = Uuid::parse_str(id).map_err(|_| refused())?;
         // the outcome of a command names the last event of what it did
         for position in self.context.settled_at(request_id).await? {
-            let found = if position == 0 { None } else { self.at(position).await? };
+            let found = if position == Position::START { None } else { self.at(position).await? };
             // its caller may have given the chain another id
             if let Some(event) = found.filter(|event| uuid(event.metadata.command_id.as_deref()) == Some(request_id)) {
                 return self.through(event).await;
@@ -244,9 +246,10 @@ impl Chain<'_> {
         }
         let mut first = position;
         // As above, towards the beginning.
-        while first > 1 {
-            let from = first.saturating_sub(neighbours as u64 + 1);
-            let page = self.context.log(from, usize::try_from(first - 1 - from).unwrap_or(0)).await?;
+        while first > Position::START.next() {
+            let before = first.previous();
+            let from = before.back(neighbours as u64);
+            let page = self.context.log(from, usize::try_from(before.since(from)).unwrap_or(0)).await?;
             let read = page.len();
             let same: Vec<_> = page.into_iter().rev().take_while(is_same).collect();
             let count = same.len();
@@ -273,8 +276,8 @@ impl Chain<'_> {
         }
     }
 
-    async fn at(&self, position: u64) -> Result<Option<RecordedEvent>, HistoryError> {
-        let event = self.context.log(position - 1, 1).await?.pop();
+    async fn at(&self, position: Position) -> Result<Option<RecordedEvent>, HistoryError> {
+        let event = self.context.log(position.previous(), 1).await?.pop();
         Ok(event.filter(|event| event.position == position))
     }
 }

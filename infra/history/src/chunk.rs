@@ -28,7 +28,7 @@ fn on_the_wire(event: &RecordedEvent, PublicMessage { attributes, data, .. }: Pu
         time: Some(timestamp(event.recorded_at)),
         data_schema: attributes.data_schema.to_owned(),
         data_json: String::from_utf8(data).expect("a JSON writer writes UTF-8"),
-        position: signed(event.position),
+        position: event.position.to_i64(),
         stream_version: signed(event.sequence),
         correlation_id: attributes.correlation_id.unwrap_or_default(),
         causation_id: attributes.causation_id.unwrap_or_default(),

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jari_contract::Publisher;
+use jari_domain::{Position, StreamId};
 use jari_event_store::{Clock, Database, LogTail, Reader, RecordedEvent, StreamWatchers, within};
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -85,25 +86,25 @@ impl HistoryContext {
     }
 
     /// The log's head, as committed.
-    pub(crate) async fn head(&self) -> Result<u64, HistoryError> {
+    pub(crate) async fn head(&self) -> Result<Position, HistoryError> {
         let _turn = self.turn().await?;
         Ok(within(READ, self.reader.head()).await?)
     }
 
-    /// The last position that was recorded at or before `time`; 0 when there is none.
-    pub(crate) async fn last_recorded_by(&self, time: Timestamp) -> Result<u64, HistoryError> {
+    /// The last position that was recorded at or before `time`; [`Position::START`] when there is none.
+    pub(crate) async fn last_recorded_by(&self, time: Timestamp) -> Result<Position, HistoryError> {
         let _turn = self.turn().await?;
         Ok(within(READ, self.reader.last_recorded_by(time)).await?)
     }
 
     /// Up to `limit` events after `after` that are there now.
-    pub(crate) async fn log(&self, after: u64, limit: usize) -> Result<Vec<RecordedEvent>, HistoryError> {
+    pub(crate) async fn log(&self, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, HistoryError> {
         let _turn = self.turn().await?;
         Ok(within(READ, self.reader.log_after(after, limit)).await?)
     }
 
     /// As [`HistoryContext::log`]; waits until there is one, and takes what is in memory from there.
-    pub(crate) async fn news(&self, after: u64) -> Result<Vec<Arc<RecordedEvent>>, HistoryError> {
+    pub(crate) async fn news(&self, after: Position) -> Result<Vec<Arc<RecordedEvent>>, HistoryError> {
         // the sender is gone when the node ends
         self.tail.watch().wait_for(|head| *head > after).await.map_err(|_| HistoryError::ShuttingDown)?;
         let _turn = self.turn().await?;
@@ -111,19 +112,19 @@ impl HistoryContext {
     }
 
     /// Up to a page of the events of one stream after version `after`.
-    pub(crate) async fn stream(&self, stream: &jari_domain::StreamId, after: u64) -> Result<Vec<RecordedEvent>, HistoryError> {
+    pub(crate) async fn stream(&self, stream: &StreamId, after: u64) -> Result<Vec<RecordedEvent>, HistoryError> {
         let _turn = self.turn().await?;
         Ok(within(READ, self.reader.stream_after(stream, after, self.settings.page)).await?)
     }
 
     /// The event that made this version of a stream.
-    pub(crate) async fn event_of(&self, stream: &jari_domain::StreamId, version: u64) -> Result<Option<RecordedEvent>, HistoryError> {
+    pub(crate) async fn event_of(&self, stream: &StreamId, version: u64) -> Result<Option<RecordedEvent>, HistoryError> {
         let _turn = self.turn().await?;
         Ok(within(READ, self.reader.stream_after(stream, version.saturating_sub(1), 1)).await?.pop())
     }
 
     /// Where the log stood when commands of this id were settled.
-    pub(crate) async fn settled_at(&self, command_id: Uuid) -> Result<Vec<u64>, HistoryError> {
+    pub(crate) async fn settled_at(&self, command_id: Uuid) -> Result<Vec<Position>, HistoryError> {
         let _turn = self.turn().await?;
         Ok(within(READ, self.reader.settled_at(command_id)).await?)
     }

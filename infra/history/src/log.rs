@@ -3,9 +3,9 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use futures::{Stream, stream};
+use jari_domain::Position;
 use jari_event_store::RecordedEvent;
 use jari_proto::history::v1::{ReadLogRequest, ReadLogResponse};
-use jari_wire::signed;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tonic::Status;
 
@@ -21,9 +21,9 @@ struct Reading {
     context: HistoryContext,
     filter: Filter,
     /// Everything up to here has been looked at, and what was wanted is told or in `chunk`.
-    after: u64,
+    after: Position,
     /// The last position of the reading; `None`: it goes on for ever.
-    end: Option<u64>,
+    end: Option<Position>,
     page: VecDeque<Arc<RecordedEvent>>,
     chunk: Chunk,
     /// Told after what was found before it.
@@ -52,7 +52,7 @@ pub(crate) async fn read(
     let filter = Filter::parse(asked)?;
     let after = match &asked.after {
         Some(after) => moment::find(&context, "after", Some(after)).await?.position,
-        None => 0,
+        None => Position::START,
     };
     let end = if asked.follow { None } else { Some(moment::find(&context, "until", asked.until.as_ref()).await?.position) };
     if asked.until.is_some() && end.is_some_and(|end| end < after) {
@@ -129,7 +129,7 @@ impl Reading {
     fn answer(&mut self) -> ReadLogResponse {
         self.spoken = Instant::now();
         let head = self.context.tail.head().max(self.after);
-        ReadLogResponse { events: self.chunk.close(), position: signed(self.after), head_position: signed(head) }
+        ReadLogResponse { events: self.chunk.close(), position: self.after.to_i64(), head_position: head.to_i64() }
     }
 
     /// The next page, once there is something in it; or the time to say that there is not.
@@ -142,7 +142,7 @@ impl Reading {
             // a read that is under way is not given up for it: on a slow database it would never end
             () = tokio::time::sleep_until(silence), if self.context.tail.head() <= self.after => return Ok(()),
         };
-        let end = self.end.unwrap_or(u64::MAX);
+        let end = self.end.unwrap_or(Position::MAX);
         self.page = page.into_iter().take_while(|event| event.position <= end).collect();
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Moments of the log: a position, or the last one that was recorded at or before a time.
 
+use jari_domain::Position;
 use jari_proto::history::v1::{Moment, moment};
 use jiff::Timestamp;
 
@@ -8,8 +9,8 @@ use crate::{context::HistoryContext, refusal::HistoryError};
 /// A moment that has been found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// Just after the event here; 0: before the first.
-    pub position: u64,
+    /// Just after the event here.
+    pub position: Position,
     /// The time that was asked for; `None` when it was a position.
     pub time: Option<Timestamp>,
 }
@@ -21,7 +22,7 @@ pub(crate) async fn find(context: &HistoryContext, field: &'static str, asked: O
     let Some(asked) = asked else { return Ok(Found { position: head, time: Some(context.clock.now()) }) };
     match asked.moment.as_ref().ok_or_else(|| HistoryError::moment(field, "names neither a position nor a time"))? {
         moment::Moment::Position(position) => {
-            let position = u64::try_from(*position).map_err(|_| HistoryError::moment(field, "a position is not negative"))?;
+            let position = Position::try_from(*position).map_err(|_| HistoryError::moment(field, "a position is not negative"))?;
             if position > head {
                 return Err(HistoryError::PositionAhead { field, position, head });
             }
@@ -38,8 +39,10 @@ pub(crate) async fn find(context: &HistoryContext, field: &'static str, asked: O
     }
 }
 
-/// When the event at `position` was recorded; `None` at 0.
-pub(crate) async fn recorded_at(context: &HistoryContext, position: u64) -> Result<Option<Timestamp>, HistoryError> {
-    let Some(before) = position.checked_sub(1) else { return Ok(None) };
-    Ok(context.log(before, 1).await?.first().map(|event| event.recorded_at))
+/// When the event at `position` was recorded; `None` at [`Position::START`].
+pub(crate) async fn recorded_at(context: &HistoryContext, position: Position) -> Result<Option<Timestamp>, HistoryError> {
+    if position == Position::START {
+        return Ok(None);
+    }
+    Ok(context.log(position.previous(), 1).await?.first().map(|event| event.recorded_at))
 }

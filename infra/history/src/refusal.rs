@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use jari_contract::ContractError;
-use jari_domain::{Refusal, RefusalKind, Refuse, ids::IdError};
+use jari_domain::{Position, Refusal, RefusalKind, Refuse, ids::IdError};
 use jari_event_store::LogError;
 use jari_proto::status::{invalid, refusal_status};
 use tonic::{Code, Status};
@@ -61,9 +61,9 @@ pub enum HistoryError {
         /// Its path.
         field: &'static str,
         /// As asked.
-        position: u64,
+        position: Position,
         /// As it is.
-        head: u64,
+        head: Position,
     },
     /// The time has not come.
     #[error("{field}: {time} is still to come by this server's clock")]
@@ -93,7 +93,7 @@ pub enum HistoryError {
         /// Which event of it.
         version: u64,
         /// Where that stands.
-        position: u64,
+        position: Position,
     },
     /// Too many calls at once.
     #[error("{limit} calls read the history on this node already")]

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use futures::{FutureExt, Stream, stream};
+use jari_domain::Position;
 use jari_event_store::{RecordedEvent, StreamWatch};
 use jari_proto::history::v1::{ReadStreamRequest, ReadStreamResponse};
 use jari_wire::signed;
@@ -31,7 +32,7 @@ struct Reading {
     /// So many of its events have been looked at.
     version: u64,
     /// The last position of the reading.
-    end: u64,
+    end: Position,
     /// Present when it goes on for ever.
     watch: Option<StreamWatch>,
     page: VecDeque<RecordedEvent>,
@@ -61,7 +62,7 @@ pub(crate) async fn read(
     let version = u64::try_from(asked.after_version).map_err(|_| HistoryError::moment("after_version", "a version is not negative"))?;
     // A place among the watchers before the first look: nothing is missed in between.
     let watch = asked.follow.then(|| context.watchers.watch(subject.stream()));
-    let end = if asked.follow { u64::MAX } else { moment::find(&context, "until", asked.until.as_ref()).await?.position };
+    let end = if asked.follow { Position::MAX } else { moment::find(&context, "until", asked.until.as_ref()).await?.position };
     let mut reading = Reading {
         context,
         subject,

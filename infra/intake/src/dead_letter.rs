@@ -60,7 +60,7 @@ pub(crate) fn of(record: &Record, refusal: Refusal, log_id: Uuid, at: Timestamp)
         command_type: text("ce_type"),
         command: command.unwrap_or_default().into_owned(),
         partition: Count::at_most(record.partition.unsigned_abs()),
-        offset: Int64::position(record.offset.unsigned_abs()),
+        offset: Int64::offset(record.offset.unsigned_abs()),
         refused_at: at.into(),
     };
     let name = format!("{}/{}/{}/{}", record.partition, record.offset, record.time_ms.unwrap_or_default(), refused.command_id);

@@ -7,7 +7,7 @@ use jari_commands::{
     names,
     settlement::{RetryParkedError, SETTLEMENT, Settlement, SettlementStatus},
 };
-use jari_domain::{StreamId, Timestamp, ids::OrderId};
+use jari_domain::{Position, StreamId, Timestamp, ids::OrderId};
 use jari_event_store::{Database, LogError, LogTail, read_lease};
 use jari_projections::{ProjectionState, ProjectionStatus, QuarantinePage, RebuildStanding, RetryError, Views, view_names};
 use jari_proto::{
@@ -79,7 +79,7 @@ impl Operations {
     /// Waits, bounded, until this node has seen the position.
     async fn reach(&self, wanted: i64) -> Result<(), Status> {
         let refused = |_| invalid(vec![("min_position", "must be 0 or a position of the log")], "MIN_POSITION_INVALID");
-        let wanted = u64::try_from(wanted).map_err(refused)?;
+        let wanted = Position::try_from(wanted).map_err(refused)?;
         let mut head = self.0.tail.watch();
         let seen = tokio::time::timeout(REACH, head.wait_for(|head| *head >= wanted)).await;
         if matches!(seen, Ok(Ok(_))) {
@@ -90,7 +90,7 @@ impl Operations {
     }
 
     fn position(&self) -> i64 {
-        signed(self.0.tail.head())
+        self.0.tail.head().to_i64()
     }
 }
 
@@ -112,14 +112,14 @@ fn not_a_token() -> Status {
 }
 
 /// The place in line after which a list of parked orders goes on.
-fn after_parked(token: &str) -> Option<(u64, &str)> {
+fn after_parked(token: &str) -> Option<(Position, &str)> {
     if token.is_empty() {
-        return Some((0, ""));
+        return Some((Position::START, ""));
     }
     let (position, order) = token.split_once('.')?;
     let position = position.parse::<i64>().ok()?;
     OrderId::parse(order).ok()?;
-    Some((u64::try_from(position).ok()?, order))
+    Some((Position::try_from(position).ok()?, order))
 }
 
 /// The longest id of a stream that is looked for, in bytes. Other writers may have named theirs as they liked, but for what no text can hold.
@@ -158,7 +158,7 @@ impl OperationsService for Operations {
             None => (String::new(), 0, None),
         };
         let head = self.0.tail.head();
-        let last = self.0.database.in_time(self.0.tail.read_now(head.saturating_sub(1), 1)).await.map_err(|e| away(&e))?;
+        let last = self.0.database.in_time(self.0.tail.read_now(head.previous(), 1)).await.map_err(|e| away(&e))?;
         let parked = self.0.settlement.parked_count().await.map_err(|e| away(&e))?;
         let engine = self.0.engine.status();
         let counters = [
@@ -172,7 +172,7 @@ impl OperationsService for Operations {
         Ok(Response::new(pb::GetStatusResponse {
             log: Some(pb::LogStatus {
                 log_id: self.0.log_id.to_string(),
-                head_position: signed(head),
+                head_position: head.to_i64(),
                 head_recorded_at: last.first().map(|event| timestamp(event.recorded_at)),
             }),
             projections,
@@ -189,7 +189,7 @@ impl OperationsService for Operations {
                 started_at: Some(timestamp(self.0.started_at)),
                 counters: counters.into_iter().map(|(name, n)| (name.to_owned(), signed(n))).collect(),
             }),
-            position: signed(head),
+            position: head.to_i64(),
             relay: Some(self.0.relay.status(&self.0.node, head)),
             intake: Some(self.0.intake.status()),
             keys: Some(keys(&self.0.sealer)),
@@ -206,7 +206,7 @@ impl OperationsService for Operations {
         let next_page_token = parked.last().filter(|_| full).map(|p| format!("{}.{}", p.position, p.key)).unwrap_or_default();
         let order = |parked: jari_event_store::ParkedWork| pb::ParkedOrder {
             order_id: parked.key,
-            accepted_position: signed(parked.position),
+            accepted_position: parked.position.to_i64(),
             code: parked.code,
             message: parked.message,
             attempts: i32::try_from(parked.attempts).unwrap_or(i32::MAX),
@@ -244,7 +244,7 @@ impl OperationsService for Operations {
             projection: stream.view,
             aggregate_type: stream.aggregate_type,
             aggregate_id: stream.aggregate_id,
-            failed_position: signed(stream.failed_position),
+            failed_position: stream.failed_position.to_i64(),
             code: stream.code,
             message: stream.error,
             quarantined_at: Some(timestamp(stream.at)),
@@ -262,7 +262,7 @@ impl OperationsService for Operations {
         let unknown = || invalid(vec![("aggregate_type", "it and aggregate_id name no stream of this program")], "REQUEST_INVALID");
         let stream = stream(&request.aggregate_type, &request.aggregate_id).ok_or_else(unknown)?;
         let position = self.views()?.retry_quarantined(&request.projection, &stream).await.map_err(retry_failed)?;
-        Ok(Response::new(pb::RetryQuarantinedStreamResponse { position: signed(position) }))
+        Ok(Response::new(pb::RetryQuarantinedStreamResponse { position: position.to_i64() }))
     }
 
     async fn list_refused_commands(
@@ -323,7 +323,7 @@ fn projection(status: ProjectionStatus) -> pb::ProjectionStatus {
     pb::ProjectionStatus {
         projection: status.view,
         version: status.version,
-        position: signed(status.position),
+        position: status.position.to_i64(),
         lag_events: signed(status.lag),
         quarantined_streams: signed(status.quarantined),
         owner: status.owner.unwrap_or_default(),
@@ -336,7 +336,7 @@ fn projection(status: ProjectionStatus) -> pb::ProjectionStatus {
 fn rebuild(standing: RebuildStanding) -> pb::RebuildStatus {
     let RebuildStanding { position, under_way, events_per_second, time_left } = standing;
     pb::RebuildStatus {
-        position: signed(position),
+        position: position.to_i64(),
         under_way,
         // a speed is neither negative nor beyond what an integer holds
         events_per_second: events_per_second.round() as i64,

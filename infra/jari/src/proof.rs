@@ -18,7 +18,7 @@ mod walk;
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use jari_domain::{
-    AnyEvent, Decider, Timestamp,
+    AnyEvent, Decider, Position, Timestamp,
     order::Order,
     product::Product,
     slot::{InventorySlot, SlotEvent},
@@ -101,9 +101,9 @@ impl Proof {
     /// Its place in the log and in its stream, and its time. Says whether all of the stream up to here could be read.
     fn place(&mut self, event: &RecordedEvent) -> bool {
         self.events += 1;
-        if event.position != self.events {
+        if event.position != Position::new(self.events) {
             self.found(format!("position {} where {} should be", event.position, self.events));
-            self.events = event.position;
+            self.events = event.position.get();
             self.orders.lacks_an_event();
         }
         if self.recorded_at.is_some_and(|before| event.recorded_at < before) {
@@ -131,8 +131,8 @@ impl Proof {
     }
 
     /// Takes an event that is there and cannot be had. Whose it was shows in the stream that lacks it.
-    pub fn damaged(&mut self, position: u64, why: &str) {
-        self.events = position;
+    pub fn damaged(&mut self, position: Position, why: &str) {
+        self.events = position.get();
         self.orders.lacks_an_event();
         self.found(format!("position {position}: the event cannot be read: {why}"));
     }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jari_domain::Position;
 use jari_proto::operations::v1::{self as pb, RelayState as Told};
 use jari_relay::{KafkaSettings, Relay, RelaySettings, RelayState};
 use jari_wire::signed;
@@ -18,7 +19,7 @@ impl OptionalPart<Relay> {
     }
 
     /// How it stands, for operators; `here` names this node, `head` is the log's.
-    pub(crate) fn status(&self, here: &str, head: u64) -> pb::RelayStatus {
+    pub(crate) fn status(&self, here: &str, head: Position) -> pb::RelayStatus {
         let relay = match self.get() {
             Ok(relay) => relay,
             Err(reason) => return pb::RelayStatus { state: Told::Off.into(), message: reason, ..Default::default() },
@@ -37,8 +38,8 @@ impl OptionalPart<Relay> {
             state: state.into(),
             code: code.to_owned(),
             message,
-            position: position.map_or(0, signed),
-            lag_events: position.map_or(0, |position| signed(head.saturating_sub(position))),
+            position: position.map_or(0, Position::to_i64),
+            lag_events: position.map_or(0, |position| signed(head.since(position))),
             owner: relay.owner(here),
             transactions: signed(status.transactions),
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use jari_contract::{LogHeadSigned, PublicMessage, Publisher, Topic};
-use jari_event_store::Reader;
+use jari_event_store::{Position, Reader};
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -56,7 +56,7 @@ impl TopicAudit {
 
 /// An expected record: its place in the log's order, what it says, and how often it was seen.
 struct Expected {
-    position: u64,
+    position: Position,
     key: Arc<str>,
     content: u64,
     seen: u64,
@@ -69,9 +69,9 @@ type Events = HashMap<String, Expected>;
 ///
 /// # Errors
 /// [`RelayError`] when log or cluster do not answer, or the log holds an event that cannot be published.
-pub async fn audit(cluster: &Cluster, reader: &Reader, log_id: Uuid, until: u64) -> Result<Vec<TopicAudit>, RelayError> {
+pub async fn audit(cluster: &Cluster, reader: &Reader, log_id: Uuid, until: Position) -> Result<Vec<TopicAudit>, RelayError> {
     let mut expected: HashMap<Topic, Events> = Topic::OF_EVENTS.iter().map(|topic| (*topic, Events::new())).collect();
-    let (publisher, mut after) = (Publisher::new(log_id), 0);
+    let (publisher, mut after) = (Publisher::new(log_id), Position::START);
     // Ends at `until`, or with the log.
     while after < until {
         let page = reader.log_after(after, PAGE).await?;
@@ -100,7 +100,7 @@ pub async fn audit(cluster: &Cluster, reader: &Reader, log_id: Uuid, until: u64)
 fn heads(cluster: &Cluster, publisher: &Publisher) -> Result<TopicAudit, RelayError> {
     let name = cluster.topic(Topic::LogHead.name());
     let mut audit = TopicAudit { topic: name.clone(), ..TopicAudit::default() };
-    let mut latest = 0;
+    let mut latest = Position::START;
     read(cluster, &name, "read_committed", |record| {
         audit.records += 1;
         let head = record.payload().and_then(|payload| serde_json::from_slice::<LogHeadSigned>(payload).ok());
@@ -108,7 +108,7 @@ fn heads(cluster: &Cluster, publisher: &Publisher) -> Result<TopicAudit, RelayEr
             audit.foreign += 1;
             return;
         };
-        let position = head.position.get();
+        let position = head.position.to_position();
         audit.doubled += u64::from(position == latest);
         audit.disordered += u64::from(position < latest);
         latest = latest.max(position);
@@ -146,7 +146,7 @@ fn id_of(record: &BorrowedMessage<'_>) -> Option<String> {
 fn one(cluster: &Cluster, topic: Topic, mut events: Events) -> Result<TopicAudit, RelayError> {
     let name = cluster.topic(topic.name());
     let mut audit = TopicAudit { topic: name.clone(), ..TopicAudit::default() };
-    let mut latest: HashMap<Vec<u8>, u64> = HashMap::new();
+    let mut latest: HashMap<Vec<u8>, Position> = HashMap::new();
     read(cluster, &name, "read_committed", |record| {
         audit.records += 1;
         let (Some(key), Some(id)) = (record.key(), id_of(record)) else {
@@ -159,14 +159,14 @@ fn one(cluster: &Cluster, topic: Topic, mut events: Events) -> Result<TopicAudit
         };
         event.seen += 1;
         audit.doubled += u64::from(event.seen > 1);
-        let before = latest.insert(key.to_vec(), event.position).unwrap_or(0);
+        let before = latest.insert(key.to_vec(), event.position).unwrap_or_default();
         audit.disordered += u64::from(before > event.position);
     })?;
     let mut written = 0_u64;
     read(cluster, &name, "read_uncommitted", |_| written += 1)?;
     audit.aborted = written.saturating_sub(audit.records);
     audit.missing = if topic.settings().compacted {
-        let mut newest: HashMap<&str, u64> = HashMap::new();
+        let mut newest: HashMap<&str, Position> = HashMap::new();
         for event in events.values() {
             let position = newest.entry(&event.key).or_default();
             *position = event.position.max(*position);

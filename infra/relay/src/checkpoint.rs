@@ -1,6 +1,6 @@
 //! How far the relay is: a record that moves in the same Kafka transaction as the events.
 
-use jari_event_store::RecordedEvent;
+use jari_event_store::{Position, RecordedEvent};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -20,13 +20,13 @@ pub(crate) const BARRIER: &str = "barrier";
 pub struct Checkpoint {
     /// Of which log.
     pub log_id: Uuid,
-    /// Everything up to here is in the topics; 0: nothing.
-    pub position: u64,
+    /// Everything up to here is in the topics.
+    pub position: Position,
     /// Names the event at `position`: SHA-256 of its place and time, in hexadecimal.
     pub event: String,
-    /// The position of the last signed head that is in its topic; 0: none.
+    /// The position of the last signed head that is in its topic; [`Position::START`]: none.
     #[serde(default)]
-    pub head: u64,
+    pub head: Position,
     /// When that event was recorded, in milliseconds since 1970: what is told behind it has its time. Not kept: the log says it.
     #[serde(skip)]
     pub(crate) recorded_ms: i64,
@@ -36,7 +36,7 @@ impl Checkpoint {
     /// Before the first event of a log.
     #[must_use]
     pub fn begin(log_id: Uuid) -> Self {
-        Self { log_id, position: 0, event: String::new(), head: 0, recorded_ms: 0 }
+        Self { log_id, position: Position::START, event: String::new(), head: Position::START, recorded_ms: 0 }
     }
 
     /// Moves right behind an event.

@@ -1,6 +1,6 @@
 //! Whose topics these are: those of the log that the checkpoint among them tells of.
 
-use jari_event_store::Reader;
+use jari_event_store::{Position, Reader};
 use uuid::Uuid;
 
 use crate::{Checkpoint, Cluster, RelayError};
@@ -55,8 +55,8 @@ impl Claim {
         if head < position {
             return Err(RelayError::LogBehind { relayed: position, head });
         }
-        if position > 0 {
-            let there = self.reader.log_after(position - 1, 1).await?;
+        if position > Position::START {
+            let there = self.reader.log_after(position.previous(), 1).await?;
             let event = there.first().filter(|event| checkpoint.is_after(event)).ok_or(RelayError::LogDiffers { position })?;
             checkpoint.pass(event);
         }

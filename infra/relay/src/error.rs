@@ -1,7 +1,7 @@
 //! Why the relay stands still.
 
 use jari_contract::ContractError;
-use jari_event_store::LogError;
+use jari_event_store::{LogError, Position};
 use jiff::Timestamp;
 use rdkafka::error::KafkaError;
 use uuid::Uuid;
@@ -43,9 +43,9 @@ pub enum RelayError {
     )]
     LogBehind {
         /// The checkpoint.
-        relayed: u64,
+        relayed: Position,
         /// The log's last position.
-        head: u64,
+        head: Position,
     },
     /// The log holds another event at the checkpoint.
     #[error(
@@ -54,7 +54,7 @@ pub enum RelayError {
     )]
     LogDiffers {
         /// The checkpoint.
-        position: u64,
+        position: Position,
     },
     /// Events were told in the topics, and nothing says of which log and how far.
     #[error(
@@ -85,7 +85,7 @@ pub enum RelayError {
     #[error("the event at position {position} cannot be published: {source}. It is not skipped; a newer version of this program may know it")]
     Unpublishable {
         /// Where.
-        position: u64,
+        position: Position,
         /// Why.
         source: ContractError,
     },
@@ -98,7 +98,7 @@ pub enum RelayError {
         /// The event, or whatever else it is of.
         what: String,
         /// The event's, if it is of one.
-        position: Option<u64>,
+        position: Option<Position>,
         /// Where to.
         topic: String,
         /// As it was sent, before it was packed.
@@ -114,7 +114,7 @@ pub enum RelayError {
         /// The event, or whatever else it is of.
         what: String,
         /// The event's, if it is of one.
-        position: Option<u64>,
+        position: Option<Position>,
         /// Where to.
         topic: String,
         /// The record's time, RFC 3339.
@@ -152,7 +152,7 @@ impl RelayError {
     }
 
     /// The event that its topic does not take, if that is what stands in the way.
-    pub(crate) fn refused_at(&self) -> Option<u64> {
+    pub(crate) fn refused_at(&self) -> Option<Position> {
         match self {
             Self::TooLarge { position, .. } | Self::Dated { position, .. } => *position,
             _ => None,
@@ -217,12 +217,12 @@ impl RelayError {
 }
 
 /// The position of the event that the record with this `ce_id` is of.
-pub(crate) fn position_of(id: &str) -> Option<u64> {
+pub(crate) fn position_of(id: &str) -> Option<Position> {
     id.split('.').next().and_then(|position| position.parse().ok())
 }
 
 /// What the record with this `ce_id` is of, and that position.
-fn of(id: &str) -> (String, Option<u64>) {
+fn of(id: &str) -> (String, Option<Position>) {
     let position = position_of(id);
     let what = match position {
         Some(position) if id.ends_with(".head") => format!("the signed head of position {position}"),

@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc};
 
 use jari_contract::{LogHeadSigned, Publisher, Topic};
-use jari_event_store::{LogError, LogTail, RecordedEvent};
+use jari_event_store::{LogError, LogTail, Position, RecordedEvent};
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 
@@ -22,7 +22,7 @@ pub(crate) struct Filling {
     /// Events of a batch, at most.
     most: usize,
     /// The position of an event that its topic did not take: it goes alone, so that all before it are told, and none behind it is sent again and again.
-    alone: Option<u64>,
+    alone: Option<Position>,
     /// Behind the last event that is in the batch.
     checkpoint: Checkpoint,
     messages: Vec<Message>,
@@ -38,7 +38,7 @@ impl Filling {
         tail: LogTail,
         publisher: Publisher,
         heads: watch::Receiver<Option<LogHeadSigned>>,
-        (most, alone): (usize, Option<u64>),
+        (most, alone): (usize, Option<Position>),
         checkpoint: Checkpoint,
     ) -> Self {
         Self { tail, publisher, heads, most, alone, checkpoint, messages: Vec::new(), events: 0, latest: FxHashMap::default() }
@@ -95,8 +95,9 @@ impl Filling {
     /// How many of the next events a batch takes that has so many already.
     fn room(&self, events: usize) -> usize {
         let room = self.most.saturating_sub(events);
-        let Some(left) = self.alone.and_then(|alone| alone.checked_sub(self.checkpoint.position)) else { return room };
-        match (left, events) {
+        let here = self.checkpoint.position;
+        let Some(alone) = self.alone.filter(|alone| *alone >= here) else { return room };
+        match (alone.since(here), events) {
             (0, 0) => room,
             // the batch is that event, or it ends before it
             (0, _) | (1, 1..) => 0,
@@ -138,7 +139,7 @@ impl Filling {
     fn add_head(&mut self) {
         let due = self.heads.borrow().clone().filter(|head| is_due(head, &self.checkpoint));
         if let Some(head) = due {
-            self.checkpoint.head = head.position.get();
+            self.checkpoint.head = head.position.to_position();
             self.messages.push(Message { public: self.publisher.publish_head(&head), recorded_ms: self.checkpoint.recorded_ms });
         }
     }
@@ -146,7 +147,7 @@ impl Filling {
 
 /// Whether a head was not told yet, and everything that it stands for was.
 fn is_due(head: &LogHeadSigned, checkpoint: &Checkpoint) -> bool {
-    (checkpoint.head + 1..=checkpoint.position).contains(&head.position.get())
+    (checkpoint.head.next()..=checkpoint.position).contains(&head.position.to_position())
 }
 
 async fn until_due(heads: &mut watch::Receiver<Option<LogHeadSigned>>, checkpoint: &Checkpoint) {
@@ -166,16 +167,16 @@ mod tests {
 
     #[test]
     fn a_head_is_due_once_behind_the_last_event_that_it_stands_for() {
-        let signed = |position| LogHeadSigned {
+        let signed = |number| LogHeadSigned {
             log_id: String::new(),
-            position: Int64::position(position),
+            position: Int64::position(Position::new(number)),
             head: String::new(),
             signed_at: String::new(),
             public_key: String::new(),
             signature: String::new(),
         };
-        let told = |position, head| Checkpoint { position, head, ..Checkpoint::begin(Uuid::nil()) };
-        let due = |checkpoint: &Checkpoint| (0..=8).filter(|position| is_due(&signed(*position), checkpoint)).collect::<Vec<_>>();
+        let told = |position, head| Checkpoint { position: Position::new(position), head: Position::new(head), ..Checkpoint::begin(Uuid::nil()) };
+        let due = |checkpoint: &Checkpoint| (0..=8).filter(|number| is_due(&signed(*number), checkpoint)).collect::<Vec<_>>();
         assert_eq!(due(&told(5, 2)), [3, 4, 5], "not one that was told, and none before its events");
         assert_eq!(due(&told(5, 4)), [5]);
         assert_eq!(due(&told(5, 5)), [0; 0]);

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use jari_event_store::Position;
 use rdkafka::{
     ClientContext, Message as _,
     error::{KafkaError, RDKafkaErrorCode},
@@ -47,8 +48,8 @@ impl Undelivered {
     }
 
     /// In the log's order; what is of no event comes last.
-    fn place(&self) -> u64 {
-        position_of(&self.id).unwrap_or(u64::MAX)
+    fn place(&self) -> Position {
+        position_of(&self.id).unwrap_or(Position::MAX)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jari_contract::{LogHeadSigned, Publisher};
-use jari_event_store::{Database, Lease, LeaseKeeper, LogTail, Reader};
+use jari_event_store::{Database, Lease, LeaseKeeper, LogTail, Position, Reader};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -137,7 +137,7 @@ impl Worker {
     }
 
     /// Takes over and relays until something goes wrong. The event at `alone` has a transaction of its own.
-    async fn relay(&self, alone: Option<u64>) -> Result<(), RelayError> {
+    async fn relay(&self, alone: Option<Position>) -> Result<(), RelayError> {
         // a relay that stands still goes on saying why until it knows better
         if !matches!(self.status.borrow().state, RelayState::Halted { .. } | RelayState::Waiting { .. }) {
             self.tell(RelayState::Starting);
@@ -158,7 +158,7 @@ impl Worker {
         };
         self.status.send_modify(|status| status.position = Some(checkpoint.position));
         self.tell(RelayState::Running);
-        tracing::info!(after = checkpoint.position, "the relay goes on");
+        tracing::info!(after = checkpoint.position.get(), "the relay goes on");
         // one batch is filled while one is on its way, and is handed over when it is wanted; the log is read no further before there is room
         let ((want, wanted), (batches, mut ready)) = (mpsc::channel(1), mpsc::channel(1));
         let publisher = Publisher::new(self.log_id);

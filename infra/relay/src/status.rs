@@ -1,5 +1,7 @@
 //! How the relay is.
 
+use jari_event_store::Position;
+
 /// What it is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RelayState {
@@ -31,7 +33,7 @@ pub struct RelayStatus {
     /// What it is doing.
     pub state: RelayState,
     /// The last position that is in Kafka, as far as this node knows; `None` before it has read the checkpoint.
-    pub position: Option<u64>,
+    pub position: Option<Position>,
     /// Transactions committed since the start.
     pub transactions: u64,
 }

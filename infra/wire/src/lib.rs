@@ -10,7 +10,7 @@ use jari_proto::r#type::v1 as pb;
 use jiff::Timestamp;
 use tonic::Code;
 
-/// A position, a version or an amount, which have at most 63 bits; more would be cut to that.
+/// A version, a count or an amount, which have at most 63 bits; more would be cut to that.
 #[must_use]
 pub fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)

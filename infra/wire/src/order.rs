@@ -1,18 +1,19 @@
 //! An order.
 
 use jari_domain::{
+    Position,
     ids::OrderId,
     order::{LineFailure, LineUnit, Order, OrderEvent, OrderLine, OrderStatus, SlotDraw},
 };
 use jari_proto::order::v1 as pb;
 use jiff::Timestamp;
 
-use crate::{count, money, signed, timestamp};
+use crate::{count, money, timestamp};
 
 /// When what happened to an order, which its state does not keep because no decision needs it.
 #[derive(Debug, Clone, Default)]
 pub struct OrderTimes {
-    placed: Option<(u64, Timestamp)>,
+    placed: Option<(Position, Timestamp)>,
     settled_at: Option<Timestamp>,
     confirmed_at: Option<Timestamp>,
     expired_at: Option<Timestamp>,
@@ -22,7 +23,7 @@ pub struct OrderTimes {
 
 impl OrderTimes {
     /// Takes the order's next event, at its position in the log, decided at `at`.
-    pub fn apply(&mut self, event: &OrderEvent, position: u64, at: Timestamp) {
+    pub fn apply(&mut self, event: &OrderEvent, position: Position, at: Timestamp) {
         match event {
             OrderEvent::OrderPlaced { .. } => self.placed = Some((position, at)),
             OrderEvent::OrderHeld { .. } | OrderEvent::OrderRejected { .. } => self.settled_at = Some(at),
@@ -46,7 +47,7 @@ pub fn order(id: &OrderId, order: &Order, times: &OrderTimes, now: Timestamp) ->
         state: state.into(),
         lines: order.lines().iter().map(line).collect(),
         total: order.total().map(money),
-        accepted_position: signed(position.unwrap_or_default()),
+        accepted_position: position.unwrap_or_default().to_i64(),
         placed_at: placed_at.map(timestamp),
         settled_at: times.settled_at.map(timestamp),
         hold_expires_at: order.expires_at().map(timestamp),

@@ -1,5 +1,6 @@
 //! Why a view was not replayed.
 
+use jari_domain::Position;
 use jari_event_store::LogError;
 use jiff::Timestamp;
 
@@ -30,9 +31,9 @@ pub enum ReplayError {
     #[error("the log ends at position {head}: nothing stands at {position} yet")]
     PositionAhead {
         /// As asked.
-        position: u64,
+        position: Position,
         /// Of the log.
-        head: u64,
+        head: Position,
     },
     /// Nobody knows what will have been recorded by then.
     #[error("{time} is still to come")]
@@ -46,7 +47,7 @@ pub enum ReplayError {
         /// Which.
         view: String,
         /// As of.
-        position: u64,
+        position: Position,
     },
     /// Too many are kept.
     #[error(

@@ -1,10 +1,11 @@
 //! Replays that are kept for SQL, and those that were begun and not finished.
 
+use jari_domain::Position;
 use jari_event_store::Database;
 use jiff::Timestamp;
 
 use super::{error::ReplayError, lock_of, rows};
-use crate::builds::{self, Build, unsigned};
+use crate::builds::{self, Build};
 
 const LIST: &str = include_str!("../sql/list_replays.sql");
 
@@ -18,9 +19,9 @@ pub struct KeptReplay {
     /// Of which version.
     pub version: i32,
     /// As of which position.
-    pub as_of: u64,
+    pub as_of: Position,
     /// How far it has come.
-    pub position: u64,
+    pub position: Position,
     /// Whether it is whole; else it was begun and not finished, or somebody is at it now.
     pub whole: bool,
     /// When it was begun.
@@ -45,8 +46,8 @@ pub async fn replays(database: &Database) -> Result<Vec<KeptReplay>, ReplayError
             number,
             view,
             version,
-            as_of: unsigned(row.try_get(3)?),
-            position: unsigned(row.try_get(4)?),
+            as_of: Position::from_i64(row.try_get(3)?),
+            position: Position::from_i64(row.try_get(4)?),
             whole: row.try_get(5)?,
             created_at: Timestamp::try_from(created_at).unwrap_or(Timestamp::MAX),
             tables,

@@ -16,6 +16,7 @@ mod rows;
 
 use std::{path::PathBuf, time::Duration};
 
+use jari_domain::Position;
 use jari_event_store::{Database, Reader};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -43,8 +44,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Which moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AsOf {
-    /// Just after the event here; 0: before the first.
-    Position(u64),
+    /// Just after the event here.
+    Position(Position),
     /// After the last event that was recorded at or before this time.
     Time(Timestamp),
     /// At the head of the log, as it is when the replay begins.
@@ -76,7 +77,7 @@ pub struct Replayed {
     /// [`Projection::version`] of the program that made it.
     pub version: i32,
     /// The position that the moment was: the view has seen this event and none after it.
-    pub position: u64,
+    pub position: Position,
     /// Of all rows.
     pub digested: Digested,
     /// Streams that could not be read: what they say is missing.
@@ -136,7 +137,7 @@ impl Replay {
         Ok(Replayed { number: build.number, version: build.version, position, digested, quarantined, events: pace.events })
     }
 
-    async fn position(&self, reader: &Reader) -> Result<u64, ReplayError> {
+    async fn position(&self, reader: &Reader) -> Result<Position, ReplayError> {
         match self.as_of {
             AsOf::Head => Ok(reader.head().await?),
             AsOf::Position(position) => {
@@ -154,7 +155,7 @@ impl Replay {
         reader: &Reader,
         view: &'static dyn Projection,
         build: &Build,
-        position: u64,
+        position: Position,
         pace: &mut Pace,
         progress: &mut impl FnMut(&RebuildProgress),
         stop: &CancellationToken,
@@ -179,11 +180,14 @@ async fn has_come(reader: &Reader, time: Timestamp) -> Result<bool, ReplayError>
     if time <= reader.clock().await? {
         return Ok(true);
     }
-    let Some(before) = reader.head().await?.checked_sub(1) else { return Ok(false) };
-    Ok(reader.log_after(before, 1).await?.first().is_some_and(|newest| time <= newest.recorded_at))
+    let head = reader.head().await?;
+    if head == Position::START {
+        return Ok(false);
+    }
+    Ok(reader.log_after(head.previous(), 1).await?.first().is_some_and(|newest| time <= newest.recorded_at))
 }
 
 /// Two calls for one view and position would write the same build.
-fn lock_of(view: &str, position: u64) -> String {
+fn lock_of(view: &str, position: Position) -> String {
     format!("replay.{view}.{position}")
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures::TryStreamExt;
+use jari_domain::Position;
 use jari_event_store::{Database, LogError};
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -55,7 +56,7 @@ pub struct Digested {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveView {
     /// How far it had read the log.
-    pub position: u64,
+    pub position: Position,
     /// Its version.
     pub version: i32,
     /// Of all rows.

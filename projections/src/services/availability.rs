@@ -3,7 +3,7 @@
 use std::{ops::RangeInclusive, time::SystemTime};
 
 use jari_domain::{
-    Decider,
+    Decider, Position,
     ids::{OptionId, ProductId, SlotId},
     product::{ProductError, SaleMode},
     slot::{InventorySlot, SlotError, SlotStatus},
@@ -15,7 +15,6 @@ use jari_proto::{
     },
     r#type::v1::{Counts, Window},
 };
-use jari_wire::signed;
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use tonic::{Request, Response, Status};
 
@@ -81,13 +80,13 @@ impl AvailabilityService for AvailabilityQueries {
         answer.must_be_whole(InventorySlot::TYPE)?;
         let rows = answer.rows()?;
         let row = rows.first().ok_or_else(|| QueryError::domain(&SlotError::NotFound))?;
-        Ok(Response::new(GetSlotResponse { slot: Some(slot(*row)?), position: signed(answer.position) }))
+        Ok(Response::new(GetSlotResponse { slot: Some(slot(*row)?), position: answer.position.to_i64() }))
     }
 }
 
 impl AvailabilityQueries {
     /// The zone in which the product's days are counted, `None` for one that is sold from stock; and the position of the answer.
-    async fn zone(&self, product_id: &ProductId, option_id: Option<&OptionId>, wanted: Wanted) -> Result<(Option<TimeZone>, u64), QueryError> {
+    async fn zone(&self, product_id: &ProductId, option_id: Option<&OptionId>, wanted: Wanted) -> Result<(Option<TimeZone>, Position), QueryError> {
         let option = option_id.map_or("", OptionId::as_str);
         let answer = self.views.read(&Availability, wanted, FIND_PRODUCT, &[&product_id.as_str(), &option]).await?;
         answer.must_be_whole(jari_domain::product::Product::TYPE)?;
@@ -155,7 +154,7 @@ fn page(answer: &Answer, size: i32, token: impl Fn(Fields<'_>) -> Result<String,
         _ => String::new(),
     };
     let slots = rows.into_iter().map(slot).collect::<Result<_, _>>()?;
-    Ok(ListAvailabilityResponse { slots, next_page_token, position: signed(answer.position) })
+    Ok(ListAvailabilityResponse { slots, next_page_token, position: answer.position.to_i64() })
 }
 
 /// `None` before it was opened.

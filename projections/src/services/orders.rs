@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use futures::Stream;
 use jari_domain::{
-    Currency, Decider, Money, Sealed,
+    Currency, Decider, Money, Position, Sealed,
     ids::{CustomerRef, OrderId},
     order::{LineFailure, Order, OrderError, OrderLine, OrderStatus},
 };
@@ -17,7 +17,7 @@ use jari_sealing::Sealer;
 use jari_wire::{
     money,
     order::{failure, line, state},
-    personal, signed, timestamp,
+    personal, timestamp,
 };
 use tonic::{Request, Response, Status};
 
@@ -54,7 +54,7 @@ impl OrderQueryService for OrderQueries {
         let wanted = self.views.wanted(request.get_ref().min_position, request.metadata())?;
         let id = OrderId::parse(&request.get_ref().order_id).map_err(|e| QueryError::id("order_id", &e))?;
         let (order, position) = find(&self.views, &self.sealer, &id, wanted).await?;
-        Ok(Response::new(GetOrderResponse { order: Some(order), position: signed(position) }))
+        Ok(Response::new(GetOrderResponse { order: Some(order), position: position.to_i64() }))
     }
 
     async fn list_orders(&self, request: Request<ListOrdersRequest>) -> Result<Response<ListOrdersResponse>, Status> {
@@ -76,14 +76,14 @@ impl OrderQueryService for OrderQueries {
             orders.push(opened(&self.sealer, order(row, now)?).await);
         }
         let next_page_token = orders.last().filter(|_| more).map(|last| paging::token(&query, &last.accepted_position)).unwrap_or_default();
-        Ok(Response::new(ListOrdersResponse { orders, next_page_token, position: signed(answer.position) }))
+        Ok(Response::new(ListOrdersResponse { orders, next_page_token, position: answer.position.to_i64() }))
     }
 
     async fn get_personal_data(&self, request: Request<GetPersonalDataRequest>) -> Result<Response<GetPersonalDataResponse>, Status> {
         let wanted = self.views.wanted(request.get_ref().min_position, request.metadata())?;
         let id = OrderId::parse(&request.get_ref().order_id).map_err(|e| QueryError::id("order_id", &e))?;
         let (order, position) = find(&self.views, &self.sealer, &id, wanted).await?;
-        Ok(Response::new(GetPersonalDataResponse { personal_data: order.personal_data, position: signed(position) }))
+        Ok(Response::new(GetPersonalDataResponse { personal_data: order.personal_data, position: position.to_i64() }))
     }
 
     async fn watch_order(&self, request: Request<WatchOrderRequest>) -> Result<Response<Self::WatchOrderStream>, Status> {
@@ -96,7 +96,7 @@ impl OrderQueryService for OrderQueries {
 }
 
 /// One order as it stands now, and the view's position.
-pub(super) async fn find(views: &Views, sealer: &Sealer, id: &OrderId, wanted: Wanted) -> Result<(wire::Order, u64), QueryError> {
+pub(super) async fn find(views: &Views, sealer: &Sealer, id: &OrderId, wanted: Wanted) -> Result<(wire::Order, Position), QueryError> {
     let answer = views.read(&Orders, wanted, GET_ORDER, &[&id.as_str()]).await?;
     answer.must_be_whole(Order::TYPE)?;
     let rows = answer.rows()?;

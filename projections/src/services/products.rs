@@ -9,10 +9,7 @@ use jari_proto::product::v1::{
     self as wire, GetProductRequest, GetProductResponse, ListProductsRequest, ListProductsResponse, ProductState,
     product_query_service_server::ProductQueryService,
 };
-use jari_wire::{
-    product::{option, sale_mode, state},
-    signed,
-};
+use jari_wire::product::{option, sale_mode, state};
 use tonic::{Request, Response, Status};
 
 use super::{USUAL_ROWS, known};
@@ -47,7 +44,7 @@ impl ProductQueryService for ProductQueries {
         answer.must_be_whole(Product::TYPE)?;
         let rows = answer.rows()?;
         let row = rows.first().ok_or_else(|| QueryError::domain(&ProductError::NotFound))?;
-        Ok(Response::new(GetProductResponse { product: Some(product(*row)?), position: signed(answer.position) }))
+        Ok(Response::new(GetProductResponse { product: Some(product(*row)?), position: answer.position.to_i64() }))
     }
 
     async fn list_products(&self, request: Request<ListProductsRequest>) -> Result<Response<ListProductsResponse>, Status> {
@@ -68,7 +65,7 @@ impl ProductQueryService for ProductQueries {
         }
         let next_page_token = last.filter(|_| more).map(|last| paging::token(&query, &last)).unwrap_or_default();
         products.shrink_to_fit();
-        Ok(Response::new(ListProductsResponse { products, next_page_token, position: signed(answer.position) }))
+        Ok(Response::new(ListProductsResponse { products, next_page_token, position: answer.position.to_i64() }))
     }
 }
 

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt, stream};
-use jari_domain::{StreamId, ids::OrderId};
+use jari_domain::{Position, StreamId, ids::OrderId};
 use jari_event_store::{StreamWatch, StreamWatchers};
 use jari_proto::order::v1::{Order, OrderState, PersonalData, WatchOrderResponse, WatchUntil};
 use jari_sealing::Sealer;
-use jari_wire::signed;
 use jiff::Timestamp;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tonic::Status;
@@ -38,7 +37,7 @@ struct Follower {
     until: WatchUntil,
     news: StreamWatch,
     sent: Sent,
-    seen: u64,
+    seen: Position,
     /// The view had read less than was handed out before the watcher had its place: there may be a change of which no news will come.
     is_behind: bool,
     is_over: bool,
@@ -64,7 +63,7 @@ pub(super) async fn follow(
     let (order, seen) = find(&views, &sealer, &id, wanted).await?;
     let is_over = reached(&order, until);
     let sent = Sent::of(&order);
-    let first = WatchOrderResponse { order: Some(order), position: signed(seen) };
+    let first = WatchOrderResponse { order: Some(order), position: seen.to_i64() };
     let (is_behind, seen) = (seen < news.after(), seen.max(news.after()));
     let follower = Follower { views, watchers, sealer, id, until, news, sent, seen, is_behind, is_over, _place: place };
     let rest = stream::unfold(follower, |mut follower| async move { follower.next().await.map(|answer| (answer, follower)) });
@@ -98,14 +97,14 @@ impl Follower {
             if self.sent != found {
                 self.is_over = reached(&order, self.until);
                 self.sent = found;
-                return Ok(WatchOrderResponse { order: Some(order), position: signed(position) });
+                return Ok(WatchOrderResponse { order: Some(order), position: position.to_i64() });
             }
         }
     }
 
     /// The order as the view has it once it has seen the last news. The view may follow more slowly than the log grows: the watcher is patient,
     /// and its call has its own deadline.
-    async fn look(&self) -> Result<(Order, u64), QueryError> {
+    async fn look(&self) -> Result<(Order, Position), QueryError> {
         // Ends with an answer or with the node; each round waits for the view as long as a query does.
         loop {
             let wanted = Wanted { position: self.seen, until: Instant::now() + self.views.inner.settings.wait };

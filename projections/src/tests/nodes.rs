@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jari_domain::{
-    AnyEvent,
+    AnyEvent, Position,
     ids::{CustomerRef, OrderId, PoolId, SlotId},
     order::{Order, OrderCommand},
 };
@@ -73,7 +73,7 @@ async fn a_writer_whose_lease_is_another_s_writes_nothing() {
     builds::provide(&database, &Orders).await.unwrap();
     let client = database.connection().await.unwrap();
     let (build, _) = builds::live(&**client, &Orders).await.unwrap().unwrap();
-    let events = Reader::new(database.clone()).log_after(0, 1_000).await.unwrap();
+    let events = Reader::new(database.clone()).log_after(Position::START, 1_000).await.unwrap();
     let (early, late) = events.split_at(100);
 
     let mut old = Writer::open(&database, &Orders, build.clone(), 7, "live").await.unwrap().unwrap();
@@ -111,7 +111,7 @@ async fn a_build_that_goes_live_has_read_whatever_the_live_one_has() {
     let client = database.connection().await.unwrap();
     let (build, _) = builds::live(&**client, &Orders).await.unwrap().unwrap();
     let reader = Reader::new(database.clone());
-    let events = reader.log_after(0, 10_000).await.unwrap();
+    let events = reader.log_after(Position::START, 10_000).await.unwrap();
     let mut live = Writer::open(&database, &Orders, build, 1, "live").await.unwrap().unwrap();
     live.take(&events).await.unwrap();
     let before = rows(&database, "orders").await;
@@ -119,8 +119,11 @@ async fn a_build_that_goes_live_has_read_whatever_the_live_one_has() {
     let (build, _) = builds::begin(&database, &Orders).await.unwrap();
     let mut next = Writer::open(&database, &Orders, build.clone(), 0, "building").await.unwrap().unwrap();
     next.take(&events[..100]).await.unwrap();
-    assert!(matches!(next.go_live(&reader, head - 101).await, Err(Fault::Moved)), "too far behind: the live one would stand still for too long");
-    assert_eq!(next.go_live(&reader, head).await.unwrap(), head);
+    assert!(
+        matches!(next.go_live(&reader, head.get() - 101).await, Err(Fault::Moved)),
+        "too far behind: the live one would stand still for too long"
+    );
+    assert_eq!(next.go_live(&reader, head.get()).await.unwrap(), head);
     assert_eq!(builds::live(&**client, &Orders).await.unwrap(), Some((build, head)));
     assert_eq!(rows(&database, "orders").await, before);
     assert!(matches!(live.take(&events[..1]).await, Err(Fault::Moved)));
@@ -178,7 +181,7 @@ async fn a_stream_that_is_held_back_at_the_switch_stays_so_in_the_new_build() {
     let mut live = Writer::open(&database, &Orders, orders(&database).await, 1, "live").await.unwrap().unwrap();
     let (build, _) = builds::begin(&database, &Orders).await.unwrap();
     let mut next = Writer::open(&database, &Orders, build.clone(), 0, "building").await.unwrap().unwrap();
-    let events = reader.log_after(0, 10_000).await.unwrap();
+    let events = reader.log_after(Position::START, 10_000).await.unwrap();
     live.take(&events).await.unwrap();
     next.take(&events).await.unwrap();
     // only the live one has read what nobody can read
@@ -199,13 +202,12 @@ async fn a_switch_waits_for_whoever_writes_the_live_build_and_reads_what_that_ha
     let (reader, live) = (Reader::new(database.clone()), orders(&database).await);
     let (build, _) = builds::begin(&database, &Orders).await.unwrap();
     let mut next = Writer::open(&database, &Orders, build.clone(), 0, "building").await.unwrap().unwrap();
-    next.take(&reader.log_after(0, 10_000).await.unwrap()).await.unwrap();
+    next.take(&reader.log_after(Position::START, 10_000).await.unwrap()).await.unwrap();
     let head = pencil.append(history.go_on(50)).await;
     // a batch of the live one that is not committed yet
     let mut other = database.dedicated().await.unwrap();
     let batch = other.transaction().await.unwrap();
-    let position = i64::try_from(head).unwrap();
-    batch.execute("UPDATE views.builds SET position = $2 WHERE build = $1", &[&live.number, &position]).await.unwrap();
+    batch.execute("UPDATE views.builds SET position = $2 WHERE build = $1", &[&live.number, &head.to_i64()]).await.unwrap();
     let switch = tokio::spawn(async move { next.go_live(&reader, 1_000).await });
     until_it_waits(&database, &switch).await;
     batch.commit().await.unwrap();
@@ -229,7 +231,7 @@ async fn a_heavy_batch_that_fails_in_its_second_part_has_its_checkpoint_where_it
     let full = "CREATE FUNCTION views.full() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$;
         CREATE TRIGGER is_full BEFORE INSERT ON build.orders FOR EACH ROW WHEN (NEW.order_id = 'order-250') EXECUTE FUNCTION views.full()";
     client.batch_execute(&build.sql(full)).await.unwrap();
-    let events = Reader::new(database.clone()).log_after(0, 10_000).await.unwrap();
+    let events = Reader::new(database.clone()).log_after(Position::START, 10_000).await.unwrap();
     let mut writer = Writer::open(&database, &Orders, build.clone(), 1, "live").await.unwrap().unwrap();
     assert!(matches!(writer.take(&events).await, Err(Fault::Away(_))));
     let ends = build.sql("SELECT b.position, (SELECT max(o.accepted_position) FROM build.orders o) FROM views.builds b WHERE b.build = $1");

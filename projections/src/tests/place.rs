@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 
-use jari_domain::{AnyEvent, StreamId, Timestamp};
+use jari_domain::{AnyEvent, Position, StreamId, Timestamp};
 use jari_event_store::{Appender, Batch, Clock, Database, Group, LogTail, Metadata, PoolSettings, StreamUse, StreamWatchers, TailSettings, migrate};
 use jari_postgres::{DataFolder, Lifetime, PrivatePostgres, Settings};
 use tokio::{sync::OnceCell, task::JoinHandle};
@@ -133,7 +133,7 @@ impl Pencil {
     }
 
     /// Appends groups of events, each to one stream, in one batch; gives the position of the last event.
-    pub async fn append(&mut self, groups: Vec<(StreamId, Vec<AnyEvent>, Timestamp)>) -> u64 {
+    pub async fn append(&mut self, groups: Vec<(StreamId, Vec<AnyEvent>, Timestamp)>) -> Position {
         let count: usize = groups.iter().map(|(_, events, _)| events.len()).sum();
         let group = |(stream, events, at): (StreamId, Vec<AnyEvent>, Timestamp)| {
             let version = self.versions.entry(stream.clone()).or_default();
@@ -150,12 +150,12 @@ impl Pencil {
     }
 
     /// One stream's events, decided now.
-    pub async fn say(&mut self, stream: impl Into<StreamId>, events: Vec<AnyEvent>) -> u64 {
+    pub async fn say(&mut self, stream: impl Into<StreamId>, events: Vec<AnyEvent>) -> Position {
         self.append(vec![(stream.into(), events, Timestamp::now())]).await
     }
 
     /// An event as somebody else would insert it: whatever they like.
-    pub async fn scrawl(&mut self, stream: impl Into<StreamId>, event_type: &str, payload: &str) -> u64 {
+    pub async fn scrawl(&mut self, stream: impl Into<StreamId>, event_type: &str, payload: &str) -> Position {
         let stream = stream.into();
         let version = self.versions.entry(stream.clone()).or_default();
         *version += 1;
@@ -164,7 +164,7 @@ impl Pencil {
         let insert = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) \
              VALUES ($1, $2, $3, $4, '1.0', $5::text::json, '{}') RETURNING position";
         let row = client.query_one(insert, &[&stream.aggregate_type, &&*stream.aggregate_id, &sequence, &event_type, &payload]).await.unwrap();
-        u64::try_from(row.get::<_, i64>(0)).unwrap()
+        Position::try_from(row.get::<_, i64>(0)).unwrap()
     }
 }
 

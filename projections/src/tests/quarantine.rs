@@ -1,7 +1,7 @@
 //! A stream that a view cannot read waits alone.
 
 use jari_domain::{
-    AnyEvent, Quantity, StreamId,
+    AnyEvent, Position, Quantity, StreamId,
     ids::{CustomerRef, OrderId, PoolId, ProductId, SlotId},
     order::{Order, OrderCommand, OrderEvent},
     product::{Product, SaleMode},
@@ -60,17 +60,17 @@ async fn take_lee(database: &Database) {
 }
 
 /// Gives an event that nobody could read the type that its content is of: with the triggers off, as whoever mends a row does it.
-async fn mend(database: &Database, position: u64) {
+async fn mend(database: &Database, position: Position) {
     let client = as_superuser(database).await;
     let triggers = |what: &str| format!("ALTER TABLE events {what} TRIGGER USER");
     client.batch_execute(&triggers("DISABLE")).await.unwrap();
-    let mended = client.execute("UPDATE events SET event_type = 'OrderConfirmed' WHERE position = $1", &[&position.cast_signed()]).await.unwrap();
+    let mended = client.execute("UPDATE events SET event_type = 'OrderConfirmed' WHERE position = $1", &[&position.to_i64()]).await.unwrap();
     client.batch_execute(&triggers("ENABLE")).await.unwrap();
     assert_eq!(mended, 1);
 }
 
 /// A log with an order that can be read, and one that cannot behind its first event, whose position this gives: mended it is a confirmation.
-async fn log_with_an_unreadable_order(database: &Database) -> u64 {
+async fn log_with_an_unreadable_order(database: &Database) -> Position {
     let mut pencil = Pencil::new(database).await;
     pencil.say(&id("good"), placed("kim")).await;
     pencil.say(&id("bad"), placed("lee")).await;
@@ -261,7 +261,7 @@ async fn a_retry_waits_for_whoever_writes_the_view_and_reads_what_came_meanwhile
     pencil.say(&id("odd"), held()).await;
     refuse_lee(&database).await;
     let mut writer = Writer::open(&database, &Orders, build.clone(), 1, "live").await.unwrap().unwrap();
-    writer.take(&Reader::new(database.clone()).log_after(0, 10).await.unwrap()).await.unwrap();
+    writer.take(&Reader::new(database.clone()).log_after(Position::START, 10).await.unwrap()).await.unwrap();
     assert_eq!(quarantine::list(&database, &QuarantinePage { limit: 10, ..Default::default() }).await.unwrap().len(), 1);
     take_lee(&database).await;
 
@@ -276,8 +276,7 @@ async fn a_retry_waits_for_whoever_writes_the_view_and_reads_what_came_meanwhile
     until_it_waits(&database, &retry).await;
     assert!(!retry.is_finished(), "the view stands still for it, so it waits for whoever moves the view");
     let last = pencil.say(&id("odd"), confirmed()).await;
-    let position = i64::try_from(last).unwrap();
-    batch.execute("UPDATE views.builds SET position = $2 WHERE build = $1", &[&build.number, &position]).await.unwrap();
+    batch.execute("UPDATE views.builds SET position = $2 WHERE build = $1", &[&build.number, &last.to_i64()]).await.unwrap();
     batch.commit().await.unwrap();
 
     assert_eq!(retry.await.unwrap().unwrap(), last);
@@ -319,7 +318,7 @@ async fn a_rebuild_that_is_taken_up_tries_the_streams_again_that_were_mended_sin
     // it has met the order, and was killed before its switch
     let (build, _) = builds::begin(&database, &Orders).await.unwrap();
     let mut killed = Writer::open(&database, &Orders, build, 0, "building").await.unwrap().unwrap();
-    killed.take(&Reader::new(database.clone()).log_after(0, 10).await.unwrap()).await.unwrap();
+    killed.take(&Reader::new(database.clone()).log_after(Position::START, 10).await.unwrap()).await.unwrap();
     assert!(killed.holds_back());
     drop(killed);
     mend(&database, failed).await;
@@ -339,7 +338,7 @@ async fn a_replay_that_is_taken_up_after_a_stream_was_mended_has_the_digest_of_a
     let database = database().await;
     let failed = log_with_an_unreadable_order(&database).await;
     builds::prepare(&database).await.unwrap();
-    let log = Reader::new(database.clone()).log_after(0, 10).await.unwrap();
+    let log = Reader::new(database.clone()).log_after(Position::START, 10).await.unwrap();
     let head = log.last().unwrap().position;
     // it has come to its end, and was killed before its digest
     let build = builds::begin_replay(&database, &Orders, head, 1).await.unwrap().unwrap();
@@ -348,6 +347,6 @@ async fn a_replay_that_is_taken_up_after_a_stream_was_mended_has_the_digest_of_a
     let replay = Replay::of("orders", AsOf::Position(head));
     let resumed = replay.run(&database, |_| {}, &CancellationToken::new()).await.unwrap();
     let fresh = replay.run(&database, |_| {}, &CancellationToken::new()).await.unwrap();
-    assert_eq!((resumed.events, fresh.events), (0, head), "the first went on, the second began anew");
+    assert_eq!((resumed.events, fresh.events), (0, head.get()), "the first went on, the second began anew");
     assert_eq!((resumed.digested.digest, resumed.quarantined), (fresh.digested.digest, 0));
 }

@@ -228,7 +228,7 @@ async fn a_query_waits_for_the_position_that_it_must_have_seen() {
     for round in 0..20 {
         let title = format!("round {round}");
         let id = ProductId::parse(&format!("museum-{round}")).unwrap();
-        let min_position = pencil.say(&id, first::<Product>(&[draft(&title, SaleMode::Realtime, "UTC")], Timestamp::now())).await.cast_signed();
+        let min_position = pencil.say(&id, first::<Product>(&[draft(&title, SaleMode::Realtime, "UTC")], Timestamp::now())).await.to_i64();
         let answer = node.products.get_product(Request::new(GetProductRequest { product_id: id.to_string(), min_position })).await.unwrap();
         assert!(answer.get_ref().position >= min_position);
         assert_eq!(answer.into_inner().product.unwrap().title, title, "what was written is read");
@@ -275,7 +275,7 @@ async fn a_watcher_sees_each_state_until_the_one_it_waits_for() {
     let slot = SlotId::of(&PoolId::parse("gallery").unwrap(), None);
     let place =
         OrderCommand::PlaceOrder { customer: CustomerRef::parse("kim").unwrap(), lines: vec![line(&[&slot], 1)], hold_seconds: 600, personal: None };
-    let min_position = pencil.say(&id, first::<Order>(&[place], Timestamp::now())).await.cast_signed();
+    let min_position = pencil.say(&id, first::<Order>(&[place], Timestamp::now())).await.to_i64();
     let watch =
         |until: WatchUntil| node.orders.watch_order(Request::new(WatchOrderRequest { order_id: "order".into(), until: until.into(), min_position }));
     let mut settled = watch(WatchUntil::Settled).await.unwrap().into_inner();
@@ -306,7 +306,7 @@ async fn watchers_are_bounded_and_end_with_the_node() {
     let slot = SlotId::of(&PoolId::parse("gallery").unwrap(), None);
     let place =
         OrderCommand::PlaceOrder { customer: CustomerRef::parse("kim").unwrap(), lines: vec![line(&[&slot], 1)], hold_seconds: 600, personal: None };
-    let min_position = pencil.say(&OrderId::parse("order").unwrap(), first::<Order>(&[place], Timestamp::now())).await.cast_signed();
+    let min_position = pencil.say(&OrderId::parse("order").unwrap(), first::<Order>(&[place], Timestamp::now())).await.to_i64();
     let watch = || node.orders.watch_order(Request::new(WatchOrderRequest { order_id: "order".into(), until: 0, min_position }));
     let first = watch().await.unwrap();
     assert_eq!(refused(watch().await.map(|_| ())), (Code::ResourceExhausted, "WATCHES_EXHAUSTED".into()));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jari_domain::{Quantity, order::Order, product::Product, slot::InventorySlot};
+use jari_domain::{Position, Quantity, order::Order, product::Product, slot::InventorySlot};
 use jari_event_store::{Database, PoolSettings, Reader};
 use jari_proto::{
     availability::v1::{GetSlotRequest, availability_service_server::AvailabilityService},
@@ -130,8 +130,8 @@ async fn a_rebuild_that_was_stopped_goes_on_where_it_was() {
     let database = database().await;
     let node = Node::start(&database, "one", settings()).await;
     let (mut pencil, mut history) = (Pencil::new(&database).await, History::new(8));
-    let mut head = 0;
-    while head <= RANGE {
+    let mut head = Position::START;
+    while head.get() <= RANGE {
         head = pencil.append(history.go_on(2_000)).await;
     }
     node.caught_up().await;
@@ -149,11 +149,11 @@ async fn a_rebuild_that_was_stopped_goes_on_where_it_was() {
     )
     .await;
     assert!(matches!(stopped, Err(RebuildError::Stopped)));
-    assert_eq!((seen.len(), seen[0].position, seen[0].head), (1, RANGE, head));
+    assert_eq!((seen.len(), seen[0].position, seen[0].head), (1, Position::new(RANGE), head));
     let mut resumed = Vec::new();
     let rebuilt = rebuild(&database, "orders", |p| resumed.push(p.position), &CancellationToken::new()).await.unwrap();
     assert_eq!(resumed, [head], "goes on after the first range");
-    assert_eq!((rebuilt.position, rebuilt.events), (head, head - RANGE));
+    assert_eq!((rebuilt.position, rebuilt.events), (head, head.get() - RANGE));
     assert_eq!(rows(&database, "orders").await, before);
     node.stop().await;
 }
@@ -175,8 +175,8 @@ async fn what_a_rebuild_left_behind_that_was_killed_after_its_switch_is_dropped_
     // one that is being made stays: somebody may be at it
     let (build, _) = builds::begin(&database, &Orders).await.unwrap();
     let mut next = Writer::open(&database, &Orders, build, 0, "building").await.unwrap().unwrap();
-    next.take(&Reader::new(database.clone()).log_after(0, 10_000).await.unwrap()).await.unwrap();
-    next.go_live(&Reader::new(database.clone()), head).await.unwrap();
+    next.take(&Reader::new(database.clone()).log_after(Position::START, 10_000).await.unwrap()).await.unwrap();
+    next.go_live(&Reader::new(database.clone()), head.get()).await.unwrap();
     builds::begin(&database, &Products).await.unwrap();
     let ((_, left), products) = (count().await, tables_of(&client, "products").await / 2);
     assert_eq!(left, tables + tables_of(&client, "orders").await / 2 + products);
@@ -220,7 +220,7 @@ async fn a_view_never_goes_back_while_it_is_switched_under_load() {
         async move {
             let (mut last, mut answers) = (0, 0);
             while !done.is_cancelled() {
-                let min_position = reader.head().await.unwrap().cast_signed();
+                let min_position = reader.head().await.unwrap().to_i64();
                 let asked = jari_proto::order::v1::ListOrdersRequest { customer: "customer-1".into(), min_position, ..Default::default() };
                 let position = orders.list_orders(Request::new(asked)).await.unwrap().get_ref().position;
                 assert!(position >= min_position && position >= last, "{position} after {last}, asked for {min_position}");
@@ -290,9 +290,9 @@ async fn no_answer_comes_from_a_build_that_was_replaced() {
     let (old, _) = builds::live(&**client, &Orders).await.unwrap().unwrap();
     let (build, _) = builds::begin(&database, &Orders).await.unwrap();
     let mut next = Writer::open(&database, &Orders, build, 0, "building").await.unwrap().unwrap();
-    next.take(&Reader::new(database.clone()).log_after(0, 10_000).await.unwrap()).await.unwrap();
+    next.take(&Reader::new(database.clone()).log_after(Position::START, 10_000).await.unwrap()).await.unwrap();
     // what is read from the old tables from here on is wrong, and shows; they are not dropped yet, and the node looks once a second
-    next.go_live(&Reader::new(database.clone()), head).await.unwrap();
+    next.go_live(&Reader::new(database.clone()), head.get()).await.unwrap();
     client.batch_execute(&old.sql("DELETE FROM build.orders")).await.unwrap();
     let asked = || Request::new(GetOrderRequest { order_id: id.to_string(), min_position: 0 });
     for _ in 0..50 {

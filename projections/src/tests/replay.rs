@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jari_domain::Position;
 use jari_event_store::{Database, PoolSettings, Reader};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ async fn replayed(database: &Database, replay: &Replay) -> Replayed {
     replay.run(database, |_| {}, &CancellationToken::new()).await.unwrap()
 }
 
-async fn digest(database: &Database, view: &str, position: u64) -> String {
+async fn digest(database: &Database, view: &str, position: Position) -> String {
     replayed(database, &Replay::of(view, AsOf::Position(position))).await.digested.digest
 }
 
@@ -71,7 +72,7 @@ async fn the_same_log_gives_the_same_digest_in_batches_of_every_size_and_after_a
         let told = digest(&database, view, head).await;
         for range in [1, 7, 113, 100_000] {
             let again = replayed(&database, &Replay { range, ..Replay::of(view, AsOf::Head) }).await;
-            assert_eq!((again.position, again.events), (head, head));
+            assert_eq!((again.position, again.events), (head, head.get()));
             assert_eq!(again.digested.digest, told, "{view} in ranges of {range}");
         }
         rebuild(&database, view, |_| {}, &CancellationToken::new()).await.unwrap();
@@ -119,7 +120,7 @@ async fn a_replay_that_was_cut_off_or_stopped_at_any_moment_ends_with_the_same_d
         }
         assert_eq!(told, 1, "one range a round");
     };
-    assert!(rounds >= told.position / 200, "{rounds}");
+    assert!(rounds >= told.position.get() / 200, "{rounds}");
     assert_eq!(last.digested.digest, told.digested.digest);
     assert!(last.events <= 200, "it goes on where it was: {}", last.events);
     // the same while its connections are cut again and again, as by a kill: it goes on by itself, or is called again
@@ -194,7 +195,7 @@ async fn a_moment_given_by_time_is_the_last_event_recorded_by_then() {
         pencil.append(history.go_on(40)).await;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let events = Reader::new(database.clone()).log_after(0, 10_000).await.unwrap();
+    let events = Reader::new(database.clone()).log_after(Position::START, 10_000).await.unwrap();
     let mut times = 0;
     for pair in events.windows(2).filter(|pair| pair[0].recorded_at < pair[1].recorded_at) {
         for at in [pair[0].recorded_at, pair[1].recorded_at - Duration::from_micros(1)] {
@@ -206,7 +207,7 @@ async fn a_moment_given_by_time_is_the_last_event_recorded_by_then() {
     assert_eq!(times, 4);
     let before = replayed(&database, &Replay::of("products", AsOf::Time(events[0].recorded_at - Duration::from_micros(1)))).await;
     let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-    assert_eq!((before.position, &*before.digested.digest), (0, nothing), "no rows: the digest of nothing");
+    assert_eq!((before.position, &*before.digested.digest), (Position::START, nothing), "no rows: the digest of nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,10 +224,10 @@ async fn a_time_has_come_when_the_databases_clock_or_the_log_says_so_whatever_th
     let as_of = async |time| Replay::of("products", AsOf::Time(time)).run(&seen, |_| {}, &CancellationToken::new()).await;
     let ago = |minutes: i64| jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes);
     assert_eq!(as_of(ago(5)).await.unwrap_err().code(), Some("TIME_AHEAD"), "of an empty log, and five minutes before its time");
-    assert_eq!(as_of(ago(11)).await.unwrap().position, 0);
+    assert_eq!(as_of(ago(11)).await.unwrap().position, Position::START);
     // the append goes by the real clock: as if the database's had been set back since
     let head = Pencil::new(&database).await.append(History::new(29).go_on(20)).await;
-    let newest = Reader::new(database.clone()).log_after(head - 1, 1).await.unwrap()[0].recorded_at;
+    let newest = Reader::new(database.clone()).log_after(head.previous(), 1).await.unwrap()[0].recorded_at;
     assert_eq!(as_of(newest).await.unwrap().position, head);
     assert_eq!(as_of(newest + Duration::from_micros(1)).await.unwrap_err().code(), Some("TIME_AHEAD"));
 }
@@ -238,7 +239,7 @@ async fn what_cannot_be_replayed_is_refused_with_a_stable_code() {
     let head = pencil.append(history.go_on(50)).await;
     let code = async |replay: Replay| replay.run(&database, |_| {}, &CancellationToken::new()).await.unwrap_err().code();
     assert_eq!(code(Replay::of("sales", AsOf::Head)).await, Some("VIEW_UNKNOWN"));
-    assert_eq!(code(Replay::of("orders", AsOf::Position(head + 1))).await, Some("POSITION_AHEAD"));
+    assert_eq!(code(Replay::of("orders", AsOf::Position(head.next()))).await, Some("POSITION_AHEAD"));
     let later = jiff::Timestamp::now() + Duration::from_secs(3_600);
     assert_eq!(code(Replay::of("orders", AsOf::Time(later))).await, Some("TIME_AHEAD"));
     let holder = database.dedicated().await.unwrap();
@@ -246,7 +247,7 @@ async fn what_cannot_be_replayed_is_refused_with_a_stable_code() {
     holder.execute(&lock, &[]).await.unwrap();
     assert_eq!(code(Replay::of("orders", AsOf::Head)).await, Some("REPLAY_UNDER_WAY"));
     drop(holder);
-    for position in 0..MOST_REPLAYS as u64 {
+    for position in (0..MOST_REPLAYS as u64).map(Position::new) {
         replayed(&database, &Replay { keep: true, ..Replay::of("products", AsOf::Position(position)) }).await;
     }
     let one_more = Replay { keep: true, ..Replay::of("products", AsOf::Position(head)) };

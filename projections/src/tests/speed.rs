@@ -1,7 +1,7 @@
 //! How many bookings a second the views take. Run by hand: `cargo test --release -p jari-projections -- --ignored --nocapture speed`.
 
 use jari_domain::{
-    AnyEvent, Quantity, StreamId, Timestamp,
+    AnyEvent, Position, Quantity, StreamId, Timestamp,
     ids::{CustomerRef, HoldId, OrderId, PoolId, SlotId},
     order::OrderEvent,
     slot::{Counts, Holder, SlotEvent},
@@ -21,7 +21,7 @@ fn bookings(slots: usize, confirm: bool) -> Vec<RecordedEvent> {
     let mut say = |stream: StreamId, event: AnyEvent, at: Timestamp| {
         let metadata = Metadata { decided_at: Some(at), ..Metadata::default() };
         events.push(RecordedEvent {
-            position: events.len() as u64 + 1,
+            position: Position::new(events.len() as u64 + 1),
             aggregate_type: stream.aggregate_type.into(),
             aggregate_id: stream.aggregate_id,
             sequence: 1,

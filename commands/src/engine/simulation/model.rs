@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jari_domain::{AnyEvent, AnyState, StreamId, Timestamp, ids::SlotId, order::OrderEvent, registry::AsAggregate, slot::InventorySlot};
+use jari_domain::{AnyEvent, AnyState, Position, StreamId, Timestamp, ids::SlotId, order::OrderEvent, registry::AsAggregate, slot::InventorySlot};
 use jari_event_store::{Appended, Batch, CommandKey, Group, LoadRequest, LoadedStream, RecordedCommand};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -51,6 +51,10 @@ pub fn unit_of(group: &Group) -> usize {
 }
 
 impl Model {
+    pub fn head(&self) -> Position {
+        Position::new(self.log.len() as u64)
+    }
+
     pub fn version(&self, stream: &StreamId) -> u64 {
         self.streams.get(stream).map_or(0, |s| s.len() as u64)
     }
@@ -122,9 +126,9 @@ impl Model {
     pub fn append(&mut self, landed: &mut Option<u64>, sent: &Departure) -> Result<Appended, AppendFailure> {
         let Departure { number, after, careful, ref batch } = *sent;
         let recorded_at = Timestamp::UNIX_EPOCH;
-        let mut appended = Appended { base: self.log.len() as u64, recorded_at, fallen: vec![], repeated: vec![], lease_lost: false, stale: false };
+        let mut appended = Appended { base: self.head(), recorded_at, fallen: vec![], repeated: vec![], lease_lost: false, stale: false };
         if after.is_some() && *landed != after {
-            return Ok(Appended { base: 0, stale: true, ..appended });
+            return Ok(Appended { base: Position::START, stale: true, ..appended });
         }
         appended.lease_lost = batch.groups.iter().filter_map(|g| g.lease.as_ref()).any(|lease| lease.epoch != self.epoch);
         let mut dead = FxHashSet::default();
@@ -177,7 +181,7 @@ impl Model {
                 }
             }
             if let (Some(key), Some(row)) = (key_of(group), &group.command) {
-                let outcome = RecordedCommand { digest: row.digest, position: self.log.len() as u64, refusal: row.refusal.clone() };
+                let outcome = RecordedCommand { digest: row.digest, position: self.head(), refusal: row.refusal.clone() };
                 assert!(self.commands.insert(key, outcome).is_none(), "a command landed twice");
             }
         }

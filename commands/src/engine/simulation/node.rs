@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use jari_domain::{StreamId, Timestamp};
+use jari_domain::{Position, StreamId, Timestamp};
 use jari_event_store::{Appended, Batch, BatchLimits, CommandKey, LoadRequest, LoadedStream, RecordedCommand, RecordedEvent};
 use jiff::SignedDuration;
 use rustc_hash::FxHashMap;
@@ -45,7 +45,7 @@ pub struct Node {
     cut: bool,
     seen: usize,
     pub skew: SignedDuration,
-    recorded: u64,
+    recorded: Position,
 }
 
 impl Node {
@@ -70,7 +70,7 @@ impl Node {
             cut: false,
             seen: 0,
             skew: SignedDuration::ZERO,
-            recorded: 0,
+            recorded: Position::START,
         }
     }
 
@@ -217,7 +217,7 @@ impl Node {
     }
 
     fn check_recorded(&mut self, event: &RecordedEvent, model: &Model) {
-        let entry = &model.log[usize::try_from(event.position).unwrap() - 1];
+        let entry = &model.log[usize::try_from(event.position.previous().get()).unwrap()];
         assert_eq!((event.stream().as_ref(), event.sequence, event.event()), (Some(&entry.stream), entry.sequence, Some(&entry.event)));
         assert!(event.position > self.recorded, "what landed is told in order");
         self.recorded = event.position;

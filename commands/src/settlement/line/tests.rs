@@ -10,6 +10,9 @@ use jari_event_store::{Body, Metadata};
 
 use super::*;
 
+/// Where its events stand in the log.
+const AT: Position = Position::new(7);
+
 /// Units are held until `end`, by `actor` for a caller.
 fn held_by(actor: Option<&str>, end: Timestamp) -> RecordedEvent {
     held_for(Holder::Caller, actor, end)
@@ -28,7 +31,7 @@ fn hold() -> HoldId {
 fn slot_event(event: SlotEvent) -> RecordedEvent {
     let event = AnyEvent::InventorySlot(event);
     RecordedEvent {
-        position: 7,
+        position: AT,
         aggregate_type: "InventorySlot".into(),
         aggregate_id: "seat@stock".into(),
         sequence: 2,
@@ -68,11 +71,11 @@ fn what_was_saved_is_restored_with_what_set_it_and_without_from_before_that_was_
     line.fold(&event);
     let (mut entries, _) = line.take_changes();
     entries.push(("seat@stock/old".to_owned(), r#"{"until":"1970-01-01T00:20:00Z"}"#.to_owned()));
-    let mut restored = Line::restore(jari_event_store::ProcessMemory { position: 7, entries });
+    let mut restored = Line::restore(jari_event_store::ProcessMemory { position: AT, entries });
     let late = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(3_600);
     let ended: Vec<_> = std::iter::from_fn(|| restored.take_ended(late)).collect();
     let causes: Vec<_> = ended.into_iter().map(|(key, cause)| (key.to_text(), cause)).collect();
-    let cause = Cause { position: 7, correlation_id: Some("call".into()) };
+    let cause = Cause { position: AT, correlation_id: Some("call".into()) };
     assert_eq!(causes, [("seat@stock/hold".to_owned(), Some(cause)), ("seat@stock/old".to_owned(), None)]);
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use jari_domain::{
-    AnyEvent, Decider,
+    AnyEvent, Decider, Position,
     order::Order,
     product::Product,
     registry::{EVENT_TYPES, static_type},
@@ -27,7 +27,7 @@ use crate::{
     value::{Count, Int64, Time},
 };
 
-pub(crate) const POSITION: u64 = 4_711;
+pub(crate) const POSITION: Position = Position::new(4_711);
 
 /// One message, and what the catalogue says of it.
 pub(crate) struct Example {
@@ -160,7 +160,7 @@ pub(crate) fn commands() -> Vec<Example> {
         command_type: "reservation.order.v1.ConfirmOrderCommand".into(),
         command: format!("{{\"orderId\":\"{order}\"}}"),
         partition: Count::new(3, "a partition").unwrap(),
-        offset: Int64::position(1_234),
+        offset: Int64::offset(1_234),
         refused_at: Time::from("2026-12-24T09:00:00.25Z".parse::<jiff::Timestamp>().unwrap()),
     };
     let log = "01980000-0000-7000-8000-000000000001".parse().unwrap();

@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, time::SystemTime};
 
+use jari_domain::Position;
 use sha2::{Digest, Sha256};
 use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
@@ -35,11 +36,11 @@ pub struct ChainWalk {
     sealed: bool,
     at: HeadAt,
     /// First position of the last batch that was walked; the seal's before the first.
-    walked: u64,
+    walked: Position,
 }
 
 struct BatchRow {
-    first: u64,
+    first: Position,
     count: u64,
     at: SystemTime,
     chained: Head,
@@ -48,12 +49,12 @@ struct BatchRow {
 impl BatchRow {
     fn of(row: &Row) -> Result<Self, LogError> {
         let count: i32 = row.try_get(1)?;
-        let (first, at, chained) = (unsigned(row.try_get(0)?), row.try_get(2)?, head_of(row.try_get(3)?));
+        let (first, at, chained) = (Position::from_i64(row.try_get(0)?), row.try_get(2)?, head_of(row.try_get(3)?));
         Ok(Self { first, count: u64::try_from(count).unwrap_or(0), at, chained })
     }
 
-    fn last(&self) -> u64 {
-        (self.first + self.count).saturating_sub(1)
+    fn last(&self) -> Position {
+        (self.first + self.count).previous()
     }
 }
 
@@ -62,33 +63,33 @@ impl BatchRow {
 struct BatchPage {
     rows: Vec<BatchRow>,
     /// Where the batch behind them begins, if that was seen.
-    next: Option<u64>,
+    next: Option<Position>,
     /// Positions at which batches begin that cannot be read.
-    lost: Vec<u64>,
+    lost: Vec<Position>,
     /// What the database says of those.
     why: String,
     /// With `lost`: where the log ends.
-    end: u64,
+    end: Position,
 }
 
 impl BatchPage {
     /// The last position of a batch. A count that lies takes no events from the batches behind it.
-    fn last_of(&self, n: usize) -> u64 {
+    fn last_of(&self, n: usize) -> Position {
         let next = self.rows.get(n + 1).map(|next| next.first).or(self.next);
-        self.rows.get(n).map_or(0, |batch| next.map_or(batch.last(), |next| batch.last().min(next.saturating_sub(1))))
+        self.rows.get(n).map_or(Position::START, |batch| next.map_or(batch.last(), |next| batch.last().min(next.previous())))
     }
 
     /// What is broken before a batch that begins at `first` where one should at `due`, `walked` being where the one before it does.
-    fn before(&self, walked: u64, due: u64, first: u64) -> Option<Broken> {
-        match self.lost.iter().find(|lost| (walked + 1..first).contains(*lost)) {
-            Some(lost) => Some(Broken::Unreadable { first: if due < first { due } else { *lost }, last: first - 1, why: self.why.clone() }),
+    fn before(&self, walked: Position, due: Position, first: Position) -> Option<Broken> {
+        match self.lost.iter().find(|lost| (walked.next()..first).contains(*lost)) {
+            Some(lost) => Some(Broken::Unreadable { first: if due < first { due } else { *lost }, last: first.previous(), why: self.why.clone() }),
             None => (first != due).then_some(Broken::Uncovered { due, found: first }),
         }
     }
 }
 
 struct DigestAt {
-    position: u64,
+    position: Position,
     digest: Head,
     at: SystemTime,
 }
@@ -97,9 +98,9 @@ struct DigestAt {
 struct Events {
     ready: VecDeque<DigestAt>,
     /// Everything up to here was read, and is in `ready` or was taken.
-    read: u64,
+    read: Position,
     /// The page's last position.
-    end: u64,
+    end: Position,
 }
 
 impl ChainWalk {
@@ -113,7 +114,7 @@ impl ChainWalk {
         let seal = read_seal(&client).await?;
         drop(client);
         let head = Sha256::new_with_prefix("jari log ").chain_update(log_id.as_bytes()).finalize().into();
-        Ok(Self { database, log_id, seal, sealed: false, at: HeadAt { position: 0, head }, walked: seal.position })
+        Ok(Self { database, log_id, seal, sealed: false, at: HeadAt { position: Position::START, head }, walked: seal.position })
     }
 
     /// The log that is walked.
@@ -145,11 +146,11 @@ impl ChainWalk {
         }
         let page = self.batches().await?;
         let Some(first) = page.rows.first() else { return Ok(self.step_over_the_end(page)) };
-        let mut events = Events { ready: VecDeque::new(), read: first.first.saturating_sub(1), end: page.last_of(page.rows.len().saturating_sub(1)) };
+        let mut events = Events { ready: VecDeque::new(), read: first.first.previous(), end: page.last_of(page.rows.len().saturating_sub(1)) };
         let mut broken = Vec::new();
         for (n, batch) in page.rows.iter().enumerate() {
             let last = page.last_of(n);
-            let before = page.before(self.walked, self.at.position + 1, batch.first);
+            let before = page.before(self.walked, self.at.position.next(), batch.first);
             let head = self.digest_of(batch, last, &mut events).await?;
             // behind batches that cannot be read nobody knows what this one was chained to
             let is_known = !matches!(before, Some(Broken::Unreadable { .. }));
@@ -166,7 +167,7 @@ impl ChainWalk {
     /// The log's last batches may be those that cannot be read.
     fn step_over_the_end(&mut self, page: BatchPage) -> Option<Vec<Broken>> {
         let lost = *page.lost.first()?;
-        let broken = Broken::Unreadable { first: (self.at.position + 1).min(lost), last: page.end, why: page.why };
+        let broken = Broken::Unreadable { first: self.at.position.next().min(lost), last: page.end, why: page.why };
         self.at.position = page.end;
         self.walked = page.end;
         Some(vec![broken])
@@ -177,7 +178,7 @@ impl ChainWalk {
         let upto = self.seal.position.min(self.at.position + PAGE);
         for event in self.digests(self.at.position, upto).await? {
             let mut hash = Sha256::new_with_prefix(self.at.head);
-            hash.update(signed(event.position).to_be_bytes());
+            hash.update(event.position.to_i64().to_be_bytes());
             hash.update(postgres_micros(event.at).to_be_bytes());
             hash.update(event.digest);
             self.at.head = hash.finalize().into();
@@ -192,9 +193,9 @@ impl ChainWalk {
     }
 
     /// The head after a batch, by its events up to `last`.
-    async fn digest_of(&self, batch: &BatchRow, last: u64, events: &mut Events) -> Result<Head, LogError> {
+    async fn digest_of(&self, batch: &BatchRow, last: Position, events: &mut Events) -> Result<Head, LogError> {
         let mut hash = Sha256::new_with_prefix(self.at.head);
-        hash.update(signed(batch.first).to_be_bytes());
+        hash.update(batch.first.to_i64().to_be_bytes());
         hash.update(u32::try_from(batch.count).unwrap_or(u32::MAX).to_be_bytes());
         hash.update(postgres_micros(batch.at).to_be_bytes());
         // Ends with the batch, or with the log: each round takes what was read, and reads on.
@@ -215,21 +216,21 @@ impl ChainWalk {
     }
 
     async fn read_on(&self, events: &mut Events) -> Result<(), LogError> {
-        let upto = events.end.min(events.read.saturating_add(EVENTS));
+        let upto = events.end.min(events.read + EVENTS);
         events.ready = self.digests(events.read, upto).await?.into();
         events.read = upto;
         if events.ready.is_empty() && upto < events.end {
             // a count that lies is not followed to where nothing stands
-            events.read = self.event_after(upto).await?.map_or(events.end, |next| next.saturating_sub(1).min(events.end));
+            events.read = self.event_after(upto).await?.map_or(events.end, |next| next.previous().min(events.end));
         }
         Ok(())
     }
 
     /// Where the next event stands; one that cannot be read may stand right there.
-    async fn event_after(&self, position: u64) -> Result<Option<u64>, LogError> {
-        match self.by_index(READ_NEXT_EVENT, &[&signed(position)]).await {
-            Ok(rows) => rows.first().map(|row| Ok(unsigned(row.try_get(0)?))).transpose(),
-            Err(error) if error.is_damage() => Ok(Some(position + 1)),
+    async fn event_after(&self, position: Position) -> Result<Option<Position>, LogError> {
+        match self.by_index(READ_NEXT_EVENT, &[&position.to_i64()]).await {
+            Ok(rows) => rows.first().map(|row| Ok(Position::from_i64(row.try_get(0)?))).transpose(),
+            Err(error) if error.is_damage() => Ok(Some(position.next())),
             Err(error) => Err(error),
         }
     }
@@ -245,7 +246,7 @@ impl ChainWalk {
         let client = self.database.connection().await?;
         let statement = client.prepare_cached(READ_BATCHES).await?;
         let (mut page, mut events) = (BatchPage::default(), 0);
-        for row in client.query(&statement, &[&signed(self.walked), &signed(PAGE)]).await? {
+        for row in client.query(&statement, &[&self.walked.to_i64(), &signed(PAGE)]).await? {
             let batch = BatchRow::of(&row)?;
             if events >= PAGE {
                 page.next = Some(batch.first);
@@ -267,7 +268,7 @@ impl ChainWalk {
             let mut ranges = vec![(after, upto)];
             // ends: each range that is put back is half of one that was taken out
             while let Some((after, upto)) = ranges.pop() {
-                match self.by_index(READ_BATCHES_BETWEEN, &[&signed(after), &signed(upto)]).await {
+                match self.by_index(READ_BATCHES_BETWEEN, &[&after.to_i64(), &upto.to_i64()]).await {
                     Ok(rows) => rows.iter().try_for_each(|row| BatchRow::of(row).map(|batch| page.rows.push(batch)))?,
                     Err(error) if error.is_damage() => match halves(after, upto) {
                         Some(halves) => ranges.extend(halves),
@@ -282,24 +283,24 @@ impl ChainWalk {
     }
 
     /// Where the log ends, by its events and by its batches, as far as either can be read.
-    async fn end(&self) -> Result<u64, LogError> {
+    async fn end(&self) -> Result<Position, LogError> {
         let mut end = None;
         for (n, statement) in [READ_HEAD, READ_LAST_BATCH].into_iter().enumerate() {
             match self.by_index(statement, &[]).await {
                 Ok(rows) => {
-                    let position = rows.first().map(|row| row.try_get(0)).transpose()?.map_or(0, unsigned);
+                    let position = rows.first().map(|row| row.try_get(0)).transpose()?.map_or(Position::START, Position::from_i64);
                     end = end.max(Some(position));
                 }
                 Err(error) if error.is_damage() && (n == 0 || end.is_some()) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(end.unwrap_or(0))
+        Ok(end.unwrap_or_default())
     }
 
     /// The digests of a range. What is damaged has none, so that its batch does not fit; it is narrowed down to, for the sake of what stands
     /// around it.
-    async fn digests(&self, after: u64, upto: u64) -> Result<Vec<DigestAt>, LogError> {
+    async fn digests(&self, after: Position, upto: Position) -> Result<Vec<DigestAt>, LogError> {
         match self.stored(after, upto).await {
             Err(error) if error.is_damage() => {}
             read => return read,
@@ -307,7 +308,7 @@ impl ChainWalk {
         let (mut found, mut ranges) = (Vec::new(), vec![(after, upto)]);
         // ends: each range that is put back is half of one that was taken out
         while let Some((after, upto)) = ranges.pop() {
-            match self.by_index(READ_STORED, &[&signed(after), &signed(upto)]).await.and_then(|rows| digests_of(&rows)) {
+            match self.by_index(READ_STORED, &[&after.to_i64(), &upto.to_i64()]).await.and_then(|rows| digests_of(&rows)) {
                 Ok(digests) => found.extend(digests),
                 Err(error) if error.is_damage() => ranges.extend(halves(after, upto).into_iter().flatten()),
                 Err(error) => return Err(error),
@@ -316,10 +317,10 @@ impl ChainWalk {
         Ok(found)
     }
 
-    async fn stored(&self, after: u64, upto: u64) -> Result<Vec<DigestAt>, LogError> {
+    async fn stored(&self, after: Position, upto: Position) -> Result<Vec<DigestAt>, LogError> {
         let client = self.database.connection().await?;
         let statement = client.prepare_cached(READ_STORED).await?;
-        digests_of(&client.query(&statement, &[&signed(after), &signed(upto)]).await?)
+        digests_of(&client.query(&statement, &[&after.to_i64(), &upto.to_i64()]).await?)
     }
 
     /// Reads around what is damaged.
@@ -334,8 +335,8 @@ impl ChainWalk {
 }
 
 /// Two ranges, the first one last; `None`: there is one position in it.
-fn halves(after: u64, upto: u64) -> Option<[(u64, u64); 2]> {
-    let middle = after + upto.saturating_sub(after) / 2;
+fn halves(after: Position, upto: Position) -> Option<[(Position, Position); 2]> {
+    let middle = after + upto.since(after) / 2;
     (middle > after).then_some([(middle, upto), (after, middle)])
 }
 
@@ -351,7 +352,7 @@ fn digests_of(rows: &[Row]) -> Result<Vec<DigestAt>, LogError> {
                 payload: row.try_get(6)?,
                 metadata: row.try_get(7)?,
             });
-            Ok(DigestAt { position: unsigned(row.try_get(0)?), digest, at: row.try_get(8)? })
+            Ok(DigestAt { position: Position::from_i64(row.try_get(0)?), digest, at: row.try_get(8)? })
         })
         .collect()
 }

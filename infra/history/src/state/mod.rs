@@ -112,5 +112,5 @@ pub(crate) async fn as_of(context: &HistoryContext, subject: &Subject, found: Fo
         (AnyState::Product(_) | AnyState::InventorySlot(_) | AnyState::Order(_), _) => None,
     };
     let told = told.ok_or_else(|| subject.not_found())?;
-    Ok(State { state: Some(told), position: signed(found.position), time: Some(timestamp(at)), version: signed(version) })
+    Ok(State { state: Some(told), position: found.position.to_i64(), time: Some(timestamp(at)), version: signed(version) })
 }

@@ -55,13 +55,14 @@ fn parse_moment(text: &str) -> Result<AsOf, String> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use jari_domain::Position;
 
     use super::*;
     use crate::cli::Cli;
 
     #[test]
     fn a_view_is_replayed_as_of_a_position_or_a_time() {
-        assert_eq!(parse_moment("17"), Ok(AsOf::Position(17)));
+        assert_eq!(parse_moment("17"), Ok(AsOf::Position(Position::new(17))));
         assert_eq!(parse_moment("2026-12-24T18:00:00+09:00"), Ok(AsOf::Time("2026-12-24T09:00:00Z".parse().unwrap())));
         for bad in ["", "-1", "1.5", "yesterday", "2026-12-24"] {
             assert!(parse_moment(bad).is_err(), "{bad}");

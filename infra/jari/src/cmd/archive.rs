@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jari_domain::Position;
 use jari_event_store::{Archiver, Reader, archive_horizon};
 
 use super::{print, progress::Line};
@@ -15,10 +16,10 @@ pub async fn run(config: &Config, options: &Archive) -> anyhow::Result<()> {
     let home = database::find(config)?;
     let before = archive_horizon(&home.database).await?;
     let archiver = Archiver::connect(home.owner()).await?;
-    if let Some(position) = options.before {
+    if let Some(position) = options.before.map(Position::new) {
         let head = Reader::new(home.database.clone()).head().await?;
         anyhow::ensure!(
-            position <= head + 1,
+            position <= head.next(),
             "--before {position}: the log ends at position {head}; nothing moved, for what was moved does not come back"
         );
         archiver.raise(position).await?;
@@ -35,11 +36,11 @@ pub async fn run(config: &Config, options: &Archive) -> anyhow::Result<()> {
         tokio::time::sleep(Duration::from_millis(options.rest)).await;
     };
     line.end();
-    let looked = done.reached - before.moved_to.min(done.reached);
+    let looked = done.reached.since(before.moved_to);
     print(&format!(
         "{moved} events moved, {} stay as the ends of their streams; all before {} is done\n",
         looked.saturating_sub(moved),
-        done.reached + 1
+        done.reached.next()
     ));
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
-use jari_domain::{AnyEvent, StreamId, ids::SlotId, order::OrderEvent, registry::AsAggregate, slot::InventorySlot};
+use jari_domain::{AnyEvent, Position, StreamId, ids::SlotId, order::OrderEvent, registry::AsAggregate, slot::InventorySlot};
 use jari_event_store::{LoadRequest, Reader};
 use jari_proto::availability::v1::{GetSlotRequest, GetSlotResponse, availability_service_client::AvailabilityServiceClient};
 use tokio::task::JoinSet;
@@ -68,7 +68,7 @@ pub async fn run(config: &Config, options: &Demo) -> anyhow::Result<ExitCode> {
     let request = LoadRequest { stream: StreamId::from(&slot), from: None };
     let loaded = reader.load(&[request]).await?.into_iter().next().transpose()?;
     let state = loaded.as_ref().and_then(|l| InventorySlot::of(&l.state)).map(InventorySlot::counts).unwrap_or_default();
-    let get = GetSlotRequest { slot_id: slot.to_string(), min_position: i64::try_from(counted.position)? };
+    let get = GetSlotRequest { slot_id: slot.to_string(), min_position: counted.position.to_i64() };
     let view = look(shop.channel(0), &get).await?;
     let seen = view.slot.and_then(|s| s.counts).unwrap_or_default();
     print(&format!("log:  {} orders held, {} rejected\n", counted.held, counted.rejected));
@@ -120,11 +120,11 @@ async fn customer(shop: &Shop, stock: &crate::client::Stock, n: u32) -> (Answere
 struct Counted {
     held: u32,
     rejected: u32,
-    position: u64,
+    position: Position,
 }
 
 /// What the log says of the orders on this slot since `after`.
-async fn count(reader: &Reader, after: u64, slot: &SlotId) -> anyhow::Result<Counted> {
+async fn count(reader: &Reader, after: Position, slot: &SlotId) -> anyhow::Result<Counted> {
     let mut counted = Counted { position: after, ..Counted::default() };
     let mut ours = std::collections::HashSet::new();
     // ends at the log's head: each round reads a page further

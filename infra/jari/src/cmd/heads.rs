@@ -15,7 +15,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         Some(head) => print(&format!(
             "log          {}\nposition     {}\nhead         {}\nsigned       {}\n",
             head.log_id,
-            head.position.get(),
+            head.position.to_position(),
             head.head,
             head.signed_at
         )),

@@ -34,11 +34,14 @@ pub(super) fn described(progress: &RebuildProgress) -> String {
 mod tests {
     use std::time::Duration;
 
+    use jari_domain::Position;
+
     use super::*;
 
     #[test]
     fn progress_tells_how_fast_it_is_and_how_long_it_will_take() {
-        let mut progress = RebuildProgress { position: 20, head: 100, events_per_second: 40.4, time_left: Some(Duration::from_millis(1_980)) };
+        let (position, head) = (Position::new(20), Position::new(100));
+        let mut progress = RebuildProgress { position, head, events_per_second: 40.4, time_left: Some(Duration::from_millis(1_980)) };
         assert_eq!(described(&progress), "20 of 100 events, 40 a second, 2 s left");
         progress.time_left = None;
         assert_eq!(described(&progress), "20 of 100 events, 40 a second");

@@ -152,7 +152,7 @@ impl Sources {
 
     fn of_the_engine(&self, page: &mut Page) {
         let engine = self.engine.status();
-        page.gauge(names::LOG_HEAD, self.tail.head());
+        page.gauge(names::LOG_HEAD, self.tail.head().get());
         page.counter(names::EVENTS_APPENDED, engine.events);
         page.counter(names::APPEND_BATCHES, engine.batches);
         page.counter(names::APPEND_GROUPS, engine.groups);
@@ -211,9 +211,9 @@ fn of_the_views(page: &mut Page, views: Option<Vec<ProjectionStatus>>) {
     let mut each = |metric, value: fn(&ProjectionStatus) -> Option<u64>| {
         page.by(metric, "view", views.iter().filter_map(|view| Some((view.view.clone(), value(view)?))));
     };
-    each(names::VIEW_POSITION, |view| Some(view.position));
+    each(names::VIEW_POSITION, |view| Some(view.position.get()));
     each(names::VIEW_LAG, |view| Some(view.lag));
     each(names::VIEW_READY, |view| Some(u64::from(view.state != ProjectionState::NotReady)));
     each(names::VIEW_QUARANTINED, |view| Some(view.quarantined));
-    each(names::VIEW_REBUILD_POSITION, |view| Some(view.rebuild.as_ref()?.position));
+    each(names::VIEW_REBUILD_POSITION, |view| Some(view.rebuild.as_ref()?.position.get()));
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use jari_domain::{
-    Quantity, Timestamp,
+    Position, Quantity, Timestamp,
     ids::{HoldId, OrderId, SlotId},
     order::{OrderEvent, OrderStatus},
     slot::SlotEvent,
@@ -84,7 +84,7 @@ impl Due {
 /// The last event of an order, while events of slots follow on it.
 #[derive(Debug)]
 pub(super) struct Group {
-    pub position: u64,
+    pub position: Position,
     pub order: OrderId,
     pub due: Due,
     /// What is still missing, in units; of [`Due::Nothing`], where it must not be.

@@ -10,7 +10,7 @@ use std::{
 
 use jari_commands::settlement::RETRY_ACTOR;
 use jari_domain::{
-    Decider, EventFormat, Money, Quantity, Timestamp,
+    Decider, EventFormat, Money, Position, Quantity, Timestamp,
     ids::{HoldId, OrderId, SlotId},
     order::{Order, OrderEvent, OrderLine, OrderStatus, draws_of},
     slot::{MAX_HOLD_SECONDS, SlotEvent},
@@ -28,7 +28,7 @@ use super::{
 /// An order that is not over.
 #[derive(Debug)]
 struct Standing {
-    position: u64,
+    position: Position,
     status: OrderStatus,
     /// Of one that is held.
     expires_at: Timestamp,
@@ -48,7 +48,7 @@ pub(super) struct Draw {
 /// An event of a slot that moves what is an order's, before any event of that order.
 #[derive(Debug)]
 struct Ahead {
-    position: u64,
+    position: Position,
     slot: Arc<str>,
     hold: HoldId,
     what: &'static str,
@@ -67,7 +67,7 @@ pub(super) struct OrderBook {
     /// For each slot what orders that are not over have bought of it.
     bought: HashMap<Arc<str>, u64>,
     /// For each slot the position of the order that was decided there last.
-    decided: BTreeMap<SlotId, u64>,
+    decided: BTreeMap<SlotId, Position>,
     group: Option<Group>,
     ahead: Vec<Ahead>,
     /// An event is missing, and nobody knows of what.
@@ -152,7 +152,7 @@ impl OrderBook {
         }
         let mut faults = Vec::new();
         for Draw { slot, .. } in &placed.draws {
-            let before = self.decided.insert(slot.clone(), placed.position).unwrap_or(0);
+            let before = self.decided.insert(slot.clone(), placed.position).unwrap_or_default();
             if before > placed.position {
                 faults.push(format!("was decided at slot {slot} after one that came later"));
             }

@@ -1,5 +1,6 @@
 //! The proof of all of a log, from the database: its events, and the chain over them.
 
+use jari_domain::Position;
 use jari_event_store::{ChainWalk, Database, Reader, newest_head, stray_events};
 
 use super::Proof;
@@ -37,21 +38,21 @@ impl Walk {
         }
         let chained = chain.at().position;
         if chained < position {
-            proof.found(format!("positions {} to {position}: no batch covers them", chained + 1));
+            proof.found(format!("positions {} to {position}: no batch covers them", chained.next()));
         }
         Ok(Self { proof, chain })
     }
 }
 
 /// Has all events taken, as the log stands now; gives the last position.
-async fn walk_events(database: &Database, proof: &mut Proof) -> anyhow::Result<u64> {
+async fn walk_events(database: &Database, proof: &mut Proof) -> anyhow::Result<Position> {
     let reader = Reader::new(database.clone());
     let head = match reader.head().await {
         // its last batch says as well where the log ends
         Err(error) if error.is_damage() => newest_head(database).await?.position,
         head => head?,
     };
-    let (mut position, mut size) = (0, PAGE);
+    let (mut position, mut size) = (Position::START, PAGE);
     // ends at the head of a moment ago: each turn comes further, or asks for less than the one before
     while position < head {
         let page = match reader.log_after(position, size).await {
@@ -61,7 +62,7 @@ async fn walk_events(database: &Database, proof: &mut Proof) -> anyhow::Result<u
                 continue;
             }
             Err(error) if error.is_damage() => {
-                position += 1;
+                position = position.next();
                 proof.damaged(position, &error.to_string());
                 continue;
             }

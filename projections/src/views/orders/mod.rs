@@ -1,7 +1,7 @@
 //! Orders as they stand: by id, and by customer, newest first.
 
 use jari_domain::{
-    AnyEvent, Decider, Money, Sealed,
+    AnyEvent, Decider, Money, Position, Sealed,
     ids::CustomerRef,
     order::{LineFailure, Order, OrderEvent, OrderLine, OrderStatus},
 };
@@ -60,7 +60,7 @@ impl Projection for Orders {
 
 struct Placed<'a> {
     customer: &'a CustomerRef,
-    position: u64,
+    position: Position,
     at: Timestamp,
     lines: &'a [OrderLine],
     total: Money,
@@ -108,7 +108,7 @@ fn place<'a>(placed: &[(&'a str, &Placed<'a>, &Change<'a>)]) -> Write<'a> {
     let write = Write::insert(include_str!("place.sql"), include_str!("place_again.sql"))
         .column(placed.iter().map(|(id, ..)| *id))
         .column(placed.iter().map(|(_, placed, _)| placed.customer.as_str()))
-        .column(placed.iter().map(|(_, placed, _)| signed(placed.position)))
+        .column(placed.iter().map(|(_, placed, _)| placed.position.to_i64()))
         .column(placed.iter().map(|(_, placed, _)| instant(placed.at)))
         .column(placed.iter().map(|(_, placed, _)| json(placed.lines)))
         .column(placed.iter().map(|(_, placed, _)| signed(placed.total.minor)))
