@@ -44,6 +44,8 @@ impl Default for ViewSettings {
 
 /// How often a runner looks whether its view was switched or taken over, and how far it is while nobody asks.
 const LOOK: Duration = Duration::from_secs(1);
+/// A view pauses when the database has not answered for so long: it is asked at each look.
+const SILENCE: Duration = Duration::from_secs(3);
 /// From one transaction of a view that is up with the log to the next, while nobody waits for it: what happens to a row meanwhile is one write, not two.
 const BREATH: Duration = Duration::from_millis(50);
 /// What a view is writing when the node stops may be written to its end, for so long. What is left in the middle was not written: the next owner goes on
@@ -133,7 +135,12 @@ impl Views {
         let health = |state: &Arc<ViewState>| {
             let standing = state.standing();
             let lag = head.since(standing.position);
-            ViewHealth { view: state.view.name(), ready: standing.build.is_some(), lag, pauses: state.trouble().is_some() }
+            ViewHealth {
+                view: state.view.name(),
+                ready: standing.build.is_some(),
+                lag,
+                pauses: state.trouble().is_some() || state.silence() > SILENCE,
+            }
         };
         self.inner.states.iter().map(health).collect()
     }
@@ -337,6 +344,7 @@ impl Runner {
     /// Whatever kept this node from going on is over. Said at each good look: leading and following end only when something changes, and until then
     /// trouble that is long past would stand, and keep callers away.
     fn goes_well(&self) {
+        self.state.answers();
         self.state.note(None);
     }
 

@@ -1,8 +1,11 @@
 //! Where a view stands, as far as this node knows, and who waits for it to get on.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use jari_domain::Position;
@@ -32,6 +35,8 @@ pub(crate) struct ViewState {
     waiters: AtomicUsize,
     asked: Notify,
     trouble: Mutex<Option<String>>,
+    /// When the database last answered whoever writes the view here, or looks how far another node has come.
+    answered: Mutex<Instant>,
 }
 
 /// Leaves the count of waiters however the wait ends.
@@ -46,7 +51,7 @@ impl Drop for Waiting<'_> {
 impl ViewState {
     pub fn new(view: &'static dyn Projection) -> Self {
         let standing = watch::Sender::new(Standing::default());
-        Self { view, standing, waiters: AtomicUsize::new(0), asked: Notify::new(), trouble: Mutex::new(None) }
+        Self { view, standing, waiters: AtomicUsize::new(0), asked: Notify::new(), trouble: Mutex::new(None), answered: Mutex::new(Instant::now()) }
     }
 
     pub fn standing(&self) -> Standing {
@@ -71,6 +76,7 @@ impl ViewState {
             Some((build, position)) if build.version == self.view.version() => self.tell(Some(build), position),
             _ => self.tell(None, Position::START),
         }
+        self.answers();
         Ok(())
     }
 
@@ -103,6 +109,16 @@ impl ViewState {
     /// What keeps the view from going on; `None`: nothing.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How long the database has been silent. While it stands still nothing fails: who waits for it waits.
+    pub fn silence(&self) -> Duration {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// The database answered.
+    pub fn answers(&self) {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     pub fn note(&self, trouble: Option<String>) {

@@ -24,10 +24,14 @@ pub const MAX_DETAILS_BYTES: usize = 3_072;
 pub const REQUEST_MALFORMED: &str = "REQUEST_MALFORMED";
 /// The reason of a message that is larger than the server takes.
 pub const REQUEST_TOO_LARGE: &str = "REQUEST_TOO_LARGE";
+/// The reason of a request whose end was not there in time.
+pub const REQUEST_TOO_SLOW: &str = "REQUEST_TOO_SLOW";
 /// The reason of a call whose own time was over before its answer was there.
 pub const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
+/// When who was too slow may come again: by then a crowd that sent all at once has been taken in.
+const TOO_SLOW_DELAY: Duration = Duration::from_secs(1);
 /// The codes that this crate gives by itself; each has its page in `docs/errors/`.
-pub const CODES: &[&str] = &[REQUEST_MALFORMED, REQUEST_TOO_LARGE, DEADLINE_EXCEEDED];
+pub const CODES: &[&str] = &[REQUEST_MALFORMED, REQUEST_TOO_LARGE, REQUEST_TOO_SLOW, DEADLINE_EXCEEDED];
 
 /// A refusal with its stable code (`ErrorInfo.reason`), its facts (`ErrorInfo.metadata`) and, if any, the delay after which another attempt
 /// makes sense (`RetryInfo`).
@@ -91,6 +95,13 @@ pub fn retry_after(status: &Status) -> Option<Duration> {
 /// The request cannot be read; `why` is the reader's word.
 pub fn malformed(why: &str) -> Status {
     refusal_status(REQUEST_MALFORMED, Code::InvalidArgument, &format!("the request cannot be read: {why}"), BTreeMap::new(), None)
+}
+
+/// The request had begun, and was not whole `within` so long: nothing of it was looked at, and the same one may come again.
+#[must_use]
+pub fn too_slow(within: Duration) -> Status {
+    let message = format!("the request was not whole within {} s: nothing was done", within.as_secs());
+    refusal_status(REQUEST_TOO_SLOW, Code::Unavailable, &message, BTreeMap::new(), Some(TOO_SLOW_DELAY))
 }
 
 /// The request is too large; `why` names size and limit.

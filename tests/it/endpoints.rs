@@ -239,18 +239,24 @@ macro_rules! asks_for_services {
             server_reflection_response::MessageResponse,
         };
         let mut client = ServerReflectionClient::new($channel);
-        let asks = [MessageRequest::ListServices(String::new()), MessageRequest::FileContainingSymbol("reservation.order.v1.OrderService".into())];
+        let symbols = ["reservation.order.v1.OrderService", "google.rpc.ErrorInfo", "google.rpc.BadRequest", "google.rpc.RetryInfo"];
+        let files = symbols.map(|symbol| MessageRequest::FileContainingSymbol(symbol.into()));
+        let asks = [MessageRequest::ListServices(String::new())].into_iter().chain(files);
         let asks = asks.map(|ask| ServerReflectionRequest { host: String::new(), message_request: Some(ask) });
         let mut answers = client.server_reflection_info(futures::stream::iter(asks)).await.unwrap().into_inner();
         let Some(MessageResponse::ListServicesResponse(list)) = answers.message().await.unwrap().unwrap().message_response else { panic!() };
-        let Some(MessageResponse::FileDescriptorResponse(files)) = answers.message().await.unwrap().unwrap().message_response else { panic!() };
-        assert!(!files.file_descriptor_proto.is_empty());
+        for symbol in symbols {
+            let Some(MessageResponse::FileDescriptorResponse(files)) = answers.message().await.unwrap().unwrap().message_response else {
+                panic!("{symbol}")
+            };
+            assert!(!files.file_descriptor_proto.is_empty(), "{symbol}");
+        }
         list.service.into_iter().map(|service| service.name).collect::<BTreeSet<_>>()
     }};
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_learns_every_service_by_reflection_in_both_versions() {
+async fn a_stranger_learns_every_service_and_what_an_error_holds_by_reflection_in_both_versions() {
     let shop = Serving::start().await;
     let (v1, v1alpha) = (asks_for_services!(v1, shop.channel.clone()), asks_for_services!(v1alpha, shop.channel.clone()));
     for service in services().into_iter().chain(["grpc.health.v1.Health".to_owned()]) {

@@ -51,8 +51,8 @@ async fn calls_that_are_never_finished_keep_nobody_out_for_long() {
         ends.push(reason(&ended.unwrap_err()).unwrap());
     }
     // those that found no place are sent away like anybody else
-    assert!(ends.iter().all(|code| code == "REQUEST_MALFORMED" || code == "ENGINE_BUSY"), "{ends:?}");
-    assert!(ends.iter().filter(|code| *code == "REQUEST_MALFORMED").count() >= 2, "{ends:?}");
+    assert!(ends.iter().all(|code| code == "REQUEST_TOO_SLOW" || code == "ENGINE_BUSY"), "{ends:?}");
+    assert!(ends.iter().filter(|code| *code == "REQUEST_TOO_SLOW").count() >= 2, "{ends:?}");
     shop.orders().place_order(order(&[("poster", 1)])).await.unwrap();
     shop.node.stop().await;
 }
@@ -67,7 +67,7 @@ async fn every_call_that_writes_comes_in_by_the_door_and_is_ended_when_its_reque
     eventually("each of them has got a place before its request is there", || async { come() == WRITES.len() as u64 }).await;
     for (path, half) in halves {
         let ended = tokio::time::timeout(Duration::from_secs(120), half).await.unwrap_or_else(|_| panic!("{path}: it is never ended"));
-        assert_eq!(reason(&ended.unwrap().unwrap_err()).as_deref(), Some("REQUEST_MALFORMED"), "{path}");
+        assert_eq!(reason(&ended.unwrap().unwrap_err()).as_deref(), Some("REQUEST_TOO_SLOW"), "{path}");
     }
     eventually("every place was given back", || async { shop.node.engine.status().occupied == 0 }).await;
     shop.node.stop().await;

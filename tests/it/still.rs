@@ -16,6 +16,7 @@ use jari_proto::{
 };
 use tokio::{task::JoinSet, time::Instant};
 use tonic::{Code, Status};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::{
     deadlines::{call, is_exceeded},
@@ -25,6 +26,8 @@ use crate::{
     serving::{Serving, order},
 };
 
+/// The service whose health is asked for.
+const QUERIES: &str = jari_proto::order::v1::order_query_service_server::SERVICE_NAME;
 /// Fails rather than hangs.
 const AT_MOST: Duration = Duration::from_secs(120);
 
@@ -121,10 +124,17 @@ async fn every_query_ends_within_seconds_while_the_database_stands_still_and_fin
         }
         assert!(began.elapsed() < Duration::from_secs(45 * (round + 1)), "{:?}", began.elapsed());
     }
+    let is = |service: &'static str, wanted: ServingStatus| {
+        let mut health = HealthClient::new(shop.channel.clone());
+        async move { health.check(HealthCheckRequest { service: service.into() }).await.unwrap().into_inner().status() == wanted }
+    };
+    assert!(is(QUERIES, ServingStatus::NotServing).await, "whoever asks for its health is not sent here with queries");
+    assert!(is("", ServingStatus::Serving).await, "bookings do not need views");
     // who says how long it waits is told in that time
     let get = GetOrderRequest { order_id: order_id.clone(), min_position: 0 };
     is_exceeded(&call(shop.node.address, "/reservation.order.v1.OrderQueryService/GetOrder", "700m", &get).await);
     drop(still);
+    eventually("its health says so", || is(QUERIES, ServingStatus::Serving)).await;
     eventually("queries are answered again", || async { shop.order_queries().get_order(get.clone()).await.is_ok() }).await;
     eventually("every query is answered as ever", || async {
         let answers = tokio::time::timeout(AT_MOST, ask_everything(&shop, &order_id, &slot_id).join_all()).await.expect("each query ends");

@@ -390,6 +390,8 @@ async fn a_load_says_what_became_of_every_order_that_was_due_and_how_long_it_too
         assert!(0.0 < p50 && p50 <= p99 && p99 <= max, "{told}");
         let log = shop.log().await;
         let held = log[before..].iter().filter(|event| event.event_type == "OrderHeld").count() as u64;
+        let ended = log[before..].iter().filter(|event| event.event_type == "ProductEnded").count() as u64;
+        assert_eq!(Some(ended), told["slots"].as_u64(), "what was opened for the load is not left on sale");
         assert!(answers.get("held").and_then(serde_json::Value::as_u64).is_some_and(|told| told <= held), "{told}: {held} are held in the log");
     }
     shop.node.stop().await;

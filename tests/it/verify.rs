@@ -204,15 +204,14 @@ async fn whatever_a_slot_may_go_through_by_whichever_writer_is_no_finding() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn counts_that_do_not_follow_from_the_quantities_are_found_once() {
-    let said = |position: u64, stated: &str, counted: &str| {
-        format!("position {position}: slot s@stock states Counts {{ {stated} }}, and its events come to {counted}")
-    };
-    let held_too_few = said(2, "capacity: 100, held: 1, confirmed: 0, sale: Open", "50 held and 0 sold of 100, Open");
-    let capacity = said(2, "capacity: 9, held: 1, confirmed: 0, sale: Open", "1 held and 0 sold of 100, Open");
-    let sold_too_few = said(3, "capacity: 100, held: 0, confirmed: 1, sale: Open", "0 held and 2 sold of 100, Open");
-    let not_sold = said(2, "capacity: 100, held: 0, confirmed: 0, sale: Open", "0 held and 0 sold of 100, Suspended");
-    let still_open = said(3, "capacity: 100, held: 0, confirmed: 0, sale: Open", "0 held and 0 sold of 100, Suspended");
-    let suspended_by_nobody = said(2, "capacity: 100, held: 1, confirmed: 0, sale: Suspended", "1 held and 0 sold of 100, Open");
+    let said =
+        |position: u64, stated: &str, counted: &str| format!("position {position}: slot s@stock states {stated}, and its events come to {counted}");
+    let held_too_few = said(2, "1 held and 0 sold of 100, Open", "50 held and 0 sold of 100, Open");
+    let capacity = said(2, "1 held and 0 sold of 9, Open", "1 held and 0 sold of 100, Open");
+    let sold_too_few = said(3, "0 held and 1 sold of 100, Open", "0 held and 2 sold of 100, Open");
+    let not_sold = said(2, "0 held and 0 sold of 100, Open", "0 held and 0 sold of 100, Suspended");
+    let still_open = said(3, "0 held and 0 sold of 100, Open", "0 held and 0 sold of 100, Suspended");
+    let suspended_by_nobody = said(2, "1 held and 0 sold of 100, Suspended", "1 held and 0 sold of 100, Open");
     let log = Log::new().await;
     log.find(vec![
         (vec![opened("s", 100), held("s", "a", 50, counts(100, 1, 0)), held("s", "b", 2, counts(100, 3, 0))], &[&held_too_few]),
@@ -227,7 +226,7 @@ async fn counts_that_do_not_follow_from_the_quantities_are_found_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_takes_more_than_it_has_is_found_whatever_it_states() {
-    let lies = "position 2: slot s@stock states Counts { capacity: 10, held: 1, confirmed: 0, sale: Open }, and its events come to 50 held and 0 sold of 10, Open";
+    let lies = "position 2: slot s@stock states 1 held and 0 sold of 10, Open, and its events come to 50 held and 0 sold of 10, Open";
     let log = Log::new().await;
     log.find(vec![
         (vec![opened("s", 10), held("s", "a", 11, counts(10, 11, 0))], &["position 2: slot s@stock is oversold: 11 taken of 10"]),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use http_body::{Body as _, Frame, SizeHint};
-use jari_proto::status::malformed;
+use jari_proto::status::too_slow;
 use tokio::time::Sleep;
 use tonic::{Status, body::Body};
 
@@ -38,7 +38,7 @@ impl http_body::Body for Prompt {
         }
         let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(WHOLE_WITHIN)));
         match patience.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Some(Err(malformed(&format!("the request was not whole within {} s", WHOLE_WITHIN.as_secs()))))),
+            Poll::Ready(()) => Poll::Ready(Some(Err(too_slow(WHOLE_WITHIN)))),
             Poll::Pending => Poll::Pending,
         }
     }

@@ -41,7 +41,7 @@ impl Violations {
 
     /// Takes an id.
     pub fn id<T>(&mut self, field: impl Into<String>, text: &str, parse: impl Fn(&str) -> Result<T, IdError>) -> Option<T> {
-        parse(text).map_err(|error| self.add(field, error)).ok()
+        parse(text).map_err(|error| self.add(field, format!("must be {}", error.form))).ok()
     }
 
     /// Takes a number that is at least `least`.
@@ -66,7 +66,7 @@ impl Violations {
         match Timestamp::new(at.seconds, at.nanos) {
             Ok(time) if (0..1_000_000_000).contains(&at.nanos) => Some(Some(time)),
             _ => {
-                self.add(field, "is not a time between the years -9999 and 9999");
+                self.add(field, "is not a time that can be told: the first is in the year -9999, the last 9999-12-30T22:00:00Z");
                 None
             }
         }

@@ -7,7 +7,7 @@ use jari_proto::{
     inventory::v1::{OpenSlotRequest, inventory_service_client::InventoryServiceClient},
     order::v1::{LineRequest, OrderState, PlaceOrderRequest, UnitQuantity, order_service_client::OrderServiceClient},
     product::v1::{
-        CreateProductRequest, DefineOptionRequest, Draw, LaunchProductRequest, Option as ProductOption, SaleMode, Unit,
+        CreateProductRequest, DefineOptionRequest, Draw, EndProductRequest, LaunchProductRequest, Option as ProductOption, SaleMode, Unit,
         product_service_client::ProductServiceClient,
     },
     status::{reason, retry_after},
@@ -126,6 +126,19 @@ impl Shop {
             stock.slots.push(slot);
         }
         Ok(stock)
+    }
+
+    /// Ends the sale of them all, so that nobody finds them among what is on sale. What was sold of them stays.
+    ///
+    /// # Errors
+    /// Whatever the server refuses.
+    pub async fn close(&self, stock: &Stock) -> anyhow::Result<()> {
+        let ends = stock.products.iter().map(async |product| {
+            let end = EndProductRequest { request_id: Uuid::now_v7().to_string(), product_id: product.clone() };
+            ProductServiceClient::new(self.channel(0)).end_product(end).await.with_context(|| format!("{product} is left on sale"))
+        });
+        futures::future::try_join_all(ends).await?;
+        Ok(())
     }
 
     async fn open_one(&self, name: String, capacity: i32) -> anyhow::Result<(String, String)> {

@@ -286,6 +286,8 @@ async fn serve(config: Config, listener: TcpListener, services: Services, stop: 
         builder
             .register_encoded_file_descriptor_set(jari_proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // so that a client that knows nothing but what it is told here can read an error's code and details
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let v1 = reflection(tonic_reflection::server::Builder::configure()).build_v1();
     let v1alpha = reflection(tonic_reflection::server::Builder::configure()).build_v1alpha();

@@ -1,7 +1,7 @@
 //! Log lines: one subscriber for the process, to standard error.
 
 use anyhow::Context;
-use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter, util::SubscriberInitExt};
 
 use crate::config::{Log, LogFormat};
 
@@ -26,9 +26,12 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
 const QUIET: &str = "tokio_postgres=warn,refinery_core=warn";
 
 fn filter(level: &str) -> anyhow::Result<EnvFilter> {
-    EnvFilter::builder()
-        .parse(format!("{QUIET},{level}"))
-        .with_context(|| format!("log.level is {level:?}: write a level, or a filter such as \"info,jari_commands=debug\""))
+    let wrong = || format!("log.level is {level:?}: write a level, or a filter such as \"info,jari_commands=debug\"");
+    // A word that is no level would be taken for a part of the program, of which alone everything is said: a slip of the pen must not silence the rest.
+    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    let parts: Vec<&str> = level.split(',').map(str::trim).collect();
+    anyhow::ensure!(parts.iter().all(|part| part.contains(['=', '[', ']']) || is_level(part)), wrong());
+    EnvFilter::builder().parse(format!("{QUIET},{}", parts.join(","))).with_context(wrong)
 }
 
 #[cfg(test)]
@@ -38,7 +41,10 @@ mod tests {
     #[test]
     fn a_level_that_means_nothing_is_named() {
         assert!(filter("info").is_ok() && filter("info,jari_commands=debug").is_ok());
-        let error = format!("{:#}", filter("info,jari=loud").unwrap_err());
-        assert!(error.contains("log.level"), "{error}");
+        assert!(filter("off").is_ok() && filter("WARN, jari=trace").is_ok() && filter("warn,[order]=debug").is_ok());
+        for wrong in ["info,jari=loud", "loud", "info,loud", ""] {
+            let error = format!("{:#}", filter(wrong).unwrap_err());
+            assert!(error.contains("log.level"), "{wrong}: {error}");
+        }
     }
 }

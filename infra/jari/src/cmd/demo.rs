@@ -71,6 +71,7 @@ pub async fn run(config: &Config, options: &Demo) -> anyhow::Result<ExitCode> {
     let get = GetSlotRequest { slot_id: slot.to_string(), min_position: counted.position.to_i64() };
     let view = look(shop.channel(0), &get).await?;
     let seen = view.slot.and_then(|s| s.counts).unwrap_or_default();
+    shop.close(&stock).await?;
     print(&format!("log:  {} orders held, {} rejected\n", counted.held, counted.rejected));
     print(&format!("slot: {} held of {}\n", state.held, state.capacity));
     print(&format!("view: {} held of {}, at position {}\n", seen.held, seen.capacity, view.position));

@@ -11,8 +11,9 @@ use std::{
 use anyhow::Context;
 use hdrhistogram::Histogram;
 use tokio::{sync::Semaphore, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 
-use super::print;
+use super::{print, progress::until_interrupted};
 use crate::{
     cli::Load,
     client::{Answered, Shop, Stock},
@@ -26,22 +27,28 @@ const LONGEST_US: u64 = 300_000_000;
 
 /// What came of the load.
 struct Tally {
+    /// Of the orders that were settled.
     latencies: Histogram<u64>,
+    /// The longest of the others: whoever was told nothing for long must not be missing from the report.
+    longest_other: Duration,
     answers: std::collections::BTreeMap<String, u64>,
 }
 
 impl Tally {
     fn new() -> anyhow::Result<Self> {
-        Ok(Self { latencies: Histogram::new_with_bounds(1, LONGEST_US, 3)?, answers: Default::default() })
+        Ok(Self { latencies: Histogram::new_with_bounds(1, LONGEST_US, 3)?, longest_other: Duration::ZERO, answers: Default::default() })
     }
     fn count(&mut self, answer: &Answered, took: Duration) {
         *self.answers.entry(answer.name().to_owned()).or_default() += 1;
         if answer.is_outcome() {
             self.latencies.saturating_record(u64::try_from(took.as_micros()).unwrap_or(LONGEST_US).max(1));
+        } else {
+            self.longest_other = self.longest_other.max(took);
         }
     }
     fn add(&mut self, other: &Self) -> anyhow::Result<()> {
         self.latencies.add(&other.latencies)?;
+        self.longest_other = self.longest_other.max(other.longest_other);
         for (name, count) in &other.answers {
             *self.answers.entry(name.clone()).or_default() += count;
         }
@@ -49,7 +56,7 @@ impl Tally {
     }
 }
 
-/// Puts the load on.
+/// Puts the load on, until its time is over or Ctrl-C, and says what came of it.
 ///
 /// # Errors
 /// A server that does not answer.
@@ -57,18 +64,19 @@ pub async fn run(config: &Config, options: &Load) -> anyhow::Result<()> {
     let server = options.server.clone().unwrap_or_else(|| config.advertised().to_owned());
     let shop = Arc::new(Shop::connect(&server, options.connections as usize).await?);
     let stock = Arc::new(shop.open(options.slots, 50_000_000).await.context("the slots for the load could not be opened")?);
-    let began = Instant::now();
+    let (began, stop) = (Instant::now(), until_interrupted());
     let (tally, dropped) = match options.rate {
-        Some(rate) => open_loop(&shop, &stock, rate, Duration::from_secs(options.seconds)).await?,
-        None => (closed_loop(&shop, &stock, options.clients, Duration::from_secs(options.seconds)).await?, 0),
+        Some(rate) => open_loop(&shop, &stock, rate, Duration::from_secs(options.seconds), &stop).await?,
+        None => (closed_loop(&shop, &stock, options.clients, Duration::from_secs(options.seconds), &stop).await?, 0),
     };
+    shop.close(&stock).await?;
     let took = began.elapsed().as_secs_f64();
     let latency = |quantile: f64| tally.latencies.value_at_quantile(quantile) as f64 / 1_000.0;
-    let settled = tally.latencies.len();
+    let (settled, unsettled_ms) = (tally.latencies.len(), tally.longest_other.as_secs_f64() * 1_000.0);
     if options.json {
         let line = serde_json::json!({
             "orders_per_second": settled as f64 / took, "p50_ms": latency(0.5), "p99_ms": latency(0.99), "p999_ms": latency(0.999),
-            "max_ms": tally.latencies.max() as f64 / 1_000.0, "answers": tally.answers, "dropped": dropped, "seconds": took,
+            "max_ms": tally.latencies.max() as f64 / 1_000.0, "unsettled_max_ms": unsettled_ms, "answers": tally.answers, "dropped": dropped, "seconds": took,
             "clients": options.clients, "rate": options.rate, "slots": options.slots,
         });
         print(&format!("{line}\n"));
@@ -80,6 +88,9 @@ pub async fn run(config: &Config, options: &Load) -> anyhow::Result<()> {
     for (answer, count) in &tally.answers {
         print(&format!("  {answer:<24} {count}\n"));
     }
+    if !tally.longest_other.is_zero() {
+        print(&format!("  the longest wait of those that were not settled: {unsettled_ms:.1} ms\n"));
+    }
     if dropped > 0 {
         print(&format!(
             "  {dropped} orders were due while {OPEN_LOOP_LIMIT} were under way, and were not sent: the server is too slow for this rate\n"
@@ -90,7 +101,7 @@ pub async fn run(config: &Config, options: &Load) -> anyhow::Result<()> {
 
 /// Each client sends its next order when the last one is answered, or after the delay that a refusal names. One that was refused, or whose answer
 /// was lost, is counted as such and not repeated: the next one is another order.
-async fn closed_loop(shop: &Arc<Shop>, stock: &Arc<Stock>, clients: u32, lasts: Duration) -> anyhow::Result<Tally> {
+async fn closed_loop(shop: &Arc<Shop>, stock: &Arc<Stock>, clients: u32, lasts: Duration, stop: &CancellationToken) -> anyhow::Result<Tally> {
     let over = Arc::new(AtomicBool::new(false));
     let mut tasks = JoinSet::new();
     for client in 0..clients {
@@ -103,14 +114,15 @@ async fn closed_loop(shop: &Arc<Shop>, stock: &Arc<Stock>, clients: u32, lasts: 
                 let answer = shop.place(stock.wish(n), client as usize).await;
                 tally.count(&answer, due.elapsed());
                 n = n.wrapping_add(u64::from(clients));
-                if let Some(delay) = answer.retry_after() {
+                if let Some(delay) = answer.retry_after().filter(|_| !over.load(Ordering::Relaxed)) {
                     tokio::time::sleep(delay).await;
                 }
             }
             anyhow::Ok(tally)
         });
     }
-    tokio::time::sleep(lasts).await;
+    // whoever waits for an answer still gets it
+    let _ = tokio::time::timeout(lasts, stop.cancelled()).await;
     over.store(true, Ordering::Relaxed);
     let mut all = Tally::new()?;
     while let Some(tally) = tasks.join_next().await {
@@ -120,7 +132,7 @@ async fn closed_loop(shop: &Arc<Shop>, stock: &Arc<Stock>, clients: u32, lasts: 
 }
 
 /// Orders are due at even distances; how long one takes counts from when it was due, so that a slow server cannot hide its queue.
-async fn open_loop(shop: &Arc<Shop>, stock: &Arc<Stock>, rate: u32, lasts: Duration) -> anyhow::Result<(Tally, u64)> {
+async fn open_loop(shop: &Arc<Shop>, stock: &Arc<Stock>, rate: u32, lasts: Duration, stop: &CancellationToken) -> anyhow::Result<(Tally, u64)> {
     let places = Arc::new(Semaphore::new(OPEN_LOOP_LIMIT));
     let dropped = AtomicU64::new(0);
     let total = u64::from(rate) * lasts.as_secs();
@@ -129,7 +141,9 @@ async fn open_loop(shop: &Arc<Shop>, stock: &Arc<Stock>, rate: u32, lasts: Durat
     let mut all = Tally::new()?;
     for n in 0..total {
         let due = began + Duration::from_secs_f64(n as f64 / f64::from(rate.max(1)));
-        tokio::time::sleep_until(due.into()).await;
+        if tokio::time::timeout_at(due.into(), stop.cancelled()).await.is_ok() {
+            break;
+        }
         let Ok(place) = places.clone().try_acquire_owned() else {
             dropped.fetch_add(1, Ordering::Relaxed);
             continue;

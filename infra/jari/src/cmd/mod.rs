@@ -40,7 +40,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "jari", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "jari", &mut script);
+            print(&String::from_utf8_lossy(&script));
             return Ok(ExitCode::SUCCESS);
         }
         _ => {}

@@ -10,17 +10,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::print;
 
+/// What a shell says of a process that Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
 /// Findings shown; the rest is counted.
 const SHOWN: usize = 20;
 
-/// Cancelled by Ctrl-C.
+/// Cancelled by Ctrl-C; a second one ends the process at once.
 pub(super) fn until_interrupted() -> CancellationToken {
     let stop = CancellationToken::new();
     let interrupted = stop.clone();
-    // joined by nobody: it ends with the process; a second Ctrl-C ends the process at once
+    // joined by nobody: it ends with the process
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
             interrupted.cancel();
+            // the first has taken the signal's own effect away for good
+            if tokio::signal::ctrl_c().await.is_ok() {
+                std::process::exit(INTERRUPTED);
+            }
         }
     });
     stop

@@ -117,7 +117,8 @@ fn intake_line(intake: &IntakeStatus) -> String {
 
 fn relay_line(relay: &RelayStatus) -> String {
     let RelayStatus { position, lag_events, owner, message, .. } = relay;
-    let reached = if (*position, *lag_events) == (0, 0) && relay.state() != RelayState::Running {
+    let is_unknown = (*position, *lag_events) == (0, 0) && relay.state() != RelayState::Running;
+    let reached = if is_unknown {
         "its place in Kafka not read yet".to_owned()
     } else if *lag_events == 0 {
         format!("level with the log at {position}")
@@ -131,6 +132,7 @@ fn relay_line(relay: &RelayStatus) -> String {
         RelayState::Starting => "taking over".to_owned(),
         RelayState::Running => reached,
         RelayState::Waiting => format!("{reached}, waits: {message} ({})", relay.code),
+        RelayState::Halted if is_unknown => format!("STANDS STILL: {message} ({})", relay.code),
         RelayState::Halted => format!("{reached}, STANDS STILL: {message} ({})", relay.code),
     }
 }

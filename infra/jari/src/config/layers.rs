@@ -12,7 +12,7 @@ use super::{
 /// Looked for in this order when no file is named.
 const FILES: [&str; 2] = ["jari.toml", "/etc/jari/jari.toml"];
 /// What a variable begins with that overrides a key; between section and key stand two of these lines: `JARI_ENGINE__PLACES`.
-const PREFIX: &str = "JARI_";
+pub(super) const PREFIX: &str = "JARI_";
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -84,9 +84,12 @@ impl Config {
             table::lay_over(&mut table, over).map_err(unknown(path.display().to_string()))?;
         }
         for (name, value) in variables {
+            let Some(rest) = name.strip_prefix(PREFIX).map(str::to_lowercase) else { continue };
             // Other variables of ours, such as JARI_CONFIG, hold no `__`.
-            if let Some((section, key)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once("__")) {
-                table::set(&mut table, &defaults, &section.to_lowercase(), &key.to_lowercase(), &value).map_err(unknown(name.clone()))?;
+            if let Some((section, key)) = rest.split_once("__") {
+                table::set(&mut table, &defaults, section, key, &value).map_err(unknown(name.clone()))?;
+            } else if let Some(meant) = table::run_together(&defaults, &rest) {
+                return Err(unknown(name.clone())(meant));
             }
         }
         let config: Config = table.try_into().map_err(|error: toml::de::Error| ConfigError::Invalid(error.to_string().trim().replace('\n', " ")))?;

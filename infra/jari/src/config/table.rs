@@ -2,6 +2,8 @@
 
 use toml::{Table, Value};
 
+use super::layers::PREFIX;
+
 /// How many letters may differ for a key to be offered instead: a third of it, at most three.
 fn is_near(distance: usize, key: &str) -> bool {
     distance <= (key.len() / 3).clamp(1, 3)
@@ -21,11 +23,19 @@ fn keys(known: &Table) -> impl Iterator<Item = String> {
     known.iter().flat_map(|(section, inside)| inside.as_table().into_iter().flatten().map(move |(key, _)| format!("{section}.{key}")))
 }
 
+/// The key that is meant by a variable's name with one line between section and key, where two belong; without one it would be passed over.
+pub(super) fn run_together(known: &Table, name: &str) -> Option<UnknownKey> {
+    let key = keys(known).find(|key| key.replace('.', "_") == name)?;
+    Some(UnknownKey { key: name.to_owned(), nearest: Some(format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())) })
+}
+
 fn unknown(known: &Table, key: String) -> UnknownKey {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let distance = |of: &String| strsim::damerau_levenshtein(of, &key).min(strsim::damerau_levenshtein(&last(of), &last(&key)));
     let sections = known.keys().filter(|_| !key.contains('.')).cloned();
-    let nearest = keys(known).chain(sections).min_by_key(distance).filter(|near| is_near(distance(near), &key));
+    // of two that are as near, the one of the same section
+    let whole = |of: &String| (distance(of), strsim::damerau_levenshtein(of, &key));
+    let nearest = keys(known).chain(sections).min_by_key(whole).filter(|near| is_near(distance(near), &key));
     UnknownKey { key, nearest }
 }
 
@@ -41,7 +51,8 @@ pub(super) fn lay_over(base: &mut Table, over: Table) -> Result<(), UnknownKey> 
                     known.insert(key, value);
                 }
             }
-            _ => return Err(unknown(base, section)),
+            (Some(_), _) => return Err(UnknownKey { key: section, nearest: None }),
+            (None, _) => return Err(unknown(base, section)),
         }
     }
     Ok(())

@@ -44,6 +44,9 @@ fn an_unknown_key_is_an_error_that_names_the_nearest() {
         ("[serer]\nlisten = \"x\"", &[], "jari.toml sets serer, which is no key; did you mean server?"),
         ("[engine]\ndrain_seconds = 1", &[], "jari.toml sets engine.drain_seconds, which is no key; did you mean server.drain_seconds?"),
         ("colour = true", &[], "jari.toml sets colour, which is no key"),
+        ("server = 3", &[], "jari.toml sets server, which is no key"),
+        ("[server]\nlissten = \"x\"", &[], "jari.toml sets server.lissten, which is no key; did you mean server.listen?"),
+        ("", &[("JARI_ENGINE_PLACES", "1")], "JARI_ENGINE_PLACES sets engine_places, which is no key; did you mean JARI_ENGINE__PLACES?"),
         ("", &[("JARI_ENGINE__WAITNG", "1")], "JARI_ENGINE__WAITNG sets engine.waitng, which is no key; did you mean engine.waiting?"),
     ] {
         assert_eq!(from(file, variables).unwrap_err(), expected);

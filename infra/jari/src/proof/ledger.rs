@@ -100,7 +100,8 @@ impl SlotLedger {
             let beside = self.beside(stated);
             if beside != self.beside && beside != Beside::default() {
                 let Self { capacity, held, sold, sale, .. } = self;
-                fault(format!("states {stated:?}, and its events come to {held} held and {sold} sold of {capacity}, {sale:?}"));
+                let said = format!("{} held and {} sold of {}, {:?}", stated.held, stated.confirmed, stated.capacity, stated.sale);
+                fault(format!("states {said}, and its events come to {held} held and {sold} sold of {capacity}, {sale:?}"));
             }
             self.beside = beside;
         }
