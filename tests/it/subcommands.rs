@@ -239,9 +239,21 @@ async fn to_list_refused_commands_sends_none_of_them_again_and_to_redrive_all_se
     assert!(well && said.matches("is sent again, as").count() == 2, "{said}");
     // two records, each in a transaction of its own
     assert_eq!(reach_of_commands(&brokers, &prefix).await, before + 4);
+    assert!(said.contains("2 sent again, 0 not"), "{said}");
     eventually("they are refused anew", || async { shop.refused().await.len() == 4 }).await;
     let (well, said) = run(&config, &["dead-letters", "--redrive", "4711"]).await;
     assert!(!well && said.contains("REFUSED_COMMAND_UNKNOWN"), "{said}");
+
+    // one that cannot be sent is told of; of those that were refused twice only the newest is sent
+    sender.record("o-3", &[], b"hello").await;
+    eventually("it is refused, too", || async { shop.refused().await.len() == 5 }).await;
+    sender.confirm(&id(), "o-4").await;
+    eventually("and the one behind it", || async { shop.refused().await.len() == 6 }).await;
+    let (well, said) = run(&config, &["dead-letters", "--redrive-all"]).await;
+    assert!(well && said.matches(", again after ").count() == 2, "{said}");
+    assert!(said.matches("is not sent again: ").count() == 1 && said.contains("(COMMAND_NOT_KEPT)"), "{said}");
+    assert!(said.contains("3 sent again, 1 not; 2 were left out"), "{said}");
+    eventually("each line has one more", || async { shop.refused().await.len() == 9 }).await;
     shop.node.stop().await;
 }
 

@@ -121,6 +121,7 @@ pub struct OrderCommandRefused {
     pub command_type: String,
     /// The record's value, JSON; empty when it could not be read as what its type names, since nobody knows what may stand in it, and when it is longer than
     /// 524,288 bytes as a string here.
+    /// A customer or an order's id that cannot be one is blank in it: a person may stand there.
     pub command: String,
     /// The partition of the topic of commands that the record stands in.
     pub partition: Count,

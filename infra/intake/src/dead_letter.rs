@@ -33,6 +33,10 @@ const MAX_DETAILS: usize = 128 << 10;
 const MAX_COMMAND: usize = 512 << 10;
 /// Bytes of the letters that are read at once.
 const MAX_PAGE: usize = 2 << 20;
+/// Where a command names its customer and its order, as proto3 JSON may spell it: references that the sender chose, and where it may have put a person.
+const REFERENCES: [&str; 3] = ["customer", "orderId", "order_id"];
+/// The command that names a customer.
+const PLACE: &str = "reservation.order.v1.PlaceOrderCommand";
 /// Codes of commands that were not decided: no refusal is recorded under their ids.
 const UNDECIDED: [&str; 4] = ["STREAM_UNREADABLE", "DECISION_FAILED", "LOG_REFUSED", COMMAND_FAILED];
 
@@ -42,7 +46,7 @@ pub(crate) fn of(record: &Record, refusal: Refusal, log_id: Uuid, at: Timestamp)
     // what could not be read may hold anything, and what holds persons does not go on
     let unread = matches!(refusal.code.as_str(), COMMAND_HEADERS_INVALID | COMMAND_TYPE_UNKNOWN | COMMAND_UNREADABLE | COMMAND_PERSONAL_DATA);
     let order_id = String::from_utf8(record.key.clone()).ok().filter(|key| is_id(key));
-    let command = Some(String::from_utf8_lossy(&record.value)).filter(|command| !unread && json_bytes(command) <= MAX_COMMAND);
+    let command = Some(&record.value).filter(|_| !unread).and_then(|value| copy(value)).filter(|command| json_bytes(command) <= MAX_COMMAND);
     let mut room = MAX_DETAILS;
     let fits = |(name, fact): &(String, String)| {
         let left = room.checked_sub(json_bytes(name) + json_bytes(fact));
@@ -58,13 +62,25 @@ pub(crate) fn of(record: &Record, refusal: Refusal, log_id: Uuid, at: Timestamp)
         command_id: Uuid::try_parse(&text("ce_id")).map(|id| id.to_string()).unwrap_or_default(),
         command_source: text("ce_source"),
         command_type: text("ce_type"),
-        command: command.unwrap_or_default().into_owned(),
+        command: command.unwrap_or_default(),
         partition: Count::at_most(record.partition.unsigned_abs()),
         offset: Int64::offset(record.offset.unsigned_abs()),
         refused_at: at.into(),
     };
     let name = format!("{}/{}/{}/{}", record.partition, record.offset, record.time_ms.unwrap_or_default(), refused.command_id);
     Message { public: refused.publish(derived(&log_id, &name), log_id), recorded_ms: at.as_millisecond() }
+}
+
+/// A command as it is copied: the value as it was read, without references that are none, since an address or a name may stand there and nobody would
+/// erase it. Written anew, so that what stands twice, of which the last counts, is not copied either.
+fn copy(value: &[u8]) -> Option<String> {
+    let mut command: serde_json::Value = serde_json::from_slice(value).ok()?;
+    for name in REFERENCES {
+        if let Some(reference) = command.get_mut(name).filter(|reference| !reference.as_str().is_some_and(is_id)) {
+            *reference = "".into();
+        }
+    }
+    Some(command.to_string())
 }
 
 /// The beginning of a text, in whole characters.
@@ -77,9 +93,11 @@ fn json_bytes(text: &str) -> usize {
     text.bytes().map(|byte| if byte < b' ' { 6 } else { 1 + usize::from(matches!(byte, b'"' | b'\\')) }).sum()
 }
 
-/// As ids of orders are: 1 to 64 characters of a small alphabet.
+/// As ids of orders and references to customers are: 1 to 64 characters of a small alphabet, the first a letter or digit.
 fn is_id(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+    (1..=64).contains(&text.len())
+        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
 /// A refused command, as it stands on its topic.
@@ -94,13 +112,25 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// The id under which the command is sent again, the same however often.
+    /// The id under which the command is sent again, the same however often. Refused once more, it bears this id in its next letter.
     ///
     /// Under its own a refusal would be found that is recorded there, so it is another, which comes of the letter's. What was not decided keeps its own:
     /// that is not used up, and should the command have been done after all, by a node that answered too late, it is known and not done again.
-    pub(crate) fn id_again(&self) -> Uuid {
+    #[must_use]
+    pub fn id_again(&self) -> Uuid {
         let own = Uuid::try_parse(&self.refused.command_id).ok().filter(|_| UNDECIDED.contains(&&*self.refused.code));
         own.unwrap_or_else(|| derived(&self.id, "again"))
+    }
+
+    /// The order that the command is sent again for. `None` of one that was not kept, and of one that would be refused again as often as it is sent: it
+    /// names no order, or asks for one without saying for whom.
+    fn order_again(&self) -> Option<String> {
+        // a record under another key was refused for that: its value says which order it meant
+        let command: serde_json::Value = serde_json::from_str(&self.refused.command).ok()?;
+        let is_named = |value: &serde_json::Value| value.as_str().is_some_and(|name| !name.is_empty());
+        let order_id = command.get("orderId").or_else(|| command.get("order_id")).filter(|id| is_named(id))?;
+        let is_for_nobody = self.refused.command_type == PLACE && !command.get("customer").is_some_and(is_named);
+        order_id.as_str().filter(|_| !is_for_nobody).map(str::to_owned)
     }
 }
 
@@ -141,14 +171,9 @@ impl DeadLetters {
         let letter = self.list(offset, 1).await?.letters.into_iter().next().filter(|letter| letter.offset == offset);
         let letter = letter.ok_or(RedriveError::Unknown(offset))?;
         let OrderCommandRefused { command_type, command_source, command, .. } = &letter.refused;
-        let id = letter.id_again();
-        // a record under another key was refused for that: its value says which order it meant
-        let named = serde_json::from_str::<serde_json::Value>(command).ok();
-        let named = named.as_ref().and_then(|value| value.get("orderId").or_else(|| value.get("order_id"))?.as_str());
-        let at = Timestamp::now();
-        // one that names no order would be refused again, as often as it is sent
-        let named = named.filter(|order_id| !order_id.is_empty());
-        let again = named.and_then(|order_id| order_command::send_again(command_type, order_id, command, id, command_source, at));
+        let (id, at) = (letter.id_again(), Timestamp::now());
+        let order_id = letter.order_again();
+        let again = order_id.and_then(|order_id| order_command::send_again(command_type, &order_id, command, id, command_source, at));
         let message = Message { public: again.ok_or(RedriveError::NothingToSend)?, recorded_ms: at.as_millisecond() };
         let cluster = self.0.clone();
         // under an id of this process's own, so that two who send at once do not fence each other

@@ -78,8 +78,10 @@ pub enum RedriveError {
     /// There is none.
     #[error("no refused command stands at offset {0}: it never did, or its time there is over")]
     Unknown(i64),
-    /// It could not be read, is too long, or names no order.
-    #[error("the command could not be read when it came, was too long to be kept, or names no order: send a right one instead")]
+    /// It could not be read, is too long, or names no order or no customer.
+    #[error(
+        "the command could not be read when it came, was too long to be kept, or names no order or customer that can be one: send a right one instead"
+    )]
     NothingToSend,
 }
 

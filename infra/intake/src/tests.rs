@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use jari_contract::OrderCommandRefused;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -186,6 +187,28 @@ fn the_same_record_is_told_under_the_same_id_whenever_it_is_refused() {
     assert_eq!(id(&record, now()), id(&record, now() + MONTH));
     assert_ne!(id(&record, now()), id(&Record { offset: 18, ..record.clone() }, now()));
     assert_ne!(id(&record, now()), id(&Record { time_ms: Some(1), ..record.clone() }, now()), "a topic that was made anew begins at 0 again");
+}
+
+#[test]
+fn a_customer_or_an_order_that_is_no_reference_is_not_copied_into_the_letter() {
+    let person = "gildong@example.com";
+    let kept = |value: &str| {
+        let record = Record { value: value.as_bytes().to_vec(), ..place(&order()) };
+        let refusal = Refusal { code: "REQUEST_INVALID".into(), message: String::new(), details: [].into(), retryable: false };
+        let letter = dead_letter::of(&record, refusal, Uuid::nil(), now()).public;
+        let refused: OrderCommandRefused = serde_json::from_slice(&letter.data).unwrap();
+        serde_json::from_str::<Value>(&refused.command).unwrap()
+    };
+    for name in ["customer", "orderId", "order_id"] {
+        for wrong in [json!(person), json!("-c-1"), json!("x".repeat(65)), Value::Null] {
+            let (mut sent, mut blank) = (order(), order());
+            sent[name] = wrong;
+            blank[name] = json!("");
+            assert_eq!(kept(&sent.to_string()), blank, "{sent}");
+        }
+    }
+    let twice = order().to_string().replacen('{', &format!("{{\"customer\":\"{person}\","), 1);
+    assert_eq!(kept(&twice), order(), "the last one counts, and the first is as personal");
 }
 
 #[test]

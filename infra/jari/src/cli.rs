@@ -337,7 +337,7 @@ pub struct DeadLetters {
     /// Send these again: offsets, as they are listed. Twice is once
     #[arg(long, value_name = "OFFSET", num_args = 1.., conflicts_with_all = ["code", "order"], value_parser = clap::value_parser!(i64).range(0..))]
     pub redrive: Vec<i64>,
-    /// Send all those again that are listed
+    /// Send all those again that are listed, but for those of which a later one came: of what was refused once more, the newest is sent
     #[arg(long, conflicts_with = "redrive")]
     pub redrive_all: bool,
 }

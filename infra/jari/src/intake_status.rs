@@ -74,6 +74,7 @@ fn away(error: &RelayError) -> Status {
 }
 
 fn told(letter: DeadLetter) -> pb::RefusedCommand {
+    let command_id_again = letter.id_again().to_string();
     let DeadLetter { offset, id, refused } = letter;
     let OrderCommandRefused { order_id, code, message, details, retryable, command_id, command_source, command_type, command, .. } = refused;
     let refused_at = refused.refused_at.get();
@@ -91,7 +92,7 @@ fn told(letter: DeadLetter) -> pb::RefusedCommand {
         offset: signed(refused.offset.get()),
         refused_at: Some(timestamp(refused_at)),
     };
-    pb::RefusedCommand { offset, id: id.to_string(), refused: Some(refused) }
+    pb::RefusedCommand { offset, id: id.to_string(), refused: Some(refused), command_id_again }
 }
 
 impl Config {

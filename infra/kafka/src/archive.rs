@@ -79,8 +79,9 @@ fn fetch(aside: &Path, jars: &Path) -> Result<(), KafkaError> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
-    let reason: Vec<&str> = said.lines().filter(|line| line.contains("ERROR")).take(3).collect();
-    Err(KafkaError::Fetch { version: VERSION, reason: reason.join("; ") })
+    let errors = said.lines().filter(|line| line.contains("ERROR")).take(3);
+    let reason = errors.fold(format!("mvn ended ({})", done.status), |reason, error| reason + "; " + error);
+    Err(KafkaError::Fetch { version: VERSION, reason })
 }
 
 /// The folder must hold exactly the pinned jars.

@@ -58,7 +58,7 @@ pub enum KafkaError {
     Program {
         /// Which.
         program: &'static str,
-        /// The end of what it said.
+        /// How it ended, and the end of what it said.
         output: String,
     },
 }
@@ -73,5 +73,11 @@ impl KafkaError {
     #[must_use]
     pub fn is_missing_program(&self) -> bool {
         matches!(self, Self::NoJava | Self::JavaTooOld { .. } | Self::NoMaven)
+    }
+
+    /// Whether all that it needs was there, and its process ended or was not ready in time: the next start may well succeed.
+    #[must_use]
+    pub fn is_failed_start(&self) -> bool {
+        matches!(self, Self::Program { .. })
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use base64::Engine;
-use jari_process::{Manner, Output, Server, Signal, end_of};
+use jari_process::{Manner, Output, Server, Signal};
 
 use crate::{
     DataFolder, KafkaError, archive,
@@ -244,7 +244,8 @@ async fn format(folder: &DataFolder, java: &Path, jars: &Path) -> Result<(), Kaf
     if done.status.success() {
         return Ok(());
     }
-    let output = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    let output = format!("it ended ({}): {said}", done.status);
     Err(KafkaError::Program { program: "StorageTool", output })
 }
 
@@ -268,8 +269,10 @@ async fn launch(folder: &DataFolder, java: &Path, jars: &Path, ports: Ports) -> 
             return Ok(server);
         }
         if server.is_over() || began.elapsed() > READY {
+            // asked before it is stopped: how that ends says nothing
+            let output = server.why_not_ready(&log, said_before);
             let _ = server.stop();
-            return Err(KafkaError::Program { program: "kafka", output: end_of(&log, said_before) });
+            return Err(KafkaError::Program { program: "kafka", output });
         }
         tokio::time::sleep(LOOK).await;
     }

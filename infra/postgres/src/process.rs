@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jari_process::{Manner, Output, Signal, end_of};
+use jari_process::{Manner, Output, Signal};
 
 use crate::{DataFolder, PostgresError, account::Account};
 
@@ -41,7 +41,7 @@ impl Server {
         command.env("MALLOC_TOP_PAD_", "4194304").env("MALLOC_TRIM_THRESHOLD_", "67108864").env("MALLOC_MMAP_THRESHOLD_", "33554432");
         let manner = Manner { name: "PostgreSQL", ends_by: ENDS_BY, is_apart };
         let server = Self(jari_process::Server::start(command, output, manner).map_err(PostgresError::file("start a thread for", program))?);
-        match server.wait_until_ready(program, folder, || end_of(&log, said_before)).await {
+        match server.wait_until_ready(program, folder, |server| server.why_not_ready(&log, said_before)).await {
             Ok(()) => {
                 if !is_apart {
                     server.0.keep();
@@ -65,7 +65,12 @@ impl Server {
         self.0.stop().map_err(|stuck| PostgresError::Stuck { pid: stuck.pid })
     }
 
-    async fn wait_until_ready(&self, program: &Path, folder: &DataFolder, said: impl Fn() -> String) -> Result<(), PostgresError> {
+    async fn wait_until_ready(
+        &self,
+        program: &Path,
+        folder: &DataFolder,
+        why: impl Fn(&jari_process::Server) -> String,
+    ) -> Result<(), PostgresError> {
         let began = Instant::now();
         let mut told = 0;
         // Ends with the process, when it is ready, or after READY.
@@ -78,7 +83,7 @@ impl Server {
                 return Ok(());
             }
             if is_over || began.elapsed() > READY {
-                return Err(PostgresError::Program { program: "postgres", output: said() });
+                return Err(PostgresError::Program { program: "postgres", output: why(&self.0) });
             }
             if began.elapsed().as_secs() / SAY.as_secs() > told {
                 told += 1;

@@ -7,7 +7,7 @@ use std::{
     io::{Read, Seek, SeekFrom},
     os::unix::process::CommandExt,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -68,6 +68,8 @@ struct State {
     is_over: bool,
     /// Why it could not be started.
     error: Option<std::io::Error>,
+    /// How the last process ended.
+    ended: Option<ExitStatus>,
 }
 
 /// Where a server writes what it says.
@@ -91,7 +93,7 @@ impl Output {
         Ok(Self { file, before })
     }
 
-    /// Where what is said from now on begins, in bytes: for [`end_of`].
+    /// Where what is said from now on begins, in bytes: for [`Server::why_not_ready`].
     #[must_use]
     pub fn before(&self) -> u64 {
         self.before
@@ -146,6 +148,18 @@ impl Server {
         self.watch.lock().error.take()
     }
 
+    /// Why it is not ready, of one that ended or was waited for in vain: how its process ended, and the end of what `log` has of it, from `from` on. One
+    /// that was killed says nothing by itself.
+    #[must_use]
+    pub fn why_not_ready(&self, log: &Path, from: u64) -> String {
+        let ended = self.watch.lock().ended;
+        let how = ended.map_or_else(|| "its process was not ready in time".to_owned(), |status| format!("its process ended ({status})"));
+        match end_of(log, from) {
+            said if said.is_empty() => format!("{how} and said nothing"),
+            said => format!("{how}; the end of its log:\n{said}"),
+        }
+    }
+
     /// Stops it. Blocks until it is gone, at most a minute.
     ///
     /// # Errors
@@ -181,6 +195,7 @@ impl Watch {
             let began = Instant::now();
             let ended = child.wait();
             self.lock().pid = None;
+            self.lock().ended = ended.as_ref().ok().copied();
             if !self.lock().is_kept || self.lock().is_stopping {
                 break;
             }
@@ -235,9 +250,8 @@ fn end_with_parent(command: &mut Command, signal: Signal) {
     }
 }
 
-/// What was written to a log since it was `from` bytes long, its last lines, for error messages.
-#[must_use]
-pub fn end_of(log: &Path, from: u64) -> String {
+/// What was written to a log since it was `from` bytes long, its last lines.
+fn end_of(log: &Path, from: u64) -> String {
     let mut text = Vec::new();
     if let Ok(mut file) = File::open(log) {
         let _ = file.seek(SeekFrom::Start(from)).and_then(|_| file.read_to_end(&mut text));
@@ -245,4 +259,34 @@ pub fn end_of(log: &Path, from: u64) -> String {
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().rev().take(12).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `script` to its end, and gives why it is not ready.
+    fn fate_of(name: &str, script: &str) -> String {
+        let log = std::env::temp_dir().join(format!("jari-process-{name}-{}", std::process::id()));
+        fs::write(&log, "of another start\n").unwrap();
+        let output = Output::open(&log).unwrap();
+        let (from, mut command) = (output.before(), Command::new("sh"));
+        command.args(["-c", script]);
+        let server = Server::start(command, output, Manner { name: "sh", ends_by: [Signal::TERM, Signal::KILL], is_apart: false }).unwrap();
+        let is_over = server.watch.wait(STOP, |state| state.is_over).is_over;
+        assert!(is_over, "{script}: not within {STOP:?}");
+        let why = server.why_not_ready(&log, from);
+        fs::remove_file(&log).unwrap();
+        why
+    }
+
+    #[test]
+    fn a_process_that_was_killed_before_it_said_anything_has_a_reason_too() {
+        assert_eq!(fate_of("killed", "kill -9 $$"), "its process ended (signal: 9 (SIGKILL)) and said nothing");
+    }
+
+    #[test]
+    fn what_a_process_said_before_it_ended_stands_behind_how_it_ended() {
+        assert_eq!(fate_of("failed", "echo no room; exit 3"), "its process ended (exit status: 3); the end of its log:\nno room");
+    }
 }

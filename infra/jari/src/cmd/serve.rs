@@ -23,8 +23,10 @@ const UNREACHABLE: &str = "server.listen names no address of this machine, and s
 
 /// The exit code of a process that did not wait for its own end.
 const AT_ONCE: i32 = 1;
-/// How long after Kafka could not be had it is tried again.
+/// How long after Kafka could not be had it is tried again: somebody has to do something first.
 const FIND_AGAIN: Duration = Duration::from_secs(300);
+/// How long after a Kafka that was there did not come up it is started again, at first; it doubles up to [`FIND_AGAIN`].
+const START_AGAIN: Duration = Duration::from_secs(5);
 
 /// Serves until it is told to stop.
 ///
@@ -51,7 +53,7 @@ pub async fn run(config: &Config, options: &Serve) -> anyhow::Result<()> {
         tracing::warn!("{}", UNREACHABLE);
     }
     print(&welcome(&node));
-    let (mut broker, mut said) = (None, String::new());
+    let (mut broker, mut said, mut failed_starts) = (None, String::new(), 0);
     // joined in the loop below when it has ended, else aborted after it; what it may be about to start ends with this process
     let mut finding = tokio::spawn(find_kafka(config.clone(), Duration::ZERO));
     // Ends with a signal, or with the server. Kafka may come minutes later: nobody waits for it.
@@ -65,15 +67,16 @@ pub async fn run(config: &Config, options: &Serve) -> anyhow::Result<()> {
                     node.take_commands_from(&found.brokers);
                     broker = Some(found);
                 }
-                Err(off) => {
-                    node.relay.is_off(&off);
-                    node.intake.is_off(&off);
-                    if off != said {
-                        tracing::warn!("{off}");
-                        said = off;
+                Err(NoKafka { reason, is_failed_start }) => {
+                    node.relay.is_off(&reason);
+                    node.intake.is_off(&reason);
+                    if reason != said {
+                        tracing::warn!("{reason}");
+                        said = reason;
                     }
-                    // what stood in the way may be gone by then: a network that came late, a Java that was installed
-                    finding = tokio::spawn(find_kafka(config.clone(), FIND_AGAIN));
+                    failed_starts = if is_failed_start { failed_starts + 1 } else { 0 };
+                    // joined or aborted like the one before it
+                    finding = tokio::spawn(find_kafka(config.clone(), pause_after(failed_starts)));
                 }
             },
         }
@@ -103,13 +106,32 @@ async fn hear(mut interrupt: Signal, mut terminate: Signal, stop: CancellationTo
     std::process::exit(AT_ONCE);
 }
 
+/// Why there is no Kafka.
+struct NoKafka {
+    /// For people, with what to do about it.
+    reason: String,
+    /// Whether all that it needs was there, and it did not come up.
+    is_failed_start: bool,
+}
+
+/// How long after so many starts in a row that failed it is tried again; 0 when there was nothing to start. What stood in the way may be gone by then: a
+/// broker was killed, a network came late, a Java was installed.
+fn pause_after(failed_starts: u32) -> Duration {
+    let Some(doublings) = failed_starts.checked_sub(1) else { return FIND_AGAIN };
+    START_AGAIN.saturating_mul(2_u32.saturating_pow(doublings)).min(FIND_AGAIN)
+}
+
 /// Where Kafka is, looked for after `pause`; or why nothing is relayed, and what to do about it.
-async fn find_kafka(config: Config, pause: Duration) -> Result<Broker, String> {
+async fn find_kafka(config: Config, pause: Duration) -> Result<Broker, NoKafka> {
     tokio::time::sleep(pause).await;
     if !config.relay.enabled && !config.intake.enabled {
-        return Err("relay.enabled and intake.enabled are false: nothing goes to Kafka, and nothing comes from there".into());
+        let reason = "relay.enabled and intake.enabled are false: nothing goes to Kafka, and nothing comes from there".into();
+        return Err(NoKafka { reason, is_failed_start: false });
     }
-    kafka::open(&config).await.map_err(|error| format!("nothing is relayed to Kafka or taken from there, all else works. {error}"))
+    kafka::open(&config).await.map_err(|error| NoKafka {
+        reason: format!("nothing is relayed to Kafka or taken from there, all else works. {error}"),
+        is_failed_start: error.is_failed_start(),
+    })
 }
 
 fn welcome(node: &Node) -> String {
@@ -128,4 +150,15 @@ Ctrl-C stops it; everything is kept.
 ",
         log = node.identity.log_id
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kafka_that_did_not_come_up_is_tried_soon_and_one_that_is_missing_later() {
+        let pauses = [0, 1, 2, 3, 6, 7, 8, u32::MAX].map(|failed_starts| pause_after(failed_starts).as_secs());
+        assert_eq!(pauses, [300, 5, 10, 20, 160, 300, 300, 300]);
+    }
 }
