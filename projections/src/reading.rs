@@ -88,6 +88,25 @@ impl Views {
     }
 }
 
+impl Views {
+    /// As [`Views::read`], for one thing by its id. That it does not exist is said by a view that has read all that this node knows of: who was told of
+    /// it a moment ago, and asks without saying what the view must have seen, is not sent away.
+    pub(crate) async fn read_one(
+        &self,
+        view: &'static dyn Projection,
+        wanted: Wanted,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Answer, QueryError> {
+        let head = self.inner.tail.head();
+        let answer = self.read(view, wanted, sql, parameters).await?;
+        if answer.position >= head || answer.held_back()?.is_some() || !answer.rows()?.is_empty() {
+            return Ok(answer);
+        }
+        self.read(view, Wanted { position: head, ..wanted }, sql, parameters).await
+    }
+}
+
 impl Answer {
     /// `None` when the build was not live any more.
     fn of(view: &'static dyn Projection, rows: Vec<Row>) -> Result<Option<Self>, QueryError> {

@@ -144,6 +144,26 @@ async fn watchers_at_either_node_see_an_order_to_its_end_though_many_do_not_read
     pair.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_a_moment_ago_is_found_by_whoever_does_not_say_what_the_view_must_have_seen() {
+    let shop = Serving::start().await;
+    for n in 0..10 {
+        let seat = format!("seat-{n}");
+        let slot_id = shop.on_sale(&seat, 10).await;
+        shop.availability().get_slot(GetSlotRequest { slot_id, min_position: 0 }).await.unwrap();
+        // accepted and no more: the view takes a breath between two batches
+        let place = PlaceOrderRequest { wait: None, ..order(&[(&seat, 1)]) };
+        let order_id = shop.orders().place_order(place.clone()).await.unwrap().into_inner().order.unwrap().order_id;
+        let watch = WatchOrderRequest { order_id, until: WatchUntil::Settled.into(), min_position: 0 };
+        assert_eq!(states(shop.order_queries().watch_order(watch).await.unwrap().into_inner()).await.last(), Some(&OrderState::Held));
+        let order_id = shop.orders().place_order(PlaceOrderRequest { request_id: id(), ..place }).await.unwrap().into_inner().order.unwrap().order_id;
+        shop.order_queries().get_order(GetOrderRequest { order_id, min_position: 0 }).await.unwrap();
+    }
+    let nobody = shop.order_queries().get_order(GetOrderRequest { order_id: "nobody".into(), min_position: 0 }).await.unwrap_err();
+    assert_eq!(reason(&nobody).as_deref(), Some("ORDER_NOT_FOUND"));
+    shop.node.stop().await;
+}
+
 fn behind<T: std::fmt::Debug>(answer: Result<Response<T>, Status>) {
     let status = answer.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_deref()), (Code::Unavailable, Some("VIEW_BEHIND")));

@@ -76,7 +76,7 @@ impl AvailabilityService for AvailabilityQueries {
     async fn get_slot(&self, request: Request<GetSlotRequest>) -> Result<Response<GetSlotResponse>, Status> {
         let wanted = self.views.wanted(request.get_ref().min_position, request.metadata())?;
         let id = SlotId::parse(&request.get_ref().slot_id).map_err(|e| QueryError::id("slot_id", &e))?;
-        let answer = self.views.read(&Availability, wanted, GET_SLOT, &[&id.as_str(), &instant(self.views.now())]).await?;
+        let answer = self.views.read_one(&Availability, wanted, GET_SLOT, &[&id.as_str(), &instant(self.views.now())]).await?;
         answer.must_be_whole(InventorySlot::TYPE)?;
         let rows = answer.rows()?;
         let row = rows.first().ok_or_else(|| QueryError::domain(&SlotError::NotFound))?;
@@ -88,7 +88,7 @@ impl AvailabilityQueries {
     /// The zone in which the product's days are counted, `None` for one that is sold from stock; and the position of the answer.
     async fn zone(&self, product_id: &ProductId, option_id: Option<&OptionId>, wanted: Wanted) -> Result<(Option<TimeZone>, Position), QueryError> {
         let option = option_id.map_or("", OptionId::as_str);
-        let answer = self.views.read(&Availability, wanted, FIND_PRODUCT, &[&product_id.as_str(), &option]).await?;
+        let answer = self.views.read_one(&Availability, wanted, FIND_PRODUCT, &[&product_id.as_str(), &option]).await?;
         answer.must_be_whole(jari_domain::product::Product::TYPE)?;
         let rows = answer.rows()?;
         let row = rows.first().ok_or_else(|| QueryError::domain(&ProductError::NotFound))?;

@@ -97,7 +97,7 @@ impl OrderQueryService for OrderQueries {
 
 /// One order as it stands now, and the view's position.
 pub(super) async fn find(views: &Views, sealer: &Sealer, id: &OrderId, wanted: Wanted) -> Result<(wire::Order, Position), QueryError> {
-    let answer = views.read(&Orders, wanted, GET_ORDER, &[&id.as_str()]).await?;
+    let answer = views.read_one(&Orders, wanted, GET_ORDER, &[&id.as_str()]).await?;
     answer.must_be_whole(Order::TYPE)?;
     let rows = answer.rows()?;
     let row = rows.first().ok_or_else(|| QueryError::domain(&OrderError::NotFound))?;

@@ -40,7 +40,7 @@ impl ProductQueryService for ProductQueries {
     async fn get_product(&self, request: Request<GetProductRequest>) -> Result<Response<GetProductResponse>, Status> {
         let wanted = self.views.wanted(request.get_ref().min_position, request.metadata())?;
         let id = ProductId::parse(&request.get_ref().product_id).map_err(|e| QueryError::id("product_id", &e))?;
-        let answer = self.views.read(&Products, wanted, GET_PRODUCT, &[&id.as_str()]).await?;
+        let answer = self.views.read_one(&Products, wanted, GET_PRODUCT, &[&id.as_str()]).await?;
         answer.must_be_whole(Product::TYPE)?;
         let rows = answer.rows()?;
         let row = rows.first().ok_or_else(|| QueryError::domain(&ProductError::NotFound))?;
