@@ -86,9 +86,7 @@ impl Views {
         }
         Err(QueryError::NotReady { view: view.name() })
     }
-}
 
-impl Views {
     /// As [`Views::read`], for one thing by its id. That it does not exist is said by a view that has read all that this node knows of: who was told of
     /// it a moment ago, and asks without saying what the view must have seen, is not sent away.
     pub(crate) async fn read_one(

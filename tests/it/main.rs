@@ -42,6 +42,7 @@ mod keys;
 mod large;
 mod leases;
 mod ledger;
+mod load;
 mod log;
 mod log_append;
 mod metrics;

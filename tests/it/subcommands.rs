@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Runs it to its end: whether it ended well, and what it said.
-async fn run(config: &Path, words: &[&str]) -> (bool, String) {
+pub async fn run(config: &Path, words: &[&str]) -> (bool, String) {
     let mut program = start(config, words);
     (program.until_ended().await, program.said())
 }
@@ -52,7 +52,7 @@ fn with_keys(folder: &Folder, name: &str, log: &Database, keys: &Keys, listen: &
 }
 
 /// A configuration that serves where this node does: what asks a running node asks this one.
-fn beside(folder: &Folder, name: &str, shop: &Serving) -> PathBuf {
+pub fn beside(folder: &Folder, name: &str, shop: &Serving) -> PathBuf {
     let rest = format!("[server]\nlisten = \"{}\"\n[relay]\nenabled = false\n[intake]\nenabled = false\n", shop.node.address);
     folder.config(name, &shop.database, &rest)
 }
@@ -380,31 +380,4 @@ async fn old_events_are_archived_up_to_where_the_operator_says_and_never_beyond_
     assert_eq!(moved, 7);
     let (well, said) = run(&config, &["verify"]).await;
     assert!(well, "what moved is read with the rest: {said}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_load_says_what_became_of_every_order_that_was_due_and_how_long_it_took() {
-    let (shop, folder) = (Serving::start().await, Folder::new());
-    let config = beside(&folder, "load", &shop);
-    let report = |said: String| -> serde_json::Value {
-        said.lines().rev().find_map(|line| serde_json::from_str(line).ok()).unwrap_or_else(|| panic!("no report: {said}"))
-    };
-    let open_loop = ["load", "--rate", "40", "--seconds", "2", "--slots", "3", "--connections", "2", "--json"];
-    for (words, due) in [(&open_loop[..], Some(80)), (&["load", "--clients", "3", "--seconds", "1", "--json"], None)] {
-        let before = shop.log().await.len();
-        let (well, said) = run(&config, words).await;
-        assert!(well, "{said}");
-        let told = report(said);
-        let answers = told["answers"].as_object().unwrap();
-        let all: u64 = answers.values().filter_map(serde_json::Value::as_u64).sum();
-        assert!(all > 0 && due.is_none_or(|due| all + told["dropped"].as_u64().unwrap() == due), "{told}");
-        let [p50, p99, max] = ["p50_ms", "p99_ms", "max_ms"].map(|name| told[name].as_f64().unwrap());
-        assert!(0.0 < p50 && p50 <= p99 && p99 <= max, "{told}");
-        let log = shop.log().await;
-        let held = log[before..].iter().filter(|event| event.event_type == "OrderHeld").count() as u64;
-        let ended = log[before..].iter().filter(|event| event.event_type == "ProductEnded").count() as u64;
-        assert_eq!(Some(ended), told["slots"].as_u64(), "what was opened for the load is not left on sale");
-        assert!(answers.get("held").and_then(serde_json::Value::as_u64).is_some_and(|told| told <= held), "{told}: {held} are held in the log");
-    }
-    shop.node.stop().await;
 }

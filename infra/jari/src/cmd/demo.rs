@@ -71,7 +71,6 @@ pub async fn run(config: &Config, options: &Demo) -> anyhow::Result<ExitCode> {
     let get = GetSlotRequest { slot_id: slot.to_string(), min_position: counted.position.to_i64() };
     let view = look(shop.channel(0), &get).await?;
     let seen = view.slot.and_then(|s| s.counts).unwrap_or_default();
-    shop.close(&stock).await?;
     print(&format!("log:  {} orders held, {} rejected\n", counted.held, counted.rejected));
     print(&format!("slot: {} held of {}\n", state.held, state.capacity));
     print(&format!("view: {} held of {}, at position {}\n", seen.held, seen.capacity, view.position));
@@ -79,12 +78,14 @@ pub async fn run(config: &Config, options: &Demo) -> anyhow::Result<ExitCode> {
     let told = (sold..=sold + other).contains(&counted.held) && (refused..=refused + other).contains(&counted.rejected);
     let agree = told && state.held.get() == counted.held && u32::try_from(seen.held) == Ok(counted.held);
     let exact = sold == options.seats.min(options.customers) || other > 0;
-    if agree && exact {
-        print(if other == 0 { "They agree: every seat was sold once.\n" } else { "They agree: no seat was sold twice.\n" });
-        return Ok(ExitCode::SUCCESS);
-    }
-    print("THEY DO NOT AGREE.\n");
-    Ok(ExitCode::FAILURE)
+    let (verdict, code) = match agree && exact {
+        true if other == 0 => ("They agree: every seat was sold once.\n", ExitCode::SUCCESS),
+        true => ("They agree: no seat was sold twice.\n", ExitCode::SUCCESS),
+        false => ("THEY DO NOT AGREE.\n", ExitCode::FAILURE),
+    };
+    print(verdict);
+    shop.close(&stock).await?;
+    Ok(code)
 }
 
 /// What the view has of a slot. A server that was started again a moment ago has views that are behind: it is asked again.

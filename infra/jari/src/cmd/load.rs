@@ -69,8 +69,13 @@ pub async fn run(config: &Config, options: &Load) -> anyhow::Result<()> {
         Some(rate) => open_loop(&shop, &stock, rate, Duration::from_secs(options.seconds), &stop).await?,
         None => (closed_loop(&shop, &stock, options.clients, Duration::from_secs(options.seconds), &stop).await?, 0),
     };
-    shop.close(&stock).await?;
-    let took = began.elapsed().as_secs_f64();
+    report(options, &tally, dropped, began.elapsed().as_secs_f64());
+    // last: a server that went away under the load must not take the report with it
+    shop.close(&stock).await
+}
+
+/// Says what came of it in `took` seconds.
+fn report(options: &Load, tally: &Tally, dropped: u64, took: f64) {
     let latency = |quantile: f64| tally.latencies.value_at_quantile(quantile) as f64 / 1_000.0;
     let (settled, unsettled_ms) = (tally.latencies.len(), tally.longest_other.as_secs_f64() * 1_000.0);
     if options.json {
@@ -80,7 +85,7 @@ pub async fn run(config: &Config, options: &Load) -> anyhow::Result<()> {
             "clients": options.clients, "rate": options.rate, "slots": options.slots,
         });
         print(&format!("{line}\n"));
-        return Ok(());
+        return;
     }
     print(&format!("{settled} orders settled in {took:.1} s: {:.0} a second\n", settled as f64 / took));
     print(&format!("latency ms  p50 {:.1}  p90 {:.1}  p99 {:.1}  p99.9 {:.1}", latency(0.5), latency(0.9), latency(0.99), latency(0.999)));
@@ -96,7 +101,6 @@ pub async fn run(config: &Config, options: &Load) -> anyhow::Result<()> {
             "  {dropped} orders were due while {OPEN_LOOP_LIMIT} were under way, and were not sent: the server is too slow for this rate\n"
         ));
     }
-    Ok(())
 }
 
 /// Each client sends its next order when the last one is answered, or after the delay that a refusal names. One that was refused, or whose answer
