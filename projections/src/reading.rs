@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jari_domain::Position;
-use jari_event_store::LogError;
+use jari_event_store::{LogError, Reader};
 use jari_proto::deadline;
 use tokio::time::Instant;
 use tokio_postgres::{Row, error::SqlState, types::ToSql};
@@ -87,8 +87,8 @@ impl Views {
         Err(QueryError::NotReady { view: view.name() })
     }
 
-    /// As [`Views::read`], for one thing by its id. That it does not exist is said by a view that has read all that this node knows of: who was told of
-    /// it a moment ago, and asks without saying what the view must have seen, is not sent away.
+    /// As [`Views::read`], for one thing by its id. That it does not exist is said by a view that has read all that the log holds: who was told of it a
+    /// moment ago, by whichever node, and asks without saying what the view must have seen, is not sent away.
     pub(crate) async fn read_one(
         &self,
         view: &'static dyn Projection,
@@ -96,12 +96,13 @@ impl Views {
         sql: &str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Answer, QueryError> {
-        let head = self.inner.tail.head();
         let answer = self.read(view, wanted, sql, parameters).await?;
-        if answer.position >= head || answer.held_back()?.is_some() || !answer.rows()?.is_empty() {
+        if answer.held_back()?.is_some() || !answer.rows()?.is_empty() {
             return Ok(answer);
         }
-        self.read(view, Wanted { position: head, ..wanted }, sql, parameters).await
+        // the log itself: what is in memory here may not have come to what was just answered
+        let position = self.inner.reads.in_time(Reader::new(self.inner.reads.clone()).head()).await?;
+        if answer.position >= position { Ok(answer) } else { self.read(view, Wanted { position, ..wanted }, sql, parameters).await }
     }
 }
 
