@@ -180,7 +180,7 @@ pub struct Load {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub slots: u32,
     /// Closed loop: clients that each send the next order when the last one is answered
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 64, conflicts_with = "rate", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub clients: u32,
     /// Open loop instead: orders due each second, whether or not the last ones are answered
     #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
