@@ -46,6 +46,7 @@ mod load;
 mod log;
 mod log_append;
 mod metrics;
+mod missing;
 mod outage;
 mod personal;
 mod processes;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jari_domain::DecodeError;
+use jari_domain::{DecodeError, Position};
 
 /// An error of the log.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +53,12 @@ pub enum LogError {
         /// What came.
         found: u64,
     },
+    /// The log lacks an event.
+    #[error("the log holds no event at position {position}, though it goes on after it: somebody took it away")]
+    Missing {
+        /// Where it should stand.
+        position: Position,
+    },
     /// The database's settings would lose acknowledged commands in a crash.
     #[error("the database runs with {setting} = {value}: an acknowledged booking could be lost in a crash")]
     NotDurable {
@@ -76,6 +82,7 @@ impl LogError {
             | Self::Unreadable { .. }
             | Self::Damaged { .. }
             | Self::Gap { .. }
+            | Self::Missing { .. }
             | Self::NotDurable { .. } => false,
         }
     }

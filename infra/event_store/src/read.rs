@@ -14,6 +14,7 @@ use crate::{
 const READ_STREAMS: &str = include_str!("sql/read_streams.sql");
 const READ_SNAPSHOTS: &str = include_str!("sql/read_snapshots.sql");
 pub(crate) const READ_LOG: &str = include_str!("sql/read_log.sql");
+const COUNT_UNBROKEN: &str = include_str!("sql/count_unbroken.sql");
 const READ_RANGE: &str = include_str!("sql/read_range.sql");
 const RECORDED_AT: &str = include_str!("sql/recorded_at.sql");
 const READ_HEAD: &str = include_str!("sql/read_head.sql");
@@ -150,6 +151,19 @@ impl Reader {
         let statement = client.prepare_cached(READ_RANGE).await?;
         let rows = client.query(&statement, &[&after.to_i64(), &to.to_i64(), &types]).await?;
         rows.iter().map(RecordedEvent::from_row).collect()
+    }
+
+    /// The first position after `after` and up to `to` where no event stands, though positions are dense: whoever can write to the database took it
+    /// away. `to` is not above the head. One read for as many positions as there are; some microseconds for each ten.
+    ///
+    /// # Errors
+    /// [`LogError::Database`].
+    pub async fn first_missing(&self, after: Position, to: Position) -> Result<Option<Position>, LogError> {
+        let client = self.database.connection().await?;
+        let statement = client.prepare_cached(COUNT_UNBROKEN).await?;
+        let unbroken: i64 = client.query_one(&statement, &[&after.to_i64(), &to.to_i64()]).await?.try_get(0)?;
+        let last = after + u64::try_from(unbroken).unwrap_or(0);
+        Ok(if last < to { Some(last.next()) } else { None })
     }
 
     /// The last position that was recorded at or before `time`; [`Position::START`] when there is none. Times of recording never fall from one position

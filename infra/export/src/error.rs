@@ -72,6 +72,15 @@ pub enum ExportError {
         /// Why.
         fault: Fault,
     },
+    /// An event that is not there.
+    #[error(
+        "the log holds no event at position {position}, though it goes on after it: somebody took it away. `jari verify` says what else is missing; restore a backup \
+         that has it"
+    )]
+    Missing {
+        /// Where it should stand.
+        position: Position,
+    },
     /// The disk.
     #[error("{doing} {}: {source}", path.display())]
     File {
@@ -128,7 +137,7 @@ impl ExportError {
             Self::OtherLog { .. } => "EXPORT_OTHER_LOG",
             Self::LogBehind { .. } => "EXPORT_LOG_BEHIND",
             Self::LogDiffers { .. } => "EXPORT_LOG_DIFFERS",
-            Self::Event { .. } => "EXPORT_EVENT_UNREADABLE",
+            Self::Event { .. } | Self::Missing { .. } => "EXPORT_EVENT_UNREADABLE",
             Self::File { .. } | Self::Broken(_) => "EXPORT_WRITE_FAILED",
         }
     }

@@ -104,7 +104,7 @@ pub async fn export(
         }
         let count = page.len();
         if count == 0 {
-            return Err(ExportError::Broken(format!("the log has no event after position {}, though it ends at {head}", step.position())));
+            return Err(ExportError::Missing { position: step.position().next() });
         }
         while !page.is_empty() && !stop.is_cancelled() {
             let (taken, rest, failed) = blocking(move || Ok(take(step, page, settings.step_events))).await?;
@@ -158,7 +158,10 @@ pub(crate) fn take(mut step: Step, mut page: VecDeque<RecordedEvent>, enough: u6
         if step.len() >= enough && step.time() != Some(event.recorded_at) {
             break;
         }
-        if let Err(error) = step.take(event) {
+        // whoever can write to the database can take an event away
+        let position = step.position().next();
+        let there = if event.position == position { Ok(()) } else { Err(ExportError::Missing { position }) };
+        if let Err(error) = there.and_then(|()| step.take(event)) {
             failed = Some(error);
             break;
         }

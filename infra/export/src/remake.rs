@@ -64,8 +64,10 @@ async fn remake(reader: &Reader, log_id: Uuid, step: &StepManifest, last: Last) 
         }
         let (taken, _, failed) = blocking(move || Ok(take(made, page, u64::MAX))).await?;
         made = taken;
-        if let Some(error) = failed {
-            return Err(error);
+        match failed {
+            None => {}
+            Some(ExportError::Missing { .. }) => return Ok(None),
+            Some(error) => return Err(error),
         }
     }
     if made.len() == 0 {

@@ -111,10 +111,23 @@ impl HistoryContext {
         Ok(within(READ, self.tail.read_now(after, self.settings.page)).await?)
     }
 
-    /// Up to a page of the events of one stream after version `after`.
+    /// Up to a page of the events of one stream after version `after`, of which none may be missing: see [`follows`].
     pub(crate) async fn stream(&self, stream: &StreamId, after: u64) -> Result<Vec<RecordedEvent>, HistoryError> {
+        let page = self.stream_as_it_is(stream, after).await?;
+        (after..).zip(&page).try_for_each(|(version, event)| follows(event, version, stream))?;
+        Ok(page)
+    }
+
+    /// The same, for who looks by himself whether one is missing.
+    pub(crate) async fn stream_as_it_is(&self, stream: &StreamId, after: u64) -> Result<Vec<RecordedEvent>, HistoryError> {
         let _turn = self.turn().await?;
         Ok(within(READ, self.reader.stream_after(stream, after, self.settings.page)).await?)
+    }
+
+    /// The event at a position that is not above the head.
+    pub(crate) async fn event_at(&self, position: Position) -> Result<RecordedEvent, HistoryError> {
+        let there = self.log(position.previous(), 1).await?.pop();
+        there.filter(|event| event.position == position).ok_or(HistoryError::Missing { position })
     }
 
     /// The event that made this version of a stream.
@@ -133,4 +146,14 @@ impl HistoryContext {
     async fn turn(&self) -> Result<OwnedSemaphorePermit, HistoryError> {
         self.reads.clone().acquire_owned().await.map_err(|_| HistoryError::ShuttingDown)
     }
+}
+
+/// Whether the event is the one behind `version` in its stream: whoever can write to the database can take one away, and what is left would be told
+/// as if it were all.
+pub(crate) fn follows(event: &RecordedEvent, version: u64, stream: &StreamId) -> Result<(), HistoryError> {
+    let version = version + 1;
+    if event.sequence == version {
+        return Ok(());
+    }
+    Err(HistoryError::MissingOf { stream: stream.to_string(), version, position: event.position })
 }

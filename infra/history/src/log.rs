@@ -98,8 +98,13 @@ impl Reading {
     fn look(&mut self) {
         while !self.chunk.is_full()
             && self.failed.is_none()
+            && !self.is_at_its_end()
             && let Some(event) = self.page.pop_front()
         {
+            if event.position != self.after.next() {
+                self.failed = Some(HistoryError::Missing { position: self.after.next() });
+                return;
+            }
             if self.filter.wants(&event) {
                 match told(&self.context.publisher, &event, &self.filter.types) {
                     Ok(events) => self.chunk.take(events),
@@ -113,16 +118,19 @@ impl Reading {
         }
     }
 
+    fn is_at_its_end(&self) -> bool {
+        self.end.is_some_and(|end| self.after >= end)
+    }
+
     /// Whether there is something to say: events; the end; the head for the first time; or that nothing has been found for a while.
     fn is_due(&mut self) -> bool {
         if self.failed.is_some() {
             return !self.chunk.is_empty();
         }
-        let is_read = self.page.is_empty();
-        let is_level = is_read && self.after >= self.context.tail.head();
+        let is_level = self.page.is_empty() && self.after >= self.context.tail.head();
         let is_news = is_level && !self.is_level;
         self.is_level |= is_level;
-        self.is_over = is_read && self.end.is_some_and(|end| self.after >= end);
+        self.is_over = self.is_at_its_end();
         !self.chunk.is_empty() || self.is_over || is_news || self.spoken.elapsed() >= self.context.settings.heartbeat
     }
 
@@ -142,8 +150,7 @@ impl Reading {
             // a read that is under way is not given up for it: on a slow database it would never end
             () = tokio::time::sleep_until(silence), if self.context.tail.head() <= self.after => return Ok(()),
         };
-        let end = self.end.unwrap_or(Position::MAX);
-        self.page = page.into_iter().take_while(|event| event.position <= end).collect();
+        self.page = page.into();
         Ok(())
     }
 }

@@ -39,10 +39,10 @@ pub(crate) async fn find(context: &HistoryContext, field: &'static str, asked: O
     }
 }
 
-/// When the event at `position` was recorded; `None` at [`Position::START`].
+/// When the event at `position` was recorded, which is not above the head; `None` at [`Position::START`].
 pub(crate) async fn recorded_at(context: &HistoryContext, position: Position) -> Result<Option<Timestamp>, HistoryError> {
     if position == Position::START {
         return Ok(None);
     }
-    Ok(context.log(position.previous(), 1).await?.first().map(|event| event.recorded_at))
+    Ok(Some(context.event_at(position).await?.recorded_at))
 }

@@ -95,6 +95,22 @@ pub enum HistoryError {
         /// Where that stands.
         position: Position,
     },
+    /// An event that is not there, though the log goes on after it.
+    #[error("the log holds no event at position {position}, though it goes on after it")]
+    Missing {
+        /// Where it should stand.
+        position: Position,
+    },
+    /// The same, of a stream.
+    #[error("the history of {stream} lacks its event {version}: the next that is there stands at position {position}")]
+    MissingOf {
+        /// Type and id.
+        stream: String,
+        /// Which event of it.
+        version: u64,
+        /// Of the one after it.
+        position: Position,
+    },
     /// Too many calls at once.
     #[error("{limit} calls read the history on this node already")]
     Busy {
@@ -137,7 +153,7 @@ impl HistoryError {
             Self::TimeAhead { .. } => TIME_AHEAD,
             Self::CausesUnknown { .. } => CAUSES_UNKNOWN,
             Self::Domain(refusal) => &refusal.code,
-            Self::Untellable(_) | Self::Unreadable { .. } => HISTORY_UNREADABLE,
+            Self::Untellable(_) | Self::Unreadable { .. } | Self::Missing { .. } | Self::MissingOf { .. } => HISTORY_UNREADABLE,
             Self::Busy { .. } => HISTORY_BUSY,
             Self::Away(_) => DATABASE_UNAVAILABLE,
             Self::ShuttingDown => SHUTTING_DOWN,
@@ -152,7 +168,10 @@ impl HistoryError {
             Self::Untellable(ContractError::Unreadable { position, .. } | ContractError::OutOfRange { position, .. }) => {
                 vec![("position", position.to_string())]
             }
-            Self::Unreadable { stream, position, .. } => vec![("stream", stream.clone()), ("position", position.to_string())],
+            Self::Missing { position } => vec![("position", position.to_string())],
+            Self::Unreadable { stream, position, .. } | Self::MissingOf { stream, position, .. } => {
+                vec![("stream", stream.clone()), ("position", position.to_string())]
+            }
             Self::Busy { limit } => vec![("limit", limit.to_string())],
             Self::Domain(refusal) => return refusal.details.clone(),
             Self::Field { .. } | Self::Away(_) | Self::ShuttingDown => Vec::new(),
@@ -168,7 +187,7 @@ impl From<HistoryError> for Status {
             HistoryError::PositionAhead { .. } | HistoryError::TimeAhead { .. } => (Code::OutOfRange, None),
             HistoryError::CausesUnknown { .. } => (Code::NotFound, None),
             HistoryError::Domain(refusal) => (jari_wire::code(refusal.kind), None),
-            HistoryError::Untellable(_) | HistoryError::Unreadable { .. } => {
+            HistoryError::Untellable(_) | HistoryError::Unreadable { .. } | HistoryError::Missing { .. } | HistoryError::MissingOf { .. } => {
                 tracing::error!(%error, "history could not be told");
                 (Code::DataLoss, None)
             }

@@ -15,7 +15,7 @@ use tonic::Status;
 
 use crate::{
     chunk::{Chunk, told},
-    context::HistoryContext,
+    context::{HistoryContext, follows},
     filter::Types,
     moment,
     refusal::HistoryError,
@@ -114,7 +114,8 @@ impl Reading {
             && self.failed.is_none()
             && let Some(event) = self.page.pop_front()
         {
-            match told(&self.context.publisher, &event, &self.types) {
+            let there = follows(&event, self.version, &self.subject.stream());
+            match there.and_then(|()| told(&self.context.publisher, &event, &self.types)) {
                 Ok(events) => self.chunk.take(events),
                 Err(error) => {
                     self.failed = Some(error);
@@ -137,7 +138,7 @@ impl Reading {
         let page = tokio::select! {
             biased;
             () = self.context.stop.cancelled() => return Err(HistoryError::ShuttingDown),
-            page = self.context.stream(&stream, self.version) => page?,
+            page = self.context.stream_as_it_is(&stream, self.version) => page?,
         };
         self.is_more = page.len() == self.context.settings.page && page.last().is_none_or(|last| last.position <= self.end);
         self.page = page.into_iter().take_while(|event| event.position <= self.end).collect();

@@ -12,11 +12,12 @@ const TIME_AHEAD: &str = "TIME_AHEAD";
 const REPLAY_UNDER_WAY: &str = "REPLAY_UNDER_WAY";
 const REPLAYS_EXHAUSTED: &str = "REPLAYS_EXHAUSTED";
 const REPLAY_UNKNOWN: &str = "REPLAY_UNKNOWN";
+const HISTORY_UNREADABLE: &str = "HISTORY_UNREADABLE";
 
 /// The codes that a replay may end with.
 pub const REPLAY_CODES: &[&str] = CODES;
 
-const CODES: &[&str] = &[VIEW_UNKNOWN, POSITION_AHEAD, TIME_AHEAD, REPLAY_UNDER_WAY, REPLAYS_EXHAUSTED, REPLAY_UNKNOWN];
+const CODES: &[&str] = &[VIEW_UNKNOWN, POSITION_AHEAD, TIME_AHEAD, REPLAY_UNDER_WAY, REPLAYS_EXHAUSTED, REPLAY_UNKNOWN, HISTORY_UNREADABLE];
 
 /// Why a view was not replayed. What was made so far stays, and the next call for the same view and position goes on with it.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +89,7 @@ impl ReplayError {
             Self::UnderWay { .. } => Some(REPLAY_UNDER_WAY),
             Self::Exhausted => Some(REPLAYS_EXHAUSTED),
             Self::ReplayUnknown(_) => Some(REPLAY_UNKNOWN),
+            Self::Away(LogError::Missing { .. }) => Some(HISTORY_UNREADABLE),
             Self::Stopped | Self::Halted(_) | Self::File { .. } | Self::Away(_) => None,
         }
     }

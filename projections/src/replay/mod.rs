@@ -3,7 +3,7 @@
 //! | Step | A kill here leaves | The next call for the same view and position |
 //! |---|---|---|
 //! | 1 begin: a build `replaying`, its tables | the build, at 0 | goes on with it |
-//! | 2 read the log up to the position, range by range | the build, at its checkpoint | goes on from there |
+//! | 2 see that no position up to there is without its event, and read the log up to the position, range by range | the build, at its checkpoint | goes on from there |
 //! | 3 try the streams again that it holds back | the build, at the position | tries those again that are left |
 //! | 4 digest its rows, write them to files | the whole build; files under other names | digests it again, writes the files again |
 //! | 5 keep it as `replayed`, or drop it | the whole build | as 4, and drops or keeps it |
@@ -17,7 +17,7 @@ mod rows;
 use std::{path::PathBuf, time::Duration};
 
 use jari_domain::Position;
-use jari_event_store::{Database, Reader};
+use jari_event_store::{Database, LogError, Reader};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +38,8 @@ use crate::{
 pub(crate) const MOST_REPLAYS: usize = 16;
 /// Replays that nobody keeps, beside them.
 const PASSING_REPLAYS: usize = 4;
+/// Positions that are looked at once for whether one is missing.
+const STRETCH: u64 = 100_000;
 /// Pauses after a failure of the database.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -161,6 +163,15 @@ impl Replay {
         stop: &CancellationToken,
     ) -> Result<(), Fault> {
         builds::take_up(reader.database(), build).await?;
+        let mut whole = Position::START;
+        // Ends at the position, or with `stop`: each round looks at a stretch.
+        while whole < position && !stop.is_cancelled() {
+            let to = whole + STRETCH.min(position.since(whole));
+            if let Some(position) = reader.first_missing(whole, to).await? {
+                return Err(LogError::Missing { position }.into());
+            }
+            whole = to;
+        }
         let told = |at, end, events| {
             pace.events += events;
             progress(&pace.progress(at, end));

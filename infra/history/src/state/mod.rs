@@ -16,7 +16,7 @@ use jari_wire::{order::OrderTimes, signed, timestamp};
 use jiff::Timestamp;
 
 use crate::{
-    context::HistoryContext,
+    context::{HistoryContext, follows},
     moment::{self, Found},
     refusal::{AGGREGATE_REQUIRED, HistoryError},
 };
@@ -86,9 +86,14 @@ pub(crate) async fn as_of(context: &HistoryContext, subject: &Subject, found: Fo
     let mut version = 0;
     // Ends at the end of the stream, or at the moment: each round takes a page of it.
     loop {
-        let page = context.stream(&stream, version).await?;
+        let page = context.stream_as_it_is(&stream, version).await?;
         let is_last = page.len() < context.settings.page || page.last().is_some_and(|last| last.position > found.position);
-        for event in page.iter().take_while(|event| event.position <= found.position) {
+        for event in &page {
+            // also the first one behind the moment: what is missing before it may have been there at the moment
+            follows(event, version, &stream)?;
+            if event.position > found.position {
+                break;
+            }
             match &event.body {
                 Body::Known(said) => fold.take(event, said),
                 Body::Unreadable { .. } => {
