@@ -173,6 +173,11 @@ async fn a_bad_order_is_refused_by_name_and_leaves_no_trace() {
     expect!(refusals, orders.cancel_order, [
         "ORDER_NOT_FOUND": CancelOrderRequest { request_id: id(), order_id: "nobody".into(), reason: "x".into() },
     ]);
+    // all of it at once: the request id, the customer, the wait and the product
+    let wrong = PlaceOrderRequest { request_id: "7".into(), customer: String::new(), ..wait(-1, 0) };
+    let wrong = PlaceOrderRequest { lines: line("a b", |_| {}).lines, ..wrong };
+    let told = shop.orders().place_order(wrong).await.unwrap_err();
+    assert!(told.message().starts_with("request_id: must be a UUID") && told.message().ends_with("(and 3 more)"), "{told:?}");
     refusals.leave_the_log_as_it_was().await;
     let held = shop.orders().place_order(order(&[("poster", 1)])).await.unwrap().into_inner().order.unwrap().order_id;
     let refusals = Refusals::at(&shop).await;

@@ -277,6 +277,7 @@ async fn holds_that_begin_twice_or_end_without_having_begun_are_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn gaps_and_times_that_run_back_and_what_cannot_be_read_are_found() {
     let log = Log::new().await;
+    let unreadable = "position 3: the event cannot be read, sequence 3 of InventorySlot/s@stock";
     for (broken, expected) in [
         (
             "DELETE FROM events WHERE position = 2",
@@ -285,9 +286,12 @@ async fn gaps_and_times_that_run_back_and_what_cannot_be_read_are_found() {
         ("UPDATE events SET position = 7 WHERE position = 4", &["position 7 where 4 should be"]),
         ("UPDATE events SET sequence = 9 WHERE position = 4", &["position 4: sequence 9 of InventorySlot/s@stock where 4 should be"]),
         ("UPDATE events SET recorded_at = recorded_at - interval '1 day' WHERE position = 3", &["position 3: recorded before the event before it"]),
-        ("UPDATE events SET event_type = 'SlotFlooded' WHERE position = 3", &["position 3: the event cannot be read"]),
-        ("UPDATE events SET payload = '{}' WHERE position = 3", &["position 3: the event cannot be read"]),
-        ("UPDATE events SET aggregate_type = 'Balloon', sequence = 1 WHERE position = 4", &["position 4: the event cannot be read"]),
+        ("UPDATE events SET event_type = 'SlotFlooded' WHERE position = 3", &[unreadable]),
+        ("UPDATE events SET payload = '{}' WHERE position = 3", &[unreadable]),
+        (
+            "UPDATE events SET aggregate_type = 'Balloon', sequence = 1 WHERE position = 4",
+            &["position 4: the event cannot be read, sequence 1 of Balloon/s@stock"],
+        ),
         ("UPDATE events SET payload = replace(payload::text, 'rain', 'hail')::json WHERE position = 3", &[]),
     ] {
         log.write(&[opened("s", 10).untimed()]).await;
@@ -336,7 +340,11 @@ async fn behind_an_event_that_cannot_be_read_nothing_is_made_up() {
     log.write(&rows).await;
     tamper(&log.client, "UPDATE events SET event_version = '7.0' WHERE position = 2").await;
     let found = log.findings().await;
-    assert_eq!((found.len(), &*found[0]), (2, "position 2: the event cannot be read"), "and the chain: {found:?}");
+    assert_eq!(
+        (found.len(), &*found[0]),
+        (2, "position 2: the event cannot be read, sequence 2 of InventorySlot/s@stock"),
+        "and the chain: {found:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -371,10 +371,15 @@ async fn of_an_order_or_a_slot_that_cannot_be_read_no_more_is_asked() {
     let log = Log::new().await;
     // its hold came first, and may be in what cannot be read
     let slots_first = || with(begun(), [held("s", "a", 2, counts(10, 2, 0)), held("t", "a", 1, counts(10, 1, 0)), is_held("a")]);
-    for (rows, unreadable) in [(bought(), 3), (bought(), 5), (slots_first(), 4)] {
+    for (rows, unreadable, whose) in [
+        (bought(), 3, "sequence 1 of Order/a"),
+        (bought(), 5, "sequence 2 of InventorySlot/s@stock"),
+        (slots_first(), 4, "sequence 2 of InventorySlot/s@stock"),
+    ] {
         log.write(&rows).await;
         tamper(&log.client, &format!("UPDATE events SET event_version = '7.0' WHERE position = {unreadable}")).await;
         let found = log.findings().await;
-        assert_eq!((found.len(), found[0].clone()), (2, format!("position {unreadable}: the event cannot be read")), "and the chain: {found:?}");
+        let expected = format!("position {unreadable}: the event cannot be read, {whose}");
+        assert_eq!((found.len(), &found[0]), (2, &expected), "and the chain: {found:?}");
     }
 }

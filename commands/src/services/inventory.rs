@@ -10,6 +10,7 @@ use jari_domain::{
 use jari_proto::inventory::v1::{self as pb, inventory_service_server::InventoryService};
 use prost::Message;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
+use uuid::Uuid;
 
 use super::{
     WriteContext,
@@ -26,12 +27,12 @@ impl InventoryCommands {
         &self,
         metadata: &MetadataMap,
         name: &'static str,
-        request_id: &str,
+        id: Uuid,
         canonical: &impl Message,
         slot: &SlotId,
         command: SlotCommand,
     ) -> Result<i64, Status> {
-        self.0.position(metadata, request_id, canonical, OneStream::<InventorySlot>::on(name, slot, command)).await
+        self.0.position(metadata, id, canonical, OneStream::<InventorySlot>::on(name, slot, command)).await
     }
 }
 
@@ -39,12 +40,12 @@ impl InventoryCommands {
 macro_rules! on_slot {
     ($self:ident, $incoming:ident, $name:literal, $response:ident, |$request:ident, $violations:ident| $more:expr, |$taken:pat_param| $command:expr) => {{
         let (metadata, _, mut $request) = $incoming.into_parts();
-        let request_id = std::mem::take(&mut $request.request_id);
         let mut $violations = Violations::default();
+        let id = $violations.request_id(&mut $request.request_id);
         let slot = $violations.id("slot_id", &$request.slot_id, SlotId::parse);
         let more = $more;
-        let (slot, $taken) = $violations.finish(slot.zip(more))?;
-        let position = $self.run(&metadata, $name, &request_id, &$request, &slot, $command).await?;
+        let (id, (slot, $taken)) = $violations.finish(id, slot.zip(more))?;
+        let position = $self.run(&metadata, $name, id, &$request, &slot, $command).await?;
         Ok(Response::new(pb::$response { position }))
     }};
 }
@@ -53,8 +54,8 @@ macro_rules! on_slot {
 impl InventoryService for InventoryCommands {
     async fn open_slot(&self, request: Request<pb::OpenSlotRequest>) -> Result<Response<pb::OpenSlotResponse>, Status> {
         let (metadata, _, mut request) = request.into_parts();
-        let request_id = std::mem::take(&mut request.request_id);
         let mut violations = Violations::default();
+        let id = violations.request_id(&mut request.request_id);
         let pool_id = violations.id("pool_id", &request.pool_id, PoolId::parse);
         let capacity = violations.quantity("capacity", request.capacity, Quantity::ZERO);
         let window = match &request.window {
@@ -65,10 +66,10 @@ impl InventoryService for InventoryCommands {
                 starts_at.zip(ends_at).map(|(starts_at, ends_at)| Some(Window { starts_at, ends_at }))
             }
         };
-        let ((pool_id, capacity), window) = violations.finish(pool_id.zip(capacity).zip(window))?;
+        let (id, ((pool_id, capacity), window)) = violations.finish(id, pool_id.zip(capacity).zip(window))?;
         let slot = SlotId::of(&pool_id, window.map(|w| w.starts_at));
         let command = SlotCommand::OpenSlot { pool_id, window, capacity };
-        let position = self.run(&metadata, "open_slot", &request_id, &request, &slot, command).await?;
+        let position = self.run(&metadata, "open_slot", id, &request, &slot, command).await?;
         Ok(Response::new(pb::OpenSlotResponse { slot_id: slot.to_string(), position }))
     }
 
@@ -127,14 +128,14 @@ impl InventoryService for InventoryCommands {
 
     async fn cancel_units(&self, request: Request<pb::CancelUnitsRequest>) -> Result<Response<pb::CancelUnitsResponse>, Status> {
         let (metadata, _, mut request) = request.into_parts();
-        let request_id = std::mem::take(&mut request.request_id);
         let mut violations = Violations::default();
+        let id = violations.request_id(&mut request.request_id);
         let slot_id = violations.id("slot_id", &request.slot_id, SlotId::parse);
         let hold_id = violations.id("hold_id", &request.hold_id, HoldId::parse);
         let quantity = violations.quantity("quantity", request.quantity, Quantity::ONE);
-        let ((slot_id, hold_id), quantity) = violations.finish(slot_id.zip(hold_id).zip(quantity))?;
+        let (id, ((slot_id, hold_id), quantity)) = violations.finish(id, slot_id.zip(hold_id).zip(quantity))?;
         let work = CancelUnits { slot_id, hold_id, quantity };
-        let position = self.0.position(&metadata, &request_id, &request, work).await?;
+        let position = self.0.position(&metadata, id, &request, work).await?;
         Ok(Response::new(pb::CancelUnitsResponse { position }))
     }
 

@@ -27,6 +27,7 @@ use prost::Message;
 use tokio::sync::Semaphore;
 use tonic::{Status, metadata::MetadataMap};
 use tracing::Instrument;
+use uuid::Uuid;
 pub use wire::{CODES, caller};
 
 use crate::engine::{Digester, Engine, Mark, Origin, Outcome, UnitOfWork};
@@ -80,13 +81,12 @@ impl WriteContext {
     async fn execute(
         &self,
         metadata: &MetadataMap,
-        request_id: &str,
+        id: Uuid,
         canonical: &impl Message,
         mark: Option<Mark>,
         work: impl UnitOfWork,
     ) -> Result<Outcome, Status> {
         let caller = wire::caller(metadata)?;
-        let id = wire::command_id(request_id)?;
         let name = work.name();
         let origin = Origin {
             digest: match mark {
@@ -115,8 +115,8 @@ impl WriteContext {
     }
 
     /// Executes a command whose answer is its position; a refusal is an error.
-    async fn position(&self, metadata: &MetadataMap, request_id: &str, canonical: &impl Message, work: impl UnitOfWork) -> Result<i64, Status> {
-        let outcome = self.execute(metadata, request_id, canonical, None, work).await?;
+    async fn position(&self, metadata: &MetadataMap, id: Uuid, canonical: &impl Message, work: impl UnitOfWork) -> Result<i64, Status> {
+        let outcome = self.execute(metadata, id, canonical, None, work).await?;
         match outcome.refusal {
             Some(refusal) => Err(self.refused(&refusal)),
             None => Ok(outcome.position.to_i64()),

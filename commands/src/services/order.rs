@@ -12,6 +12,7 @@ use jari_event_store::{RecordedEvent, StreamWatch};
 use jari_proto::order::v1::{self as pb, order_service_server::OrderService};
 use jari_wire::{order::OrderTimes, personal::open};
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use super::{
     WriteContext, personal,
@@ -41,18 +42,17 @@ pub struct OrderCommands(pub(super) Arc<WriteContext>);
 impl OrderService for OrderCommands {
     async fn place_order(&self, request: Request<pb::PlaceOrderRequest>) -> Result<Response<pb::PlaceOrderResponse>, Status> {
         let (metadata, _, mut request) = request.into_parts();
-        let wait = self.wait(request.wait.take())?;
-        let place = wait.and_then(|_| self.0.waiters.try_acquire().ok());
-        let wait = wait.filter(|_| place.is_some());
-        // one spelling of the id, so that a repeat that spells it otherwise derives the same order's id
-        let request_id = wire::command_id(&request.request_id)?.to_string();
-        request.request_id.clear();
-        if request.order_id == request_id {
+        let mut violations = Violations::default();
+        let id = violations.request_id(&mut request.request_id);
+        let wait = self.wait(request.wait.take(), &mut violations);
+        if id.is_some_and(|id| request.order_id == id.to_string()) {
             // it would be the order's id without being said
             request.order_id.clear();
         }
         let personal = personal::take(&mut request);
-        let mut work = parse(&request, personal.as_ref(), &request_id)?;
+        let (id, mut work) = parse(&request, personal.as_ref(), id, violations)?;
+        let place = wait.and_then(|_| self.0.waiters.try_acquire().ok());
+        let wait = wait.filter(|_| place.is_some());
         let mut mark = None;
         if let Some(data) = &personal {
             let sealed = personal::seal(&self.0.sealer, &work.customer, &work.order_id, data).await?;
@@ -61,7 +61,7 @@ impl OrderService for OrderCommands {
         let order_id = work.order_id.clone();
         // the place at the stream comes before the order: its settlement cannot be missed
         let mut watch = wait.map(|_| self.0.watchers.watch(StreamId::from(&order_id)));
-        let outcome = self.0.execute(&metadata, &request_id, &request, mark, work).await?;
+        let outcome = self.0.execute(&metadata, id, &request, mark, work).await?;
         if let Some(refusal) = &outcome.refusal {
             return Err(self.0.refused(refusal));
         }
@@ -86,32 +86,31 @@ impl OrderService for OrderCommands {
 
     async fn confirm_order(&self, request: Request<pb::ConfirmOrderRequest>) -> Result<Response<pb::ConfirmOrderResponse>, Status> {
         let (metadata, _, mut request) = request.into_parts();
-        let request_id = std::mem::take(&mut request.request_id);
         let mut violations = Violations::default();
+        let id = violations.request_id(&mut request.request_id);
         let order_id = violations.id("order_id", &request.order_id, OrderId::parse);
-        let work = ConfirmOrder { order_id: violations.finish(order_id)? };
-        let position = self.0.position(&metadata, &request_id, &request, work).await?;
+        let (id, order_id) = violations.finish(id, order_id)?;
+        let work = ConfirmOrder { order_id };
+        let position = self.0.position(&metadata, id, &request, work).await?;
         Ok(Response::new(pb::ConfirmOrderResponse { position }))
     }
 
     async fn cancel_order(&self, request: Request<pb::CancelOrderRequest>) -> Result<Response<pb::CancelOrderResponse>, Status> {
         let (metadata, _, mut request) = request.into_parts();
-        let request_id = std::mem::take(&mut request.request_id);
         let mut violations = Violations::default();
+        let id = violations.request_id(&mut request.request_id);
         let order_id = violations.id("order_id", &request.order_id, OrderId::parse);
-        let work = CancelOrder { order_id: violations.finish(order_id)?, reason: request.reason.clone() };
-        let position = self.0.position(&metadata, &request_id, &request, work).await?;
+        let (id, order_id) = violations.finish(id, order_id)?;
+        let work = CancelOrder { order_id, reason: request.reason.clone() };
+        let position = self.0.position(&metadata, id, &request, work).await?;
         Ok(Response::new(pb::CancelOrderResponse { position }))
     }
 }
 
 impl OrderCommands {
-    fn wait(&self, wait: Option<prost_types::Duration>) -> Result<Option<Duration>, Status> {
-        let Some(wait) = wait else { return Ok(None) };
-        match Duration::try_from(wait) {
-            Ok(wait) => Ok(Some(wait.min(self.0.longest_wait)).filter(|w| !w.is_zero())),
-            Err(_) => Err(wire::unusable("wait", "must not be negative")),
-        }
+    fn wait(&self, wait: Option<prost_types::Duration>, violations: &mut Violations) -> Option<Duration> {
+        let wait = Duration::try_from(wait?).map_err(|_| violations.add("wait", "must not be negative")).ok()?;
+        Some(wait.min(self.0.longest_wait)).filter(|wait| !wait.is_zero())
     }
 
     /// Waits until the order is settled. When its placing lies further back than the watch, its stream has the answer already.
@@ -191,10 +190,18 @@ impl Answer {
     }
 }
 
-fn parse(request: &pb::PlaceOrderRequest, personal: Option<&pb::PersonalData>, request_id: &str) -> Result<PlaceOrder, Status> {
-    let mut violations = Violations::default();
-    let order_id = if request.order_id.is_empty() { request_id } else { &request.order_id };
-    let order_id = violations.id("order_id", order_id, OrderId::parse);
+/// The command's id and what is to be done. An order without an id of its own takes that of its command, in one spelling: a repeat may spell it
+/// otherwise.
+fn parse(
+    request: &pb::PlaceOrderRequest,
+    personal: Option<&pb::PersonalData>,
+    id: Option<Uuid>,
+    mut violations: Violations,
+) -> Result<(Uuid, PlaceOrder), Status> {
+    let order_id = match (&*request.order_id, id) {
+        ("", id) => id.and_then(|id| OrderId::parse(&id.to_string()).ok()),
+        (order_id, _) => violations.id("order_id", order_id, OrderId::parse),
+    };
     let customer = violations.id("customer", &request.customer, CustomerRef::parse);
     if request.lines.is_empty() || request.lines.len() > MAX_LINES {
         violations.add("lines", format!("an order has 1 to {MAX_LINES} lines, not {}", request.lines.len()));
@@ -206,7 +213,7 @@ fn parse(request: &pb::PlaceOrderRequest, personal: Option<&pb::PersonalData>, r
         personal::check(data, &request.lines, &mut violations);
     }
     let taken = order_id.zip(customer).zip(lines);
-    violations.finish(taken.map(|((order_id, customer), lines)| PlaceOrder { order_id, customer, lines, personal: None }))
+    violations.finish(id, taken.map(|((order_id, customer), lines)| PlaceOrder { order_id, customer, lines, personal: None }))
 }
 
 fn parse_line(n: usize, line: &pb::LineRequest, violations: &mut Violations) -> Option<PlaceLine> {

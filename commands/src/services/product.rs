@@ -11,6 +11,7 @@ use jari_proto::product::v1::{self as pb, product_service_server::ProductService
 use jiff::tz::TimeZone;
 use prost::Message;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
+use uuid::Uuid;
 
 use super::{WriteContext, wire::Violations};
 use crate::booking::OneStream;
@@ -24,12 +25,12 @@ impl ProductCommands {
         &self,
         metadata: &MetadataMap,
         name: &'static str,
-        request_id: &str,
+        id: Uuid,
         canonical: &impl Message,
         product: ProductId,
         command: ProductCommand,
     ) -> Result<i64, Status> {
-        self.0.position(metadata, request_id, canonical, OneStream::<Product>::on(name, &product, command)).await
+        self.0.position(metadata, id, canonical, OneStream::<Product>::on(name, &product, command)).await
     }
 }
 
@@ -37,11 +38,11 @@ impl ProductCommands {
 macro_rules! plain {
     ($self:ident, $request:ident, $name:literal, $command:expr, $response:ident) => {{
         let (metadata, _, mut request) = $request.into_parts();
-        let request_id = std::mem::take(&mut request.request_id);
         let mut violations = Violations::default();
+        let id = violations.request_id(&mut request.request_id);
         let product = violations.id("product_id", &request.product_id, ProductId::parse);
-        let product = violations.finish(product)?;
-        let position = $self.run(&metadata, $name, &request_id, &request, product, $command).await?;
+        let (id, product) = violations.finish(id, product)?;
+        let position = $self.run(&metadata, $name, id, &request, product, $command).await?;
         Ok(Response::new(pb::$response { position }))
     }};
 }
@@ -50,8 +51,8 @@ macro_rules! plain {
 impl ProductService for ProductCommands {
     async fn create_product(&self, request: Request<pb::CreateProductRequest>) -> Result<Response<pb::CreateProductResponse>, Status> {
         let (metadata, _, mut request) = request.into_parts();
-        let request_id = std::mem::take(&mut request.request_id);
         let mut violations = Violations::default();
+        let id = violations.request_id(&mut request.request_id);
         let product = violations.id("product_id", &request.product_id, ProductId::parse);
         let currency = Currency::parse(&request.currency).map_err(|error| violations.add("currency", error)).ok();
         let sale_mode = match request.sale_mode() {
@@ -65,36 +66,36 @@ impl ProductService for ProductCommands {
         let hold_seconds = violations.number("hold_seconds", request.hold_seconds, 0);
         let cut_off_seconds = violations.number("cut_off_seconds", request.cut_off_seconds, 0);
         let taken = product.zip(currency).zip(sale_mode).zip(hold_seconds).zip(cut_off_seconds);
-        let ((((product, currency), sale_mode), hold_seconds), cut_off_seconds) = violations.finish(taken)?;
+        let (id, ((((product, currency), sale_mode), hold_seconds), cut_off_seconds)) = violations.finish(id, taken)?;
         // the decision looks at the name's shape only; a zone that nobody knows would leave the product without a day for good
         if TimeZone::get(&request.time_zone).is_err() {
             return Err(self.0.refused(&ProductError::TimeZoneInvalid.to_refusal()));
         }
         let (title, time_zone) = (request.title.clone(), request.time_zone.clone());
         let command = ProductCommand::DraftProduct { title, sale_mode, time_zone, currency, hold_seconds, cut_off_seconds };
-        let position = self.run(&metadata, "draft_product", &request_id, &request, product, command).await?;
+        let position = self.run(&metadata, "draft_product", id, &request, product, command).await?;
         Ok(Response::new(pb::CreateProductResponse { position }))
     }
 
     async fn define_option(&self, request: Request<pb::DefineOptionRequest>) -> Result<Response<pb::DefineOptionResponse>, Status> {
         let (metadata, _, mut request) = request.into_parts();
-        let request_id = std::mem::take(&mut request.request_id);
         let mut violations = Violations::default();
+        let id = violations.request_id(&mut request.request_id);
         let product = violations.id("product_id", &request.product_id, ProductId::parse);
         let option = option(request.option.as_ref(), &mut violations);
-        let (product, option) = violations.finish(product.zip(option))?;
-        let position = self.run(&metadata, "define_option", &request_id, &request, product, ProductCommand::DefineOption(option)).await?;
+        let (id, (product, option)) = violations.finish(id, product.zip(option))?;
+        let position = self.run(&metadata, "define_option", id, &request, product, ProductCommand::DefineOption(option)).await?;
         Ok(Response::new(pb::DefineOptionResponse { position }))
     }
 
     async fn withdraw_option(&self, request: Request<pb::WithdrawOptionRequest>) -> Result<Response<pb::WithdrawOptionResponse>, Status> {
         let (metadata, _, mut request) = request.into_parts();
-        let request_id = std::mem::take(&mut request.request_id);
         let mut violations = Violations::default();
+        let id = violations.request_id(&mut request.request_id);
         let product = violations.id("product_id", &request.product_id, ProductId::parse);
         let option = violations.id("option_id", &request.option_id, OptionId::parse);
-        let (product, option) = violations.finish(product.zip(option))?;
-        let position = self.run(&metadata, "withdraw_option", &request_id, &request, product, ProductCommand::WithdrawOption(option)).await?;
+        let (id, (product, option)) = violations.finish(id, product.zip(option))?;
+        let position = self.run(&metadata, "withdraw_option", id, &request, product, ProductCommand::WithdrawOption(option)).await?;
         Ok(Response::new(pb::WithdrawOptionResponse { position }))
     }
 

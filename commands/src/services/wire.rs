@@ -39,6 +39,18 @@ impl Violations {
         }
     }
 
+    /// Takes the command's id out of the request. Nobody goes without: the repeat of a caller that brought none, for it got no answer, would be a
+    /// second booking.
+    pub fn request_id(&mut self, text: &mut String) -> Option<Uuid> {
+        let text = std::mem::take(text);
+        let id = Uuid::try_parse(&text).ok().filter(|id| !id.is_nil());
+        if id.is_none() {
+            let what = if text.is_empty() { "is required: a UUID of this command, best of version 7" } else { "must be a UUID, best of version 7" };
+            self.add("request_id", what);
+        }
+        id
+    }
+
     /// Takes an id.
     pub fn id<T>(&mut self, field: impl Into<String>, text: &str, parse: impl Fn(&str) -> Result<T, IdError>) -> Option<T> {
         parse(text).map_err(|error| self.add(field, format!("must be {}", error.form))).ok()
@@ -101,10 +113,10 @@ impl Violations {
         if self.0.is_empty() { Ok(()) } else { Err(refuse(std::mem::take(&mut self.0))) }
     }
 
-    /// What was taken; the answer, when anything is wrong. `None` only ever comes with a violation.
-    pub fn finish<T>(mut self, taken: Option<T>) -> Result<T, Status> {
+    /// The command's id and what else was taken; the answer, when anything is wrong. `None` only ever comes with a violation.
+    pub fn finish<T>(mut self, id: Option<Uuid>, taken: Option<T>) -> Result<(Uuid, T), Status> {
         self.check()?;
-        taken.ok_or_else(|| unusable("request", "cannot be used"))
+        id.zip(taken).ok_or_else(|| unusable("request", "cannot be used"))
     }
 }
 
@@ -148,15 +160,6 @@ pub(super) fn correlation(metadata: &MetadataMap) -> Result<Option<String>, Stat
 pub(super) fn trace(metadata: &MetadataMap) -> Option<String> {
     let value = metadata.get(TRACE_HEADER)?.to_str().ok()?;
     (value.len() == 55 && value.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')).then(|| value.to_owned())
-}
-
-/// The command's id. Nobody goes without: the repeat of a caller that brought none, for it got no answer, would be a second booking.
-pub(super) fn command_id(request_id: &str) -> Result<Uuid, Status> {
-    match Uuid::try_parse(request_id) {
-        Ok(id) if !id.is_nil() => Ok(id),
-        _ if request_id.is_empty() => Err(unusable("request_id", "is required: a UUID of this command, best of version 7")),
-        _ => Err(unusable("request_id", "must be a UUID, best of version 7")),
-    }
 }
 
 /// A refusal as an error. When it may go well later, the delay counts from `now`, by the engine's clock.

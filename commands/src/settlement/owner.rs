@@ -180,7 +180,7 @@ impl Owner {
                 () = tokio::time::sleep(next_end) => {}
             }
             self.end_lapsed(&mut work).await;
-            self.figures.waiting(work.line.waiting_count());
+            self.figures.waiting(work.line.waiting_count().saturating_sub(work.parked.len()));
         }
     }
 

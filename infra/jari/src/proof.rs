@@ -125,7 +125,7 @@ impl Proof {
             self.found(format!("position {position}: decided at {said}, before what stands before it in {kind}/{id}"));
         }
         if is_unreadable {
-            self.found(format!("position {position}: the event cannot be read"));
+            self.found(format!("position {position}: the event cannot be read, sequence {} of {kind}/{id}", event.sequence));
         }
         is_readable
     }
