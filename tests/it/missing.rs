@@ -65,9 +65,12 @@ async fn an_event_that_was_taken_away_is_missed_by_whoever_tells_the_log() {
     assert_eq!(rest[0].position, hole + 1, "who knows better may go on after it");
 
     let aggregate = order_named("order");
-    let mut answers = history.read_stream(ReadStreamRequest { aggregate: aggregate.clone(), ..Default::default() }).await.unwrap().into_inner();
-    assert_eq!(names(&answers.message().await.unwrap().unwrap().events), ["OrderPlaced"]);
-    says(&answers.message().await.unwrap_err(), behind);
+    for until in [None, at(hole), at(head)] {
+        let ask = ReadStreamRequest { aggregate: aggregate.clone(), until, ..Default::default() };
+        let mut answers = history.read_stream(ask).await.unwrap().into_inner();
+        assert_eq!(names(&answers.message().await.unwrap().unwrap().events), ["OrderPlaced"]);
+        says(&answers.message().await.unwrap_err(), behind);
+    }
     for moment in [hole, head] {
         let as_of = GetStateAsOfRequest { aggregate: aggregate.clone(), as_of: at(moment) };
         says(&history.get_state_as_of(as_of).await.unwrap_err(), behind);

@@ -154,7 +154,7 @@ impl Reader {
     }
 
     /// The first position after `after` and up to `to` where no event stands, though positions are dense: whoever can write to the database took it
-    /// away. `to` is not above the head. One read for as many positions as there are; some microseconds for each ten.
+    /// away. `to` is not above the head. Reads the index of so many positions, and no event.
     ///
     /// # Errors
     /// [`LogError::Database`].

@@ -79,7 +79,8 @@ pub(crate) async fn read(
         _place: place,
     };
     reading.read_page().await?;
-    if reading.page.is_empty() && reading.watch.is_none() && version == 0 {
+    let is_none = reading.page.front().is_none_or(|first| first.position > reading.end);
+    if is_none && reading.watch.is_none() && version == 0 {
         return Err(reading.subject.not_found());
     }
     Ok(stream::unfold(reading, |mut reading| async move { reading.next().await.map(|answer| (answer, reading)) }))
@@ -115,6 +116,11 @@ impl Reading {
             && let Some(event) = self.page.pop_front()
         {
             let there = follows(&event, self.version, &self.subject.stream());
+            // only then: what is missing before the first one behind the end may have been there at the end
+            if there.is_ok() && event.position > self.end {
+                self.page.clear();
+                return;
+            }
             match there.and_then(|()| told(&self.context.publisher, &event, &self.types)) {
                 Ok(events) => self.chunk.take(events),
                 Err(error) => {
@@ -141,7 +147,7 @@ impl Reading {
             page = self.context.stream_as_it_is(&stream, self.version) => page?,
         };
         self.is_more = page.len() == self.context.settings.page && page.last().is_none_or(|last| last.position <= self.end);
-        self.page = page.into_iter().take_while(|event| event.position <= self.end).collect();
+        self.page = page.into();
         Ok(())
     }
 
