@@ -137,6 +137,14 @@ async fn a_hold_that_ends_by_itself_is_told_with_the_call_that_set_its_end() {
     assert_eq!((names(&chain), &chain[0].correlation_id), (vec!["UnitsHeld"], &named));
     let unknown = causes(&shop, Origin::CorrelationId(named), 0).await.unwrap_err();
     assert_eq!(reason(&unknown).as_deref(), Some("CAUSES_UNKNOWN"));
+
+    // another writer may say that nothing caused its event, in whatever way
+    let by_hand = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+        SELECT aggregate_type, aggregate_id, sequence + 1, event_type, event_version, replace(payload::text, 'named', 'by-hand')::json,
+            '{\"causation\":\"0\",\"decided_at\":\"2026-11-01T00:00:00Z\"}' FROM events WHERE payload::text LIKE '%\"named\"%'";
+    assert_eq!(client(&shop.database).await.execute(by_hand, &[]).await.unwrap(), 1);
+    let position = shop.log().await.last().unwrap().position.to_i64();
+    assert_eq!(names(&causes(&shop, Origin::Position(position), 0).await.unwrap()), ["UnitsHeld"]);
     shop.node.stop().await;
 }
 

@@ -5,7 +5,11 @@ use jari_export::{ExportError, Settings, check_rows};
 use jari_history::HistorySettings;
 use jari_projections::{AsOf, Replay, ReplayError};
 use jari_proto::{
-    history::v1::{GetStateAsOfRequest, ReadLogRequest, ReadStreamRequest, history_service_client::HistoryServiceClient},
+    history::v1::{
+        GetStateAsOfRequest, ReadLogRequest, ReadStreamRequest, TraceCausesRequest, TraceCausesResponse,
+        history_service_client::HistoryServiceClient, trace_causes_request::Origin,
+    },
+    order::v1::ConfirmOrderRequest,
     status::{facts, reason},
 };
 use tokio_util::sync::CancellationToken;
@@ -17,7 +21,7 @@ use crate::{
     history::{FOR_EVER, at, confirm, names, order_named, place, read_from},
     history_log::served_with,
     raw::client,
-    serving::Serving,
+    serving::{Serving, id},
 };
 
 /// The positions that are told, and how that ends.
@@ -33,6 +37,11 @@ async fn read_to_the_end(history: &mut HistoryServiceClient<Channel>, asked: Rea
     }
 }
 
+async fn traced(history: &mut HistoryServiceClient<Channel>, origin: Origin) -> Result<TraceCausesResponse, Status> {
+    let asked = TraceCausesRequest { origin: Some(origin), ..Default::default() };
+    Ok(history.trace_causes(asked).await?.into_inner())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_was_taken_away_is_missed_by_whoever_tells_the_log() {
     let shop = Serving::start().await;
@@ -43,6 +52,7 @@ async fn an_event_that_was_taken_away_is_missed_by_whoever_tells_the_log() {
     let log = shop.log().await;
     let of_order: Vec<_> = log.iter().filter(|event| &*event.aggregate_id == "order").map(|event| event.position.to_i64()).collect();
     let (hole, behind, head) = (of_order[1], of_order[2], log.len() as i64);
+    let of_another: Vec<_> = log.iter().filter(|event| &*event.aggregate_id == "another").map(|event| event.position.to_i64()).collect();
     let (whole, part) = (Folder::new("whole"), Folder::new("part"));
     run(&shop.database, &whole.0, SMALL).await.unwrap();
     let take = format!("SET session_replication_role = replica; DELETE FROM events WHERE position = {hole}");
@@ -76,6 +86,18 @@ async fn an_event_that_was_taken_away_is_missed_by_whoever_tells_the_log() {
         says(&history.get_state_as_of(as_of).await.unwrap_err(), behind);
     }
 
+    // by its stream; as a neighbour behind the one before it and before the one behind it; by its stream again; and itself
+    for (origin, position) in [
+        (Origin::OrderId("order".into()), behind),
+        (Origin::Position(of_order[0]), hole),
+        (Origin::Position(hole + 1), hole),
+        (Origin::Position(behind), behind),
+        (Origin::Position(hole), hole),
+    ] {
+        says(&traced(&mut history, origin).await.unwrap_err(), position);
+    }
+    traced(&mut history, Origin::OrderId("another".into())).await.unwrap();
+
     let missing = Position::new(u64::try_from(hole).unwrap());
     let replay = async |as_of| Replay::of("orders", AsOf::Position(as_of)).run(&shop.database, |_| {}, &CancellationToken::new()).await;
     for as_of in [missing, Position::new(u64::try_from(head).unwrap())] {
@@ -93,6 +115,17 @@ async fn an_event_that_was_taken_away_is_missed_by_whoever_tells_the_log() {
     let mut checked = jari_export::Checked::default();
     check_rows(&Reader::new(shop.database.clone()), &whole.0, &mut checked).await.unwrap();
     assert!(checked.findings.iter().any(|finding| finding.contains("the log does not hold them")), "{:?}", checked.findings);
+
+    // a history that begins with what is missing; and a command that was refused when the log ended there, so that it was not its
+    let refused = ConfirmOrderRequest { request_id: id(), order_id: "nobody".into() };
+    shop.orders().confirm_order(refused.clone()).await.unwrap_err();
+    place(&shop, "third", &[("poster", 1)]).await;
+    let take = format!("SET session_replication_role = replica; DELETE FROM events WHERE position IN ({head}, {})", of_another[0]);
+    client(&shop.database).await.batch_execute(&take).await.unwrap();
+    let ask = ReadStreamRequest { aggregate: order_named("another"), until: at(of_another[0]), ..Default::default() };
+    says(&history.read_stream(ask).await.unwrap_err(), of_another[1]);
+    let unknown = traced(&mut history, Origin::CorrelationId(refused.request_id)).await.unwrap_err();
+    assert_eq!(reason(&unknown).as_deref(), Some("CAUSES_UNKNOWN"));
     stop.cancel();
     shop.node.stop().await;
 }

@@ -1,7 +1,5 @@
 //! What another writer put into the log that no key of the database takes: a NUL in an id, in an event's name. Those who need nothing of it go on.
 
-use std::time::Duration;
-
 use jari_proto::{
     operations::v1::{GetStatusRequest, ListParkedOrdersRequest, ParkedOrder},
     order::v1::OrderState,
@@ -118,7 +116,10 @@ async fn an_order_that_settlement_may_neither_hold_nor_reject_is_parked() {
     eventually("it is parked", || async { parked(&shop).await.iter().any(|p| p.order_id == "held-for-no-time" && p.code == "HOLD_EXPIRY_INVALID") })
         .await;
     is_held(&shop, "wanted").await;
-    let waiting = tokio::time::timeout(Duration::from_secs(60), shop.operations().get_status(GetStatusRequest::default())).await;
-    assert_eq!(waiting.unwrap().unwrap().into_inner().settlement.unwrap().parked_orders, 1);
+    eventually("it is the only one, and what is parked does not wait in line", || async {
+        let status = shop.operations().get_status(GetStatusRequest::default()).await.unwrap().into_inner();
+        status.settlement.is_some_and(|settlement| (settlement.parked_orders, settlement.queued_orders) == (1, 0))
+    })
+    .await;
     shop.node.stop().await;
 }

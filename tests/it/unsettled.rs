@@ -49,8 +49,9 @@ async fn a_confirmation_behind_its_order_waits_while_settlement_moves_to_another
     let (sender, confirming) = (Sender::new(&brokers, &prefix), id());
     sender.place(&id(), "o-1", "poster", 1).await;
     sender.confirm(&confirming, "o-1").await;
-    let (reader, command) = (Reader::new(shop.database.clone()), Uuid::parse_str(&confirming).unwrap());
-    eventually("it was refused under the sender's id", || async { !reader.settled_at(command).await.unwrap().is_empty() }).await;
+    let (client, command) = (raw::client(&shop.database).await, Uuid::parse_str(&confirming).unwrap());
+    let refused = "SELECT 1 FROM commands WHERE command_id = $1 AND refusal IS NOT NULL";
+    eventually("it was refused under the sender's id", || async { client.query_opt(refused, &[&command]).await.unwrap().is_some() }).await;
     lease.batch_execute("COMMIT").await.unwrap();
     shop.until("o-1", "OrderConfirmed").await;
     let log = shop.log().await;

@@ -52,9 +52,11 @@ pub enum LogError {
         expected: u64,
         /// What came.
         found: u64,
+        /// Where that stands.
+        position: Position,
     },
     /// The log lacks an event.
-    #[error("the log holds no event at position {position}, though it goes on after it: somebody took it away")]
+    #[error("the log holds no event at position {position}, though it has been that far: somebody took it away")]
     Missing {
         /// Where it should stand.
         position: Position,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 pub enum ExportError {
     /// The log did not answer.
     #[error(transparent)]
-    Log(#[from] LogError),
+    Log(LogError),
     /// Somebody else writes there now.
     #[error("{} is being exported to by {holder} already; let it end, or take another folder", folder.display())]
     Busy {
@@ -74,7 +74,7 @@ pub enum ExportError {
     },
     /// An event that is not there.
     #[error(
-        "the log holds no event at position {position}, though it goes on after it: somebody took it away. `jari verify` says what else is missing; restore a backup \
+        "the log holds no event at position {position}, though it has been that far: somebody took it away. `jari verify` says what else is missing; restore a backup \
          that has it"
     )]
     Missing {
@@ -105,6 +105,15 @@ pub enum Fault {
     /// Its public form is not as its schema says.
     #[error("{0}")]
     Unfit(String),
+}
+
+impl From<LogError> for ExportError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Missing { position } => Self::Missing { position },
+            other => Self::Log(other), // an export asks for no streams, of which something could be missing
+        }
+    }
 }
 
 impl ExportError {

@@ -158,9 +158,7 @@ pub(crate) fn take(mut step: Step, mut page: VecDeque<RecordedEvent>, enough: u6
         if step.len() >= enough && step.time() != Some(event.recorded_at) {
             break;
         }
-        // whoever can write to the database can take an event away
-        let position = step.position().next();
-        let there = if event.position == position { Ok(()) } else { Err(ExportError::Missing { position }) };
+        let there = event.stands_behind(step.position()).map_err(ExportError::from);
         if let Err(error) = there.and_then(|()| step.take(event)) {
             failed = Some(error);
             break;

@@ -14,7 +14,7 @@ use std::{
 };
 
 use jari_domain::{AnyEvent, Decider, Position, ids::OrderId, order::Order, slot::SlotEvent};
-use jari_event_store::{Metadata, RecordedEvent};
+use jari_event_store::{LogError, Metadata, RecordedEvent};
 use jari_proto::history::v1::{Event, TraceCausesRequest, TraceCausesResponse, trace_causes_request::Origin};
 use uuid::Uuid;
 
@@ -93,7 +93,7 @@ impl Chain<'_> {
         let position = Position::try_from(position).ok().filter(|position| *position > Position::START);
         let position =
             position.ok_or_else(|| HistoryError::Field { field: "position", code: MOMENT_INVALID, what: "positions begin at 1".into() })?;
-        let Some(event) = self.at(position).await? else {
+        let Some(event) = self.context.event_at(position).await? else {
             return Err(HistoryError::PositionAhead { field: "position", position, head });
         };
         self.through(event).await
@@ -103,14 +103,18 @@ impl Chain<'_> {
         let refused = || HistoryError::Field { field: "correlation_id", code: CAUSES_UNKNOWN, what: "is not a UUID".into() };
         let request_id = Uuid::parse_str(id).map_err(|_| refused())?;
         // the outcome of a command names the last event of what it did
+        let mut missing = None;
         for position in self.context.settled_at(request_id).await? {
-            let found = if position == Position::START { None } else { self.at(position).await? };
-            // its caller may have given the chain another id
-            if let Some(event) = found.filter(|event| uuid(event.metadata.command_id.as_deref()) == Some(request_id)) {
-                return self.through(event).await;
+            match self.context.event_at(position).await {
+                // its caller may have given the chain another id
+                Ok(Some(event)) if uuid(event.metadata.command_id.as_deref()) == Some(request_id) => return self.through(event).await,
+                Ok(_) => {}
+                // that of another caller's command may be there
+                Err(error @ HistoryError::Missing { .. }) => missing = Some(error),
+                Err(error) => return Err(error),
             }
         }
-        Err(HistoryError::CausesUnknown { correlation_id: request_id })
+        Err(missing.unwrap_or(HistoryError::CausesUnknown { correlation_id: request_id }))
     }
 
     /// Everything that an order had part in, whoever called.
@@ -137,7 +141,7 @@ impl Chain<'_> {
                 self.may_go_on = true;
                 break;
             }
-            let Some(event) = self.at(position).await? else { break };
+            let Some(event) = self.context.event_at(position).await? else { break };
             correlation_id = correlation_id.or(correlation(&event));
             cause = event.metadata.causation_position();
             self.beside(event).await?;
@@ -232,15 +236,20 @@ impl Chain<'_> {
         let is_same = |other: &RecordedEvent| other.recorded_at == at && *other.metadata == *metadata;
         let neighbours = NEIGHBOURS.min(self.context.settings.page);
         let mut last = position;
-        // Ends with the group, which an append bounds: each round takes neighbours or stops.
-        loop {
+        // Ends behind the group, which an append bounds, or with the log: each round takes neighbours.
+        'behind: loop {
             let page = self.context.log(last, neighbours).await?;
-            let read = page.len();
-            let same: Vec<_> = page.into_iter().take_while(is_same).collect();
-            let count = same.len();
-            last = same.last().map_or(last, |event| event.position);
-            self.events.extend(same.into_iter().map(|event| (event.position, event)));
-            if count < read || read < neighbours {
+            let is_last = page.len() < neighbours;
+            for event in page {
+                // what is missing right behind the group may have been of it
+                event.stands_behind(last)?;
+                if !is_same(&event) {
+                    break 'behind;
+                }
+                last = event.position;
+                self.events.insert(last, event);
+            }
+            if is_last {
                 break;
             }
         }
@@ -250,13 +259,16 @@ impl Chain<'_> {
             let before = first.previous();
             let from = before.back(neighbours as u64);
             let page = self.context.log(from, usize::try_from(before.since(from)).unwrap_or(0)).await?;
-            let read = page.len();
-            let same: Vec<_> = page.into_iter().rev().take_while(is_same).collect();
-            let count = same.len();
-            first = same.last().map_or(first, |event| event.position);
-            self.events.extend(same.into_iter().map(|event| (event.position, event)));
-            if count < read || count == 0 {
-                break;
+            // where some are missing, as many events reach further
+            let mut page = page.into_iter().rev().skip_while(|event| event.position > before);
+            while first > from.next() {
+                let position = first.previous();
+                let event = page.next().filter(|event| event.position == position).ok_or(LogError::Missing { position })?;
+                if !is_same(&event) {
+                    return Ok(());
+                }
+                first = position;
+                self.events.insert(first, event);
             }
         }
         Ok(())
@@ -274,11 +286,6 @@ impl Chain<'_> {
                 return Ok(history);
             }
         }
-    }
-
-    async fn at(&self, position: Position) -> Result<Option<RecordedEvent>, HistoryError> {
-        let event = self.context.log(position.previous(), 1).await?.pop();
-        Ok(event.filter(|event| event.position == position))
     }
 }
 

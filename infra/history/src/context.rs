@@ -111,10 +111,10 @@ impl HistoryContext {
         Ok(within(READ, self.tail.read_now(after, self.settings.page)).await?)
     }
 
-    /// Up to a page of the events of one stream after version `after`, of which none may be missing: see [`follows`].
+    /// Up to a page of the events of one stream after version `after`, of which none may be missing: see [`RecordedEvent::continues`].
     pub(crate) async fn stream(&self, stream: &StreamId, after: u64) -> Result<Vec<RecordedEvent>, HistoryError> {
         let page = self.stream_as_it_is(stream, after).await?;
-        (after..).zip(&page).try_for_each(|(version, event)| follows(event, version, stream))?;
+        (after..).zip(&page).try_for_each(|(version, event)| event.continues(version))?;
         Ok(page)
     }
 
@@ -124,10 +124,16 @@ impl HistoryContext {
         Ok(within(READ, self.reader.stream_after(stream, after, self.settings.page)).await?)
     }
 
-    /// The event at a position that is not above the head.
-    pub(crate) async fn event_at(&self, position: Position) -> Result<RecordedEvent, HistoryError> {
-        let there = self.log(position.previous(), 1).await?.pop();
-        there.filter(|event| event.position == position).ok_or(HistoryError::Missing { position })
+    /// The event at a position; none at [`Position::START`], and where the log ends before it.
+    pub(crate) async fn event_at(&self, position: Position) -> Result<Option<RecordedEvent>, HistoryError> {
+        if position == Position::START {
+            return Ok(None);
+        }
+        let event = self.log(position.previous(), 1).await?.pop();
+        if let Some(event) = &event {
+            event.stands_behind(position.previous())?;
+        }
+        Ok(event)
     }
 
     /// The event that made this version of a stream.
@@ -136,7 +142,7 @@ impl HistoryContext {
         Ok(within(READ, self.reader.stream_after(stream, version.saturating_sub(1), 1)).await?.pop())
     }
 
-    /// Where the log stood when commands of this id were settled.
+    /// Where the log stood when commands of this id were done.
     pub(crate) async fn settled_at(&self, command_id: Uuid) -> Result<Vec<Position>, HistoryError> {
         let _turn = self.turn().await?;
         Ok(within(READ, self.reader.settled_at(command_id)).await?)
@@ -146,14 +152,4 @@ impl HistoryContext {
     async fn turn(&self) -> Result<OwnedSemaphorePermit, HistoryError> {
         self.reads.clone().acquire_owned().await.map_err(|_| HistoryError::ShuttingDown)
     }
-}
-
-/// Whether the event is the one behind `version` in its stream: whoever can write to the database can take one away, and what is left would be told
-/// as if it were all.
-pub(crate) fn follows(event: &RecordedEvent, version: u64, stream: &StreamId) -> Result<(), HistoryError> {
-    let version = version + 1;
-    if event.sequence == version {
-        return Ok(());
-    }
-    Err(HistoryError::MissingOf { stream: stream.to_string(), version, position: event.position })
 }

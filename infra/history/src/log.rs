@@ -101,8 +101,8 @@ impl Reading {
             && !self.is_at_its_end()
             && let Some(event) = self.page.pop_front()
         {
-            if event.position != self.after.next() {
-                self.failed = Some(HistoryError::Missing { position: self.after.next() });
+            if let Err(error) = event.stands_behind(self.after) {
+                self.failed = Some(error.into());
                 return;
             }
             if self.filter.wants(&event) {

@@ -1,6 +1,7 @@
 //! Moments of the log: a position, or the last one that was recorded at or before a time.
 
 use jari_domain::Position;
+use jari_event_store::LogError;
 use jari_proto::history::v1::{Moment, moment};
 use jiff::Timestamp;
 
@@ -44,5 +45,6 @@ pub(crate) async fn recorded_at(context: &HistoryContext, position: Position) ->
     if position == Position::START {
         return Ok(None);
     }
-    Ok(Some(context.event_at(position).await?.recorded_at))
+    let event = context.event_at(position).await?.ok_or(LogError::Missing { position })?;
+    Ok(Some(event.recorded_at))
 }

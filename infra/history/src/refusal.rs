@@ -95,8 +95,8 @@ pub enum HistoryError {
         /// Where that stands.
         position: Position,
     },
-    /// An event that is not there, though the log goes on after it.
-    #[error("the log holds no event at position {position}, though it goes on after it")]
+    /// An event that is not there.
+    #[error("the log holds no event at position {position}, though it has been that far")]
     Missing {
         /// Where it should stand.
         position: Position,
@@ -119,7 +119,7 @@ pub enum HistoryError {
     },
     /// The database.
     #[error("the log cannot be read now")]
-    Away(#[from] LogError),
+    Away(#[source] LogError),
     /// The node ends.
     #[error("the server is shutting down; ask again, and another one answers")]
     ShuttingDown,
@@ -177,6 +177,16 @@ impl HistoryError {
             Self::Field { .. } | Self::Away(_) | Self::ShuttingDown => Vec::new(),
         };
         facts.into_iter().map(|(name, fact)| (name.to_owned(), fact)).collect()
+    }
+}
+
+impl From<LogError> for HistoryError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Missing { position } => Self::Missing { position },
+            LogError::Gap { stream, expected, position, .. } => Self::MissingOf { stream, version: expected, position },
+            other => Self::Away(other),
+        }
     }
 }
 

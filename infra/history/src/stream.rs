@@ -15,7 +15,7 @@ use tonic::Status;
 
 use crate::{
     chunk::{Chunk, told},
-    context::{HistoryContext, follows},
+    context::HistoryContext,
     filter::Types,
     moment,
     refusal::HistoryError,
@@ -81,6 +81,8 @@ pub(crate) async fn read(
     reading.read_page().await?;
     let is_none = reading.page.front().is_none_or(|first| first.position > reading.end);
     if is_none && reading.watch.is_none() && version == 0 {
+        // what is missing before the first one behind the end may have been there at the end
+        reading.page.front().map_or(Ok(()), |first| first.continues(version))?;
         return Err(reading.subject.not_found());
     }
     Ok(stream::unfold(reading, |mut reading| async move { reading.next().await.map(|answer| (answer, reading)) }))
@@ -115,7 +117,7 @@ impl Reading {
             && self.failed.is_none()
             && let Some(event) = self.page.pop_front()
         {
-            let there = follows(&event, self.version, &self.subject.stream());
+            let there = event.continues(self.version).map_err(HistoryError::from);
             // only then: what is missing before the first one behind the end may have been there at the end
             if there.is_ok() && event.position > self.end {
                 self.page.clear();

@@ -380,6 +380,13 @@ mod tests {
     }
 
     #[test]
+    fn callers_who_wait_for_their_answers_and_a_rate_that_waits_for_nobody_are_not_both_asked_for() {
+        let parses = |words: &str| Cli::try_parse_from(format!("jari load {words}").split_whitespace()).is_ok();
+        assert!(parses("--clients 8") && parses("--rate 100"));
+        assert!(!parses("--clients 8 --rate 100"));
+    }
+
+    #[test]
     fn every_shell_gets_completions_for_every_subcommand() {
         use clap::ValueEnum;
         for shell in Shell::value_variants() {

@@ -115,9 +115,10 @@ impl Replay {
         let most = if self.keep { MOST_REPLAYS } else { MOST_REPLAYS + PASSING_REPLAYS };
         let build = builds::begin_replay(database, view, position, most).await?.ok_or(ReplayError::Exhausted)?;
         let mut pace = Pace::begin();
+        let mut looked_at = Position::START;
         // Ends with the position, with `stop`, or with an error that waiting does not mend.
         loop {
-            match self.attempt(&reader, view, &build, position, &mut pace, &mut progress, stop).await {
+            match self.attempt(&reader, view, &build, position, &mut looked_at, &mut pace, &mut progress, stop).await {
                 Ok(()) => break,
                 Err(Fault::Away(error)) if error.is_away() && !lock.is_closed() => {
                     tokio::select! { () = stop.cancelled() => return Err(ReplayError::Stopped), () = tokio::time::sleep(PAUSE) => {} }
@@ -158,19 +159,20 @@ impl Replay {
         view: &'static dyn Projection,
         build: &Build,
         position: Position,
+        looked_at: &mut Position,
         pace: &mut Pace,
         progress: &mut impl FnMut(&RebuildProgress),
         stop: &CancellationToken,
     ) -> Result<(), Fault> {
         builds::take_up(reader.database(), build).await?;
-        let mut whole = Position::START;
-        // Ends at the position, or with `stop`: each round looks at a stretch.
-        while whole < position && !stop.is_cancelled() {
-            let to = whole + STRETCH.min(position.since(whole));
-            if let Some(position) = reader.first_missing(whole, to).await? {
-                return Err(LogError::Missing { position }.into());
+        // Ends at the position, or with `stop`: each round looks at a stretch, and none is looked at again after an outage. Once is enough: the log only
+        // grows, unless somebody damages it.
+        while *looked_at < position && !stop.is_cancelled() {
+            let to = *looked_at + STRETCH.min(position.since(*looked_at));
+            if let Some(missing) = reader.first_missing(*looked_at, to).await? {
+                return Err(LogError::Missing { position: missing }.into());
             }
-            whole = to;
+            *looked_at = to;
         }
         let told = |at, end, events| {
             pace.events += events;

@@ -16,7 +16,7 @@ use jari_wire::{order::OrderTimes, signed, timestamp};
 use jiff::Timestamp;
 
 use crate::{
-    context::{HistoryContext, follows},
+    context::HistoryContext,
     moment::{self, Found},
     refusal::{AGGREGATE_REQUIRED, HistoryError},
 };
@@ -90,7 +90,7 @@ pub(crate) async fn as_of(context: &HistoryContext, subject: &Subject, found: Fo
         let is_last = page.len() < context.settings.page || page.last().is_some_and(|last| last.position > found.position);
         for event in &page {
             // also the first one behind the moment: what is missing before it may have been there at the moment
-            follows(event, version, &stream)?;
+            event.continues(version)?;
             if event.position > found.position {
                 break;
             }
