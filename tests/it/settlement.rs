@@ -58,6 +58,28 @@ fn accept(lines: &[(&str, i32)]) -> PlaceOrderRequest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_in_line_waits_while_what_settlement_remembers_is_written_down() {
+    let shop = Serving::start().await;
+    shop.on_sale("seat", 10).await;
+    let mut keeper = raw::client(&shop.database).await;
+    let shut = keeper.transaction().await.unwrap();
+    shut.batch_execute("LOCK TABLE process_memory IN EXCLUSIVE MODE").await.unwrap();
+    let held = async || shop.orders().place_order(order(&[("seat", 1)])).await.unwrap().into_inner().order.unwrap().state() == OrderState::Held;
+    assert!(held().await);
+    let waits = "SELECT count(*) FROM pg_locks WHERE relation = 'process_memory'::regclass AND NOT granted";
+    eventually("its memory waits to be written", || async { shut.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) > 0 }).await;
+    assert!(held().await && held().await, "and it settles meanwhile");
+    shut.rollback().await.unwrap();
+    let head = shop.log().await.last().unwrap().position.to_i64();
+    let saved = "SELECT c.position, (SELECT count(*) FROM process_memory m WHERE m.process = c.process) FROM process_checkpoints c WHERE c.process = 'settlement'";
+    eventually("what came meanwhile is written down after it", || async {
+        keeper.query_opt(saved, &[]).await.unwrap().is_some_and(|row| row.get::<_, i64>(0) >= head && row.get::<_, i64>(1) >= 3)
+    })
+    .await;
+    shop.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_node_accepted_before_it_was_killed_is_settled_by_the_next_once_and_in_line() {
     let database = crate::harness::database().await;
     let first = Mortal::start(&database, false).await;

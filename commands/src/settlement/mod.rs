@@ -5,6 +5,7 @@
 
 mod line;
 mod owner;
+mod saving;
 mod supervisor;
 
 pub use supervisor::{RetryParkedError, Settlement, SettlementSettings, SettlementStatus};

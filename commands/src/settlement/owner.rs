@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     RETRY_ACTOR, SETTLEMENT, SETTLEMENT_ACTOR,
     line::{Key, Line},
+    saving::Saving,
     supervisor::{Figures, Parked},
 };
 use crate::{
@@ -35,7 +36,7 @@ const PAGE: usize = 2_048;
 const LOOKS: usize = 8;
 /// Notes on parked orders read at once.
 const NOTES: u32 = 1_000;
-/// Changes after which the memory is saved at once rather than at the next beat.
+/// Changes after which the memory is saved at once rather than at the next beat. While so many wait for a save that is under way, nothing more is read.
 const SAVE_AT: usize = 50_000;
 /// Between two saves.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
@@ -97,6 +98,7 @@ struct Work {
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// Of them ends of holds; the others settle orders.
     ends: usize,
+    saving: Saving,
     /// Ends that were not recorded since the last save, and why the last of them was not.
     unrecorded: (usize, String),
     lease: Arc<LeaseStamp>,
@@ -105,6 +107,11 @@ struct Work {
 impl Work {
     fn has_room(&self) -> bool {
         self.answers.len() - self.ends < WINDOW
+    }
+
+    /// Whether what more is read can be remembered.
+    fn can_remember(&self) -> bool {
+        !self.saving.is_under_way() || self.line.changed_count() < SAVE_AT
     }
 }
 
@@ -120,8 +127,8 @@ impl Owner {
     async fn work(&self, retries: &mut mpsc::Receiver<Parked>, lost: CancellationToken, stop: CancellationToken) -> Result<Ended, LogError> {
         let lease = Arc::new(LeaseStamp { name: SETTLEMENT.into(), epoch: self.epoch });
         let (line, parked) = (Line::restore(self.store.load().await?), self.parked().await?);
-        let mut work =
-            Work { line, parked, unnoted: BTreeMap::new(), answers: FuturesUnordered::new(), ends: 0, unrecorded: (0, String::new()), lease };
+        let (unnoted, answers, unrecorded) = (BTreeMap::new(), FuturesUnordered::new(), (0, String::new()));
+        let mut work = Work { line, parked, unnoted, answers, ends: 0, saving: Saving::default(), unrecorded, lease };
         // first those who were in line before: nobody behind them is looked at until they are in
         let waiting: Vec<(Position, OrderId)> = work.line.waiting().map(|(position, order)| (position, order.clone())).collect();
         let looks = waiting.into_iter().map(|(position, order)| async move { (position, self.look(&order).await, order) });
@@ -161,7 +168,8 @@ impl Owner {
                     let found = self.look(&order).await?;
                     self.resume(&mut work, order, position, found).await?;
                 }
-                page = &mut reading, if work.has_room() => {
+                is_ours = work.saving.ended() => if !is_ours? { return Ok(Ended::LeaseLost); },
+                page = &mut reading, if work.has_room() && work.can_remember() => {
                     for event in page? {
                         if let Some(order) = work.line.fold(&event) {
                             self.settle(&mut work, order, &event).await?;
@@ -169,13 +177,16 @@ impl Owner {
                             self.unpark(&mut work, &event.aggregate_id).await?;
                         }
                     }
-                    if work.line.changed_count() >= SAVE_AT && !self.save(&mut work.line).await? { return Ok(Ended::LeaseLost); }
+                    if work.line.changed_count() >= SAVE_AT { self.begin_save(&mut work); }
                     reading = self.tail.read(work.line.position, PAGE).boxed();
                 }
                 _ = save.tick() => {
                     self.note(&mut work).await;
                     tell_unrecorded(&mut work);
-                    if !self.save(&mut work.line).await? { return Ok(Ended::LeaseLost); }
+                    if work.saving.is_under_way() {
+                        tracing::warn!("settlement's memory is still being saved; it goes on meanwhile, for a while");
+                    }
+                    self.begin_save(&mut work);
                 }
                 () = tokio::time::sleep(next_end) => {}
             }
@@ -368,14 +379,19 @@ impl Owner {
         self.engine.clock().now().saturating_add(pause).unwrap_or(Timestamp::MAX)
     }
 
-    async fn save(&self, line: &mut Line) -> Result<bool, LogError> {
-        let (puts, drops) = line.take_changes();
-        self.store.save(self.epoch, line.position, &puts, &drops).await
+    fn begin_save(&self, work: &mut Work) {
+        work.saving.begin(&self.store, self.epoch, &mut work.line);
     }
 
     async fn leave(&self, work: &mut Work) -> Ended {
-        if let Err(error) = self.save(&mut work.line).await {
-            tracing::debug!(%error, "settlement's memory was not saved; the next owner folds it from the log");
+        // what changed since a save that is under way stands on it: where that is not taken, neither is this
+        let mut is_saved = !work.saving.is_under_way() || matches!(work.saving.ended().await, Ok(true));
+        if is_saved {
+            self.begin_save(work);
+            is_saved = matches!(work.saving.ended().await, Ok(true));
+        }
+        if !is_saved {
+            tracing::debug!("settlement's memory was not saved; the next owner folds it from the log");
         }
         Ended::Stopped
     }

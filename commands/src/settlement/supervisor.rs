@@ -19,8 +19,8 @@ use super::{
 };
 use crate::engine::Engine;
 
-/// How long the owner may take to leave when the node stops. Its last save only spares the next owner some reading: it is not waited for while the database
-/// stands still.
+/// How long the owner may take to leave when the node stops. Its last saves only spare the next owner some reading: they are not waited for while the
+/// database stands still.
 const LAST_SAVE: Duration = Duration::from_secs(3);
 /// Retries of parked orders that wait for the owner.
 const RETRIES: usize = 256;
