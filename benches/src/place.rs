@@ -38,6 +38,8 @@ impl Bench {
     /// # Errors
     /// What stands in the way.
     pub async fn start() -> anyhow::Result<Self> {
+        // as the program does
+        jari::memory::take_small_pages();
         let server = Arc::new(PrivatePostgres::temporary(true, Lifetime::Owned).await?);
         age(&server.access().superuser).await?;
         Self::on(server, "bench").await

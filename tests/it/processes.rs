@@ -175,3 +175,25 @@ async fn a_process_that_reads_keys_leaves_no_core_unless_it_is_told_that_it_may(
         assert_eq!((shown.uid(), shown.gid()), owner, "{name}");
     }
 }
+
+/// Whether the kernel may give a process memory in large pages; `None` where it does not tell.
+fn takes_large_pages(process: &str) -> Option<bool> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    Some(status.lines().find_map(|line| line.strip_prefix("THP_enabled:"))?.trim() == "1")
+}
+
+#[tokio::test]
+async fn a_process_takes_its_memory_in_small_pages() {
+    if takes_large_pages("self") != Some(true) {
+        // this kernel knows no large pages, or they are off for whoever runs the tests
+        return;
+    }
+    let folder = Folder::new();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = folder.0.join("small.toml");
+    std::fs::write(&config, format!("[database]\nurl = \"postgresql://jari@{}/jari\"\n", silent.local_addr().unwrap())).unwrap();
+    let program = Program { child: command(&config, &["serve"]).spawn().unwrap(), log: config.with_extension("log") };
+    let called = tokio::time::timeout(Duration::from_secs(120), silent.accept()).await;
+    assert!(called.is_ok(), "{}", program.said());
+    assert_eq!(takes_large_pages(&program.child.id().to_string()), Some(false));
+}

@@ -7,7 +7,7 @@ pub struct CoreLimits {
     pub cells: usize,
     /// What they take together, in bytes, about: an order of many lines takes hundreds of kilobytes, and a slot some 250 bytes for each of its open holds.
     pub cell_bytes: usize,
-    /// Outcomes kept in memory, about 200 bytes each.
+    /// Outcomes kept in memory, about 100 bytes each, and some hundred more for a refusal.
     pub recent_outcomes: usize,
     /// Times that a unit is decided again after another writer was first.
     pub attempts: u32,

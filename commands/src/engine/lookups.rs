@@ -18,7 +18,7 @@ impl Core {
             let Some(number) = self.by_key.get(key).copied() else { continue };
             let Some(unit) = self.units.get_mut(&number).filter(|u| u.lookup == Lookup::Pending) else { continue };
             unit.lookup = Lookup::Done;
-            if let Some(known) = found.get(key).or_else(|| self.recent.get(key)) {
+            if let Some(known) = found.get(key).cloned().or_else(|| self.recent.get(key)) {
                 let result = repeat(known, &unit.origin);
                 self.finish(number, result);
                 continue;

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, hash::BuildHasher};
 
 use hashbrown::HashTable;
-use jari_domain::Timestamp;
+use jari_domain::{Position, Refusal, Timestamp};
 use jari_event_store::{CommandKey, RecordedCommand};
 use rustc_hash::FxBuildHasher;
 use uuid::Uuid;
@@ -16,13 +16,16 @@ use super::{
 /// Room that is set aside at the start, but not touched: a memory of the usual size never moves.
 const ROOM: usize = 1 << 17;
 
-/// An outcome, and since when it is remembered.
+/// An outcome, and since when it is remembered. A refusal takes some hundred bytes more, and stands elsewhere: the line has room for it whether there is one or not.
 #[derive(Debug)]
 struct Remembered {
     key: CommandKey,
-    outcome: RecordedCommand,
+    digest: [u8; 16],
+    position: Position,
+    refusal: Option<Box<Refusal>>,
     at: Timestamp,
 }
+const _: () = assert!(size_of::<Remembered>() <= 80, "a remembered outcome has grown: the loop touches the memory of a hundred thousand");
 
 /// A bounded memory of the newest outcomes, oldest out first.
 #[derive(Debug)]
@@ -57,20 +60,25 @@ impl RecentOutcomes {
 
     /// What became of the command, when it is remembered.
     #[must_use]
-    pub fn get(&self, key: &CommandKey) -> Option<&RecordedCommand> {
+    pub fn get(&self, key: &CommandKey) -> Option<RecordedCommand> {
+        self.find(key).map(|known| RecordedCommand { digest: known.digest, position: known.position, refusal: known.refusal.as_deref().cloned() })
+    }
+
+    fn find(&self, key: &CommandKey) -> Option<&Remembered> {
         let at = |number: &u64| &self.line[place(self.first, *number)];
-        self.numbers.find(hash(key), |number| at(number).key == *key).map(|number| &at(number).outcome)
+        self.numbers.find(hash(key), |number| at(number).key == *key).map(at)
     }
 
     /// Remembers an outcome of `now`; one that is remembered already stays as it is.
     pub fn put(&mut self, key: CommandKey, outcome: RecordedCommand, now: Timestamp) {
-        if self.get(&key).is_some() {
+        if self.find(&key).is_some() {
             return;
         }
         let Self { line, first, numbers, .. } = self;
         let number = *first + line.len() as u64;
         let hashed = hash(&key);
-        line.push_back(Remembered { key, outcome, at: now });
+        let RecordedCommand { digest, position, refusal } = outcome;
+        line.push_back(Remembered { key, digest, position, refusal: refusal.map(Box::new), at: now });
         numbers.insert_unique(hashed, number, |number| hash(&line[place(*first, *number)].key));
         if self.line.len() > self.most
             && let Some(oldest) = self.line.pop_front()
@@ -104,9 +112,9 @@ pub fn uuid_time(id: Uuid) -> Option<Timestamp> {
 }
 
 /// What a repeat is answered; another command under a known id is none.
-pub(super) fn repeat(known: &RecordedCommand, origin: &Origin) -> Result<Outcome, ExecuteError> {
+pub(super) fn repeat(known: RecordedCommand, origin: &Origin) -> Result<Outcome, ExecuteError> {
     if digest::is_same(&known.digest, origin) {
-        Ok(Outcome { position: known.position, refusal: known.refusal.clone(), events: Vec::new() })
+        Ok(Outcome { position: known.position, refusal: known.refusal, events: Vec::new() })
     } else {
         Err(ExecuteError::CommandIdReused)
     }
@@ -114,8 +122,6 @@ pub(super) fn repeat(known: &RecordedCommand, origin: &Origin) -> Result<Outcome
 
 #[cfg(test)]
 mod tests {
-    use jari_domain::Position;
-
     use super::*;
 
     fn key(n: u64) -> CommandKey {

@@ -14,6 +14,7 @@ mod health;
 pub mod intake_status;
 pub mod kafka;
 pub mod keys;
+pub mod memory;
 mod metrics;
 pub mod node;
 mod operations;

@@ -26,7 +26,7 @@ use clap::CommandFactory;
 use crate::{
     cli::{Cli, Command},
     config::{self, Config},
-    core_dumps, telemetry,
+    core_dumps, memory, telemetry,
 };
 
 /// Runs one subcommand.
@@ -54,6 +54,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         core_dumps::allow()?;
     }
     telemetry::start(&config.log)?;
+    memory::take_small_pages();
     if let Command::Export(_) = cli.command {
         // before there are other threads, which take it over
         export::give_way();
