@@ -40,7 +40,8 @@ pub struct Report {
 
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
+    let middle = &values[values.len().saturating_sub(1) / 2..(values.len() / 2 + 1).min(values.len())];
+    middle.iter().sum::<f64>() / middle.len().max(1) as f64
 }
 
 /// As many connections as clients, bounded by what the server takes: plain SQL at equal clients.
@@ -138,5 +139,19 @@ impl Report {
             std::fs::create_dir_all(folder)?;
         }
         Ok(std::fs::write(path, serde_json::to_string_pretty(&rows)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::float_cmp, reason = "halves are exact")]
+    fn the_median_of_two_rounds_lies_between_them_and_favours_neither() {
+        for (rounds, between) in [(vec![], 0.0), (vec![7.0], 7.0), (vec![4.0, 1.0], 2.5), (vec![9.0, 1.0, 2.0], 2.0), (vec![4.0, 1.0, 9.0, 2.0], 3.0)]
+        {
+            assert_eq!(median(rounds), between);
+        }
     }
 }
