@@ -177,7 +177,7 @@ impl Owner {
                             self.unpark(&mut work, &event.aggregate_id).await?;
                         }
                     }
-                    if work.line.changed_count() >= SAVE_AT { self.begin_save(&mut work); }
+                    if work.line.changed_count() >= SAVE_AT { work.saving.begin(&self.store, self.epoch, &mut work.line); }
                     reading = self.tail.read(work.line.position, PAGE).boxed();
                 }
                 _ = save.tick() => {
@@ -186,7 +186,7 @@ impl Owner {
                     if work.saving.is_under_way() {
                         tracing::warn!("settlement's memory is still being saved; it goes on meanwhile, for a while");
                     }
-                    self.begin_save(&mut work);
+                    work.saving.begin(&self.store, self.epoch, &mut work.line);
                 }
                 () = tokio::time::sleep(next_end) => {}
             }
@@ -379,19 +379,9 @@ impl Owner {
         self.engine.clock().now().saturating_add(pause).unwrap_or(Timestamp::MAX)
     }
 
-    fn begin_save(&self, work: &mut Work) {
-        work.saving.begin(&self.store, self.epoch, &mut work.line);
-    }
-
     async fn leave(&self, work: &mut Work) -> Ended {
-        // what changed since a save that is under way stands on it: where that is not taken, neither is this
-        let mut is_saved = !work.saving.is_under_way() || matches!(work.saving.ended().await, Ok(true));
-        if is_saved {
-            self.begin_save(work);
-            is_saved = matches!(work.saving.ended().await, Ok(true));
-        }
-        if !is_saved {
-            tracing::debug!("settlement's memory was not saved; the next owner folds it from the log");
+        if let Err(error) = work.saving.finish(&self.store, self.epoch, &mut work.line).await {
+            tracing::debug!(%error, "settlement's memory was not saved; the next owner folds it from the log");
         }
         Ended::Stopped
     }

@@ -25,6 +25,15 @@ impl Saving {
         self.0 = Some(AbortOnDropHandle::new(save));
     }
 
+    /// Saves all of it: what changed since a save that is under way stands on that one, and where it is not taken, neither is the rest.
+    pub async fn finish(&mut self, store: &ProcessStore, epoch: u64, line: &mut Line) -> Result<bool, LogError> {
+        if self.is_under_way() && !self.ended().await? {
+            return Ok(false);
+        }
+        self.begin(store, epoch, line);
+        self.ended().await
+    }
+
     /// The end of the save that is under way, as [`ProcessStore::save`] says it; never, when none is. May be dropped and asked again.
     pub async fn ended(&mut self) -> Result<bool, LogError> {
         let Some(save) = &mut self.0 else { return std::future::pending().await };
