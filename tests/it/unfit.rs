@@ -1,5 +1,7 @@
 //! What another writer put into the log that no key of the database takes: a NUL in an id, in an event's name. Those who need nothing of it go on.
 
+use std::time::Duration;
+
 use jari_proto::{
     operations::v1::{GetStatusRequest, ListParkedOrdersRequest, ParkedOrder},
     order::v1::OrderState,
@@ -117,8 +119,9 @@ async fn an_order_that_settlement_may_neither_hold_nor_reject_is_parked() {
         .await;
     is_held(&shop, "wanted").await;
     eventually("it is the only one, and what is parked does not wait in line", || async {
-        let status = shop.operations().get_status(GetStatusRequest::default()).await.unwrap().into_inner();
-        status.settlement.is_some_and(|settlement| (settlement.parked_orders, settlement.queued_orders) == (1, 0))
+        let status = tokio::time::timeout(Duration::from_secs(60), shop.operations().get_status(GetStatusRequest::default())).await;
+        let settlement = status.expect("it answers").unwrap().into_inner().settlement;
+        settlement.is_some_and(|settlement| (settlement.parked_orders, settlement.queued_orders) == (1, 0))
     })
     .await;
     shop.node.stop().await;
